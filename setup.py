@@ -1,0 +1,53 @@
+"""Installation: `pip install -e ".[dev]"`. The core runs without TensorFlow and without torch."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+
+EXTRAS = {
+    "gcs": ["gcsfs"],  # gs:// paths for manifests and working directories
+    "analysis": ["praatio>=6", "scikit-learn>=1.4"],  # TextGrids, mutual information
+    "convert": ["av>=12"],  # tools/convert_audio.py: G.722, m4a and what libsndfile cannot read
+}
+ACCELERATORS = {
+    "tpu": ["jax[tpu]"],
+    "cuda12": ["jax[cuda12]"],
+    "cuda13": ["jax[cuda13]"],
+}
+EVERYTHING = sorted({need for needs in EXTRAS.values() for need in needs})
+
+setup(
+    name="uniwav_jax",
+    version="0.1.0",
+    description="UniWav: one speech foundation model that recognises, speaks and tokenizes",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["uniwav_jax", "uniwav_jax.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        "jax>=0.10.0,<0.13",
+        "flax>=0.12.6,<0.13",
+        "optax>=0.2.8,<0.3",
+        "orbax-checkpoint>=0.12.3,<0.13",
+        "grain>=0.2.17,<0.3",
+        "tensorflow-datasets>=4.9.10",
+        "ml-collections>=1.0",
+        "numpy>=2.0",
+        "absl-py>=2.1",
+        "pyarrow>=15",  # manifests: columnar, memory-mapped; tensorflow-datasets brings it anyway
+        "soundfile>=0.12",  # wav, flac, ogg/opus, mp3
+        "soxr>=0.5",  # resampling
+        "tensorboardX>=2.6",
+        "rich>=13",
+        "matplotlib>=3.8",
+    ],
+    extras_require={
+        **EXTRAS,
+        **ACCELERATORS,
+        "dev": ["pytest>=8", "ruff>=0.6", *EVERYTHING],
+        "all": EVERYTHING,
+    },
+)

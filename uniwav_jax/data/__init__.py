@@ -1,0 +1,1 @@
+"""From folders of speech to global batches: manifests, readers, the batch plan, Grain pipelines."""

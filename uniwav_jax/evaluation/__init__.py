@@ -1,0 +1,1 @@
+"""Measures of what was learned: codebook analysis, mutual information with phones."""

@@ -1,0 +1,1 @@
+"""Using a trained checkpoint: sampling, recognition, tokenization, features."""

@@ -1,0 +1,1 @@
+"""The networks: encoder, Flow Matching decoder, masking, codebooks, teacher."""

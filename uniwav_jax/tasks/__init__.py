@@ -1,0 +1,1 @@
+"""What is trained: each module offers `init`, `draw`, `loss`, `update` and `evaluate` as functions."""
