@@ -220,7 +220,7 @@ class Config:
         return json.dumps(dataclasses.asdict(self), indent=2)
 
 
-# name: (encoder layers, width, heads, ffn), (decoder layers, width, heads, ffn), K, large-style dropout
+# name: (encoder layers, width, heads, ffn), (decoder ...), K, dropout as DinoSR base
 SIZES = {
     "tiny": ((5, 192, 4, 768), (2, 192, 4, 512), 4, False),  # ours: CPU demo
     "small": ((12, 384, 6, 1536), (4, 384, 6, 1024), 8, False),  # ours

@@ -1,1 +1,1 @@
-"""What is trained: each module offers `init`, `draw`, `loss`, `update` and `evaluate` as functions."""
+"""What is trained: each task is a module of functions `init`, `draw`, `loss`, `update`, ..."""

@@ -1,0 +1,40 @@
+"""Shared fixtures: where real speech lies, and a small corpus cut from it."""
+
+import os
+import pathlib
+
+# Eight CPU devices for the sharding tests; before JAX starts.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = (
+        os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    )
+
+import pytest
+import soundfile
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def speech_dir() -> pathlib.Path:
+    """Folder with manifest.tsv, real LibriSpeech clips and TextGrids; UNIWAV_SPEECH overrides."""
+    default = REPOSITORY.parent / "shared" / "data"
+    folder = pathlib.Path(os.environ.get("UNIWAV_SPEECH", default))
+    if not (folder / "manifest.tsv").is_file():
+        pytest.skip(f"no speech folder at {folder}; set UNIWAV_SPEECH to one with a manifest.tsv")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_corpus(speech_dir: pathlib.Path, tmp_path_factory) -> pathlib.Path:
+    """A folder of 12 real FLAC clips of 3 s and its manifest.tsv."""
+    folder = tmp_path_factory.mktemp("corpus")
+    sources = sorted((speech_dir / "librispeech" / "train").rglob("*.flac"))[:12]
+    lines = ["path\tsamples\tsample_rate\tspeaker\ttext"]
+    for source in sources:
+        audio, rate = soundfile.read(source, frames=3 * 16000, dtype="int16")
+        soundfile.write(folder / source.name, audio, rate, subtype="PCM_16")
+        lines.append(f"{source.name}\t{len(audio)}\t{rate}\t{source.name.split('-')[0]}\t")
+    (folder / "manifest.tsv").write_text("\n".join(lines) + "\n")
+    return folder
