@@ -1,0 +1,144 @@
+"""The Flow Matching decoder (method section 5): velocity v(x_t, t, z).
+
+concat(x_t, z[, context]) -> Linear -> + depthwise convolution (GELU)
+-> L layers with adaptive RMSNorm, rotary or ALiBi attention, GEGLU, U-Net skips
+-> RMSNorm -> Linear to C, zero at the start
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from uniwav_jax.config import DecoderConfig
+from uniwav_jax.models import layers
+
+
+def time_embedding(t_B: jax.Array, width: int) -> jax.Array:
+    """Sinusoids of the flow time, float32 [B, width]; t in [0, 1] is scaled by 1000."""
+    half = width // 2
+    frequency = np.exp(-math.log(10000.0) * np.arange(half, dtype=np.float32) / half)
+    angle = 1000.0 * t_B[:, None].astype(jnp.float32) * frequency
+    return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+
+
+class DecoderLayer(nn.Module):
+    """Transformer layer whose norms are scaled and shifted by the flow time; scanned over depth.
+
+    With a skip input (second half of the U-Net) the state is first merged with it.
+    """
+
+    config: DecoderConfig
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self,
+        x_BxTxD: jax.Array,
+        skip_BxTxD: jax.Array | None,
+        key: jax.Array | None,
+        time_BxD: jax.Array,
+        frame_mask_BxT: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        c = self.config
+        keys = [None] * 2 if key is None else list(jax.random.split(key))
+        width = x_BxTxD.shape[-1]
+        if skip_BxTxD is not None:
+            merged = jnp.concatenate([x_BxTxD, skip_BxTxD * 2.0**-0.5], axis=-1)
+            x_BxTxD = layers.dense(width, dtype=self.dtype, name="merge")(merged)
+        modulation = layers.dense(
+            (4, width), dtype=jnp.float32, name="modulation", kernel_init=nn.initializers.zeros
+        )(time_BxD)[:, :, None]
+        scale_attention, shift_attention, scale_ffn, shift_ffn = jnp.moveaxis(modulation, 1, 0)
+
+        h = layers.rms_norm(x_BxTxD) * (1 + scale_attention) + shift_attention
+        attended = layers.SelfAttention(c.heads, c.positions, 0.0, self.dtype, name="attention")(
+            h.astype(self.dtype), frame_mask_BxT, key=None
+        )
+        x_BxTxD = x_BxTxD + layers.dropout(attended, c.dropout, keys[0])
+
+        h = (layers.rms_norm(x_BxTxD) * (1 + scale_ffn) + shift_ffn).astype(self.dtype)
+        gate_value = layers.dense((2, c.ffn), dtype=self.dtype, name="up")(h)
+        h = jax.nn.gelu(gate_value[..., 0, :], approximate=False) * gate_value[..., 1, :]
+        h = layers.dense(width, dtype=self.dtype, name="down")(h)
+        x_BxTxD = layers.shard_rows(x_BxTxD + layers.dropout(h, c.dropout, keys[1]))
+        return x_BxTxD, x_BxTxD
+
+
+class Decoder(nn.Module):
+    """Velocity field of the probability path; see the module docstring for the stages."""
+
+    config: DecoderConfig
+    channels: int
+    dtype: jnp.dtype
+    remat: str = "none"
+
+    @nn.compact
+    def __call__(
+        self,
+        x_BxTxC: jax.Array,
+        t_B: jax.Array,
+        z_BxTxD: jax.Array,
+        frame_mask_BxT: jax.Array,
+        *,
+        context_BxTxC: jax.Array | None = None,
+        key: jax.Array | None = None,
+    ) -> jax.Array:
+        """Velocity at flow time t.
+
+        Args:
+            x_BxTxC: point x_t on the path.
+            t_B: flow time in [0, 1].
+            z_BxTxD: conditioning in the decoder's width.
+            frame_mask_BxT: bool, True on real frames.
+            context_BxTxC: visible surface features, zero where hidden (option `flow.context`).
+            key: dropout key; None for evaluation.
+
+        Returns:
+            float32 [B, T, C].
+        """
+        c = self.config
+        parts = [x_BxTxC, z_BxTxD] if context_BxTxC is None else [x_BxTxC, z_BxTxD, context_BxTxC]
+        h = jnp.concatenate([part.astype(self.dtype) for part in parts], axis=-1)
+        h = layers.dense(c.width, dtype=self.dtype, name="project")(h)
+        kernel = self.param(
+            "position_kernel",
+            nn.initializers.variance_scaling(1.0, "fan_in", "normal", in_axis=0, out_axis=()),
+            (c.position_kernel, c.width),
+        ).astype(self.dtype)
+        bias = self.param("position_bias", nn.initializers.zeros, (c.width,)).astype(self.dtype)
+        h = jnp.where(frame_mask_BxT[..., None], h, 0)
+        h = h + jax.nn.gelu(layers.depthwise_convolution(h, kernel) + bias, approximate=False)
+
+        time = layers.dense(c.width, dtype=jnp.float32, name="time_in")(
+            time_embedding(t_B, c.width)
+        )
+        time = layers.dense(c.width, dtype=jnp.float32, name="time_out")(jax.nn.silu(time))
+        time = jax.nn.silu(time)
+
+        half = c.layers // 2
+        keys = (None, None)
+        if key is not None:
+            keys = jax.random.split(key, (2, half))
+        body = layers.remat(DecoderLayer, self.remat)
+
+        def stack(name: str) -> nn.Module:
+            return nn.scan(
+                body,
+                variable_axes={"params": 0},
+                split_rngs={"params": True},
+                in_axes=(0, 0, nn.broadcast, nn.broadcast),
+                length=half,
+            )(c, self.dtype, name=name)
+
+        h, skips = stack("layers_in")(h, None, keys[0], time, frame_mask_BxT)
+        # Layer i feeds layer L + 1 - i: the last skip is merged first.
+        h, _ = stack("layers_out")(h, skips[::-1], keys[1], time, frame_mask_BxT)
+        scale = self.param("norm_scale", nn.initializers.ones, (c.width,))
+        h = (layers.rms_norm(h) * scale).astype(self.dtype)
+        h = layers.dense(
+            self.channels, dtype=self.dtype, name="out", kernel_init=nn.initializers.zeros
+        )(h)
+        return h.astype(jnp.float32)

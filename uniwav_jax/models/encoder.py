@@ -1,0 +1,130 @@
+"""The Transformer encoder (method section 2): student, teacher and what downstream tasks read.
+
+x [B, T, C] -> LayerNorm -> Linear -> masked frames replaced -> + convolutional positions
+-> L layers -> [final norm, pre-norm only]
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import struct
+
+from uniwav_jax.config import EncoderConfig
+from uniwav_jax.models import layers
+
+
+@struct.dataclass
+class EncoderOutput:
+    """What the encoder saw and said.
+
+    Attributes:
+        embedding: [B, T, D], input of the first layer (h_0).
+        states: [L, B, T, D], residual stream after each layer (h_1 .. h_L).
+        feed_forward: [L, B, T, D], each layer's feed-forward output before the residual sum and
+            before dropout: the self-distillation target.
+        final: [B, T, D], last state, normalised (pre-norm) or as it is (post-norm).
+    """
+
+    embedding: jax.Array
+    states: jax.Array
+    feed_forward: jax.Array
+    final: jax.Array
+
+
+class EncoderLayer(nn.Module):
+    """One Transformer layer, pre- or post-norm; scanned over depth."""
+
+    config: EncoderConfig
+    dtype: jnp.dtype
+
+    @nn.compact
+    def __call__(
+        self, x_BxTxD: jax.Array, key: jax.Array | None, frame_mask_BxT: jax.Array
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        c = self.config
+        # One key per purpose; None (evaluation) switches all of dropout off.
+        keys = [None] * 4 if key is None else list(jax.random.split(key, 4))
+        norm_attention = layers.LayerNorm(self.dtype, name="norm_attention")
+        norm_feed_forward = layers.LayerNorm(self.dtype, name="norm_feed_forward")
+        attention = layers.SelfAttention(
+            c.heads, "none", c.attention_dropout, self.dtype, name="attention"
+        )
+        up = layers.dense(c.ffn, dtype=self.dtype, name="up")
+        down = layers.dense(x_BxTxD.shape[-1], dtype=self.dtype, name="down")
+
+        def feed_forward(x: jax.Array) -> jax.Array:
+            return down(jax.nn.gelu(up(x), approximate=False))
+
+        if c.norm == "pre":
+            attended = attention(norm_attention(x_BxTxD), frame_mask_BxT, key=keys[0])
+            h = x_BxTxD + layers.dropout(attended, c.dropout, keys[1])
+            target = feed_forward(norm_feed_forward(h))
+            h = h + layers.dropout(target, c.dropout, keys[2])
+        else:
+            attended = attention(x_BxTxD, frame_mask_BxT, key=keys[0])
+            h = norm_attention(x_BxTxD + layers.dropout(attended, c.dropout, keys[1]))
+            target = feed_forward(h)
+            h = norm_feed_forward(h + layers.dropout(target, c.dropout, keys[2]))
+        if key is not None and c.layer_drop > 0:
+            h = jnp.where(jax.random.bernoulli(keys[3], c.layer_drop), x_BxTxD, h)
+        h = layers.shard_rows(h)
+        return h, (h, target)
+
+
+class Encoder(nn.Module):
+    """Surface features to contextual states; see the module docstring for the stages."""
+
+    config: EncoderConfig
+    dtype: jnp.dtype
+    remat: str = "none"
+
+    @nn.compact
+    def __call__(
+        self,
+        x_BxTxC: jax.Array,
+        frame_mask_BxT: jax.Array,
+        *,
+        span_mask_BxT: jax.Array | None = None,
+        key: jax.Array | None = None,
+    ) -> EncoderOutput:
+        """Encode.
+
+        Args:
+            x_BxTxC: float32 normalised surface features.
+            frame_mask_BxT: bool, True on real frames.
+            span_mask_BxT: bool, True where the frame is replaced by the learned mask vector.
+            key: dropout and layer-drop key; None for evaluation.
+        """
+        c = self.config
+        mask_vector = self.param("mask_vector", nn.initializers.normal(1.0), (c.width,))
+        h = layers.LayerNorm(self.dtype, name="norm_input")(x_BxTxC)
+        h = layers.dense(c.width, dtype=self.dtype, name="project")(h)
+        if span_mask_BxT is not None:
+            h = jnp.where(span_mask_BxT[..., None], mask_vector.astype(self.dtype), h)
+        h = h + layers.ConvolutionalPositions(
+            c.position_convolutions,
+            c.position_kernel,
+            c.position_groups,
+            self.dtype,
+            name="positions",
+        )(h, frame_mask_BxT)
+        if c.norm == "post":
+            h = layers.LayerNorm(self.dtype, name="norm_embedding")(h)
+        layer_keys = None
+        if key is not None:
+            key, embedding_key = jax.random.split(key)
+            h = layers.dropout(h, c.dropout, embedding_key)
+            layer_keys = jax.random.split(key, c.layers)
+
+        stack = nn.scan(
+            layers.remat(EncoderLayer, self.remat),
+            variable_axes={"params": 0},
+            split_rngs={"params": True},
+            in_axes=(0, nn.broadcast),
+            length=c.layers,
+        )(c, self.dtype, name="layers")
+        last, (states, feed_forward) = stack(h, layer_keys, frame_mask_BxT)
+        final = last
+        if c.norm == "pre":
+            final = layers.LayerNorm(self.dtype, name="norm_final")(last)
+        return EncoderOutput(embedding=h, states=states, feed_forward=feed_forward, final=final)

@@ -1,0 +1,45 @@
+"""Span masking inside jit with fixed shapes (method section 3)."""
+
+import jax
+import jax.numpy as jnp
+
+
+def sample_spans(
+    key: jax.Array, frames_B: jax.Array, *, length: int, total: int, probability: float
+) -> jax.Array:
+    """Draw spans of `length` frames; overlaps allowed, starts without replacement.
+
+    A row of n real frames gets floor(probability * n / length + u) spans, u ~ U(0, 1), at least
+    one, all inside its real frames. At probability 0.8 about 57 % of the frames are hidden. A row
+    shorter than one span is hidden whole; a row without audio gets nothing.
+
+    Args:
+        key: random key.
+        frames_B: int32, real frames per row.
+        length: frames per span.
+        total: T, padded row length in frames.
+        probability: expected share of frames covered if spans did not overlap.
+
+    Returns:
+        span_mask_BxT, bool.
+    """
+    count_key, start_key = jax.random.split(key)
+    rows = frames_B.shape[0]
+    u = jax.random.uniform(count_key, (rows,))
+    starts_possible = jnp.maximum(frames_B - length + 1, 1)
+    count = jnp.floor(probability * frames_B / length + u).astype(jnp.int32)
+    count = jnp.clip(count, 1, starts_possible)
+    # The `count` smallest of one uniform number per possible start: a draw without replacement.
+    position = jnp.arange(total)
+    score = jax.random.uniform(start_key, (rows, total))
+    score = jnp.where(position < starts_possible[:, None], score, jnp.inf)
+    threshold = jnp.take_along_axis(jnp.sort(score, axis=-1), count[:, None] - 1, axis=-1)
+    started = jnp.cumsum(score <= threshold, axis=-1)
+    # A frame is hidden if a span started among its last `length` positions.
+    before = jnp.pad(started, ((0, 0), (length, 0)))[:, :total]
+    return (started > before) & (position < frames_B[:, None])
+
+
+def frame_mask(frames_B: jax.Array, total: int) -> jax.Array:
+    """frame_mask_BxT: True on the first `frames_B` of `total` frames."""
+    return jnp.arange(total) < frames_B[:, None]

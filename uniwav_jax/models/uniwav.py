@@ -1,0 +1,129 @@
+"""UniWav's parts put together: parameters, conditioning, prediction heads, velocity.
+
+Parameters are one plain dict:
+
+    {"encoder", "heads": {"kernel" [K, D, V], "bias" [K, V]},
+     "condition": {"mix" [L + 1], "project": {"kernel", "bias"}, "null" [D_dec]}, "decoder"}
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from uniwav_jax.config import Config
+from uniwav_jax.models import layers
+from uniwav_jax.models.decoder import Decoder
+from uniwav_jax.models.encoder import Encoder, EncoderOutput
+from uniwav_jax.types import PyTree
+
+
+def encoder_module(config: Config) -> Encoder:
+    """The encoder of a configuration; `.apply({"params": params["encoder"]}, ...)`."""
+    return Encoder(config.model.encoder, jnp.dtype(config.model.compute_dtype), config.model.remat)
+
+
+def decoder_module(config: Config, channels: int) -> Decoder:
+    """The decoder of a configuration for surface features of `channels` channels."""
+    dtype = jnp.dtype(config.model.compute_dtype)
+    return Decoder(config.model.decoder, channels, dtype, config.model.remat)
+
+
+def init(key: jax.Array, config: Config, channels: int) -> PyTree:
+    """Fresh parameters, float32; see the module docstring for the tree."""
+    width, decoder_width = config.model.encoder.width, config.model.decoder.width
+    keys = dict(zip(("encoder", "heads", "project", "null", "decoder"), jax.random.split(key, 5)))
+    x = jnp.zeros((1, 2 * config.masking.length, channels))
+    mask = jnp.ones(x.shape[:2], bool)
+    z = jnp.zeros((*x.shape[:2], decoder_width))
+    context = x if config.flow.context else None
+    glorot = jax.nn.initializers.glorot_uniform()
+    books, words = config.distillation.top_layers, config.distillation.codewords
+    return {
+        "encoder": encoder_module(config).init(keys["encoder"], x, mask)["params"],
+        "heads": {
+            "kernel": jax.nn.initializers.normal(0.02)(keys["heads"], (books, width, words)),
+            "bias": jnp.zeros((books, words)),
+        },
+        "condition": {
+            "mix": jnp.zeros(config.model.encoder.layers + 1),
+            "project": {
+                "kernel": glorot(keys["project"], (width, decoder_width)),
+                "bias": jnp.zeros(decoder_width),
+            },
+            "null": 0.02 * jax.random.normal(keys["null"], (decoder_width,)),
+        },
+        "decoder": decoder_module(config, channels).init(
+            keys["decoder"], x, jnp.zeros(1), z, mask, context_BxTxC=context
+        )["params"],
+    }
+
+
+def predict_codes(heads: PyTree, encoded: EncoderOutput, config: Config) -> jax.Array:
+    """Logits over codewords, float32 [K, B, T, V].
+
+    "dinosr": all heads read the final output. "spidr": head l reads student layer l (of the top
+    K); in a pre-norm encoder the residual stream is normalised first, as the final output is.
+    """
+    kernel_KxDxV, bias = heads["kernel"], heads["bias"][:, None, None]
+    if config.distillation.prediction == "dinosr":
+        h = encoded.final
+        product = jnp.einsum("BTD,KDV->KBTV", h, kernel_KxDxV.astype(h.dtype))
+    else:
+        h = encoded.states[-kernel_KxDxV.shape[0] :]
+        if config.model.encoder.norm == "pre":
+            h = layers.plain_layer_norm(h).astype(h.dtype)
+        product = jnp.einsum("KBTD,KDV->KBTV", h, kernel_KxDxV.astype(h.dtype))
+    return product.astype(jnp.float32) + bias
+
+
+def condition(params: PyTree, encoded: EncoderOutput, drop_B: jax.Array | None) -> jax.Array:
+    """Z = Linear(sum_l softmax(w)_l LN(h_l)) over h_0 .. h_L; [B, T, D_dec].
+
+    Args:
+        params: the "condition" part of the parameters.
+        encoded: the student's output.
+        drop_B: bool, rows whose z becomes the null vector (classifier-free guidance), or None.
+    """
+    share = jax.nn.softmax(params["mix"])
+    dtype = encoded.embedding.dtype
+    mixed = share[0] * layers.plain_layer_norm(encoded.embedding)
+    # Layer by layer: the float32 norms of all layers at once would not fit beside a large model.
+    mixed = jax.lax.scan(
+        lambda total, layer: (total + layer[0] * layers.plain_layer_norm(layer[1]), None),
+        mixed,
+        (share[1:], encoded.states),
+    )[0].astype(dtype)
+    z = mixed @ params["project"]["kernel"].astype(dtype) + params["project"]["bias"].astype(dtype)
+    if drop_B is None:
+        return z
+    return jnp.where(drop_B[:, None, None], params["null"].astype(dtype), z)
+
+
+def parameter_counts(params: PyTree) -> dict[str, int]:
+    """Number of parameters per part and in all."""
+    counts = {
+        name: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(part))
+        for name, part in params.items()
+    }
+    return {**counts, "total": sum(counts.values())}
+
+
+def train_flops_per_second(config: Config, channels: int, frame_rate: float) -> float:
+    """Model FLOPs of one training step per second of audio (multiply and add are two).
+
+    Counts matmuls and attention (rows of the longest bucket) of student, teacher and decoder,
+    forward and backward; the teacher runs forward only. Recomputation is not counted: this is the
+    numerator of MFU.
+    """
+    frames = config.data.buckets[-1] * frame_rate
+    enc, dec = config.model.encoder, config.model.decoder
+    positions = enc.position_convolutions * enc.position_kernel * enc.width**2
+    positions //= enc.position_groups
+    encoder = enc.layers * (4 * enc.width**2 + 2 * enc.width * enc.ffn + 2 * frames * enc.width)
+    encoder += channels * enc.width + positions
+    decoder = dec.layers * (4 * dec.width**2 + 3 * dec.width * dec.ffn + 2 * frames * dec.width)
+    decoder += dec.layers // 2 * 2 * dec.width**2  # U-Net merges
+    decoder += (2 * channels + 2 * dec.width + enc.width) * dec.width
+    books = config.distillation.top_layers * config.distillation.codewords * enc.width
+    teacher = encoder + 2 * books  # distances and sums of the clustering
+    return 2 * frame_rate * (3 * (encoder + decoder + books) + teacher)

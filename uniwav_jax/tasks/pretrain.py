@@ -1,0 +1,204 @@
+"""Joint pretraining: L = L_enc + lambda L_dec (method section 6).
+
+A task is a module of pure functions that train/step.py calls in this order:
+`init` once; per step `draw`, `loss` (per microbatch), `update`, `metrics`.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from uniwav_jax.config import Config
+from uniwav_jax.losses import flow_matching, self_distillation
+from uniwav_jax.models import codebooks, masking, sampler, teacher, uniwav
+from uniwav_jax.types import Metrics, PyTree
+
+SAMPLING_PARTS = ("condition", "decoder")  # what the running average for sampling covers
+
+
+@struct.dataclass
+class Draws:
+    """All random choices of a step but dropout, drawn for the whole global batch at once.
+
+    So microbatches see what the undivided batch would have seen, and the number of masked frames
+    is known before the first of them.
+    """
+
+    span_mask_BxT: jax.Array
+    t_B: jax.Array
+    x0_BxTxC: jax.Array
+    drop_B: jax.Array
+
+
+def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]:
+    """Fresh parameters and task state {"teacher", "codebooks"}; the teacher starts as a copy."""
+    params_key, books_key = jax.random.split(key)
+    params = uniwav.init(params_key, config, channels)
+    books = codebooks.init(
+        books_key,
+        books=config.distillation.top_layers,
+        codewords=config.distillation.codewords,
+        width=config.model.encoder.width,
+    )
+    return params, {"teacher": jax.tree.map(jnp.copy, params["encoder"]), "codebooks": books}
+
+
+def draw(key: jax.Array, x_BxTxC: jax.Array, frames_B: jax.Array, config: Config) -> Draws:
+    """Random choices for rows of `frames_B` real frames."""
+    span_key, t_key, noise_key, drop_key = jax.random.split(key, 4)
+    rows, total, _ = x_BxTxC.shape
+    return Draws(
+        span_mask_BxT=masking.sample_spans(
+            span_key,
+            frames_B,
+            length=config.masking.length,
+            total=total,
+            probability=config.masking.probability,
+        ),
+        t_B=jax.random.uniform(t_key, (rows,)),
+        x0_BxTxC=jax.random.normal(noise_key, x_BxTxC.shape),
+        drop_B=jax.random.bernoulli(drop_key, config.flow.condition_drop, (rows,)),
+    )
+
+
+def normalizer(draws: Draws) -> jax.Array:
+    """What the summed losses are divided by: masked frames of the global batch."""
+    return jnp.maximum(draws.span_mask_BxT.sum(), 1).astype(jnp.float32)
+
+
+def loss(
+    params: PyTree,
+    task_state: PyTree,
+    x_BxTxC: jax.Array,
+    frames_B: jax.Array,
+    draws: Draws,
+    normalizer: jax.Array,
+    key: jax.Array | None,
+    config: Config,
+) -> tuple[jax.Array, PyTree]:
+    """This microbatch's share of the loss, and sums that add up over microbatches.
+
+    Args:
+        params: trained parameters.
+        task_state: teacher and codebooks; no gradient reaches them.
+        x_BxTxC: normalised surface features.
+        frames_B: int32, real frames per row.
+        draws: this microbatch's rows of `draw`.
+        normalizer: masked frames of the whole global batch.
+        key: dropout key; None for evaluation.
+        config: the configuration.
+    """
+    frame_mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
+    span_mask = draws.span_mask_BxT
+    top = config.distillation.top_layers
+    encoder = uniwav.encoder_module(config)
+    keys = [None] * 2 if key is None else list(jax.random.split(key))
+
+    # Teacher: unmasked input, evaluation mode, no gradient.
+    seen = encoder.apply({"params": task_state["teacher"]}, x_BxTxC, frame_mask)
+    targets, variance_KxB = codebooks.instance_norm(seen.feed_forward[-top:], frame_mask)
+    targets, variance_KxB = jax.lax.stop_gradient((targets, variance_KxB))
+    codes = codebooks.assign(task_state["codebooks"], targets)
+
+    # Student: masked input; its heads predict the teacher's codewords on masked frames.
+    student = encoder.apply(
+        {"params": params["encoder"]}, x_BxTxC, frame_mask, span_mask_BxT=span_mask, key=keys[0]
+    )
+    logits = uniwav.predict_codes(params["heads"], student, config)
+    loss_encoder = self_distillation.cross_entropy_sum(logits, codes, span_mask) / normalizer
+
+    # Decoder: velocity of the path from noise to data, conditioned on the student.
+    z = uniwav.condition(params["condition"], student, draws.drop_B)
+    x_t = flow_matching.path(draws.x0_BxTxC, x_BxTxC, draws.t_B, config.flow.sigma)
+    u = flow_matching.target(draws.x0_BxTxC, x_BxTxC, config.flow.sigma)
+    context = jnp.where(span_mask[..., None], 0.0, x_BxTxC) if config.flow.context else None
+    v = uniwav.decoder_module(config, x_BxTxC.shape[-1]).apply(
+        {"params": params["decoder"]},
+        x_t,
+        draws.t_B,
+        z,
+        frame_mask,
+        context_BxTxC=context,
+        key=keys[1],
+    )
+    loss_decoder = flow_matching.squared_error_sum(v, u, span_mask) / normalizer
+
+    real_rows = (frames_B > 0).astype(jnp.float32)
+    sums = {
+        "loss_encoder": loss_encoder,
+        "loss_decoder": loss_decoder,
+        "targets": codebooks.statistics(targets, codes, span_mask, config.distillation.codewords),
+        "predictions_KxV": self_distillation.mean_prediction(logits, span_mask),
+        "variance_K": (variance_KxB * real_rows).sum(-1),
+        "rows": real_rows.sum(),
+        "masked_frames": span_mask.sum().astype(jnp.float32),
+        "frames": frames_B.sum().astype(jnp.float32),
+    }
+    return loss_encoder + config.flow.weight * loss_decoder, jax.lax.stop_gradient(sums)
+
+
+def update(
+    task_state: PyTree, params: PyTree, sums: PyTree, step: jax.Array, config: Config
+) -> PyTree:
+    """Teacher and codebooks after an optimizer update; `params` are the new ones."""
+    decay = teacher.decay_at(step, config.distillation, config.train.steps)
+    return {
+        "teacher": teacher.update(task_state["teacher"], params["encoder"], decay),
+        "codebooks": codebooks.update(
+            task_state["codebooks"], sums["targets"], config.distillation.codebook_decay
+        ),
+    }
+
+
+def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
+    """Scalars of a step from the sums over its microbatches."""
+    counts_KxV = sums["targets"]["counts"]
+    return {
+        "loss": sums["loss_encoder"] + config.flow.weight * sums["loss_decoder"],
+        "loss_encoder": sums["loss_encoder"],
+        "loss_decoder": sums["loss_decoder"],
+        "target_perplexity": codebooks.perplexity(counts_KxV),
+        "prediction_perplexity": codebooks.perplexity(sums["predictions_KxV"]),
+        "active_codewords": (counts_KxV > 0).sum(-1).mean(dtype=jnp.float32),
+        "target_variance_min": (sums["variance_K"] / jnp.maximum(sums["rows"], 1)).min(),
+        "masked_share": sums["masked_frames"] / jnp.maximum(sums["frames"], 1),
+        "teacher_decay": teacher.decay_at(step, config.distillation, config.train.steps),
+    }
+
+
+def samples(
+    params: PyTree,
+    average: PyTree,
+    x_BxTxC: jax.Array,
+    frames_B: jax.Array,
+    key: jax.Array,
+    config: Config,
+) -> dict[str, jax.Array]:
+    """Surface features to look at and listen to: real, masked (zero where hidden), generated.
+
+    The decoder fills the hidden frames from the student's view of the visible ones.
+    """
+    span_key, noise_key = jax.random.split(key)
+    frame_mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
+    span_mask = draw(span_key, x_BxTxC, frames_B, config).span_mask_BxT
+    student = uniwav.encoder_module(config).apply(
+        {"params": params["encoder"]}, x_BxTxC, frame_mask, span_mask_BxT=span_mask
+    )
+    z = uniwav.condition(average["condition"], student, None)
+    generated = sampler.sample(average, z, x_BxTxC, span_mask, frame_mask, noise_key, config)
+    return {
+        "real": x_BxTxC,
+        "masked": jnp.where(span_mask[..., None], 0.0, x_BxTxC),
+        "generated": generated,
+    }
+
+
+def describe(config: Config) -> list[str]:
+    """Numbers a reader of the log compares with: the losses of a model that knows nothing."""
+    codewords = config.distillation.codewords
+    return [
+        f"loss_encoder starts near ln {codewords} = {math.log(codewords):.2f} nats",
+        "loss_decoder: 2 = zero output, pi/2 = what x_t alone tells about white Gaussian data",
+    ]
