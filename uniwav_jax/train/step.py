@@ -1,0 +1,171 @@
+"""One update, one evaluation, one set of samples: the functions that are compiled."""
+
+from collections.abc import Callable
+from types import ModuleType
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from uniwav_jax.config import Config
+from uniwav_jax.distributed import replicated, sharded_init
+from uniwav_jax.features import SurfaceFeatures
+from uniwav_jax.models import masking
+from uniwav_jax.models.layers import shard_rows
+from uniwav_jax.train import optim
+from uniwav_jax.types import Batch, Metrics, PyTree, TrainState
+
+
+def init_state(
+    task: ModuleType,
+    config: Config,
+    features: SurfaceFeatures,
+    feature_params: PyTree,
+    mesh: Mesh,
+) -> tuple[TrainState, PyTree]:
+    """A fresh state, born sharded, and its shardings."""
+
+    def init() -> TrainState:
+        key = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1)
+        params, task_state = task.init(key, config, features.channels)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            opt_state=optim.make(config).init(params),
+            ema={part: jax.tree.map(jnp.copy, params[part]) for part in task.SAMPLING_PARTS},
+            task=task_state,
+            features=jax.tree.map(jnp.asarray, feature_params),
+            skipped=jnp.zeros(2, jnp.int32),
+        )
+
+    return sharded_init(init, mesh)
+
+
+def surface(
+    batch: Batch, feature_params: PyTree, features: SurfaceFeatures
+) -> tuple[jax.Array, jax.Array]:
+    """Normalised surface features [B, T, C], zero on padding, and real frames per row [B]."""
+    x_BxTxC = features.encode(feature_params, batch.audio)
+    frames_B = features.output_length(batch.samples)
+    mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
+    x_BxTxC = jnp.where(mask[..., None], x_BxTxC, 0.0)
+    return shard_rows(jax.lax.stop_gradient(x_BxTxC)), frames_B
+
+
+def make_train_step(
+    task: ModuleType, config: Config, features: SurfaceFeatures, mesh: Mesh, shardings: PyTree
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """Compile `(state, batch) -> (state, metrics)`; the state is donated.
+
+    Randomness: fold_in(seed, step), so a step replays from its number alone. A non-finite loss or
+    gradient leaves everything but `step` and `skipped` as it was, teacher and codebooks included.
+    """
+    optimizer = optim.make(config)
+    schedule = optim.tri_stage(config)
+    parts = config.train.accumulate
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        draw_key, dropout_key = jax.random.split(key)
+        x_BxTxC, frames_B = surface(batch, state.features, features)
+        draws = task.draw(draw_key, x_BxTxC, frames_B, config)
+        normalizer = task.normalizer(draws)
+        gradient = jax.value_and_grad(task.loss, has_aux=True)
+
+        def microbatch(rows: PyTree, key: jax.Array) -> PyTree:
+            x, frames, draws = rows
+            (loss, sums), grads = gradient(
+                state.params, state.task, x, frames, draws, normalizer, key, config
+            )
+            return loss, sums, grads
+
+        rows = (x_BxTxC, frames_B, draws)
+        if parts == 1:
+            loss, sums, grads = microbatch(rows, dropout_key)
+        else:
+            # Every parts-th row: each device keeps the rows that it holds.
+            rows = jax.tree.map(
+                lambda a: jnp.moveaxis(a.reshape(-1, parts, *a.shape[1:]), 1, 0), rows
+            )
+            keys = jax.random.split(dropout_key, parts)
+            zeros = jax.tree.map(
+                lambda a: jnp.zeros(a.shape, a.dtype),
+                jax.eval_shape(microbatch, jax.tree.map(lambda a: a[0], rows), keys[0]),
+            )
+
+            def accumulate(total: PyTree, part: PyTree) -> tuple[PyTree, None]:
+                new = microbatch(jax.tree.map(shard_rows, part[0]), part[1])
+                return jax.tree.map(jnp.add, total, new), None
+
+            (loss, sums, grads), _ = jax.lax.scan(accumulate, zeros, (rows, keys))
+
+        grad_norm = optax.global_norm(grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        # The running average starts short, so that early samples are not the initial weights.
+        ema_decay = jnp.minimum(config.flow.ema_decay, (1.0 + state.step) / (10.0 + state.step))
+        ema = jax.tree.map(
+            lambda average, new: ema_decay * average + (1.0 - ema_decay) * new,
+            state.ema,
+            {part: params[part] for part in task.SAMPLING_PARTS},
+        )
+        task_state = task.update(state.task, params, sums, state.step, config)
+
+        finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+        new = (params, opt_state, ema, task_state)
+        old = (state.params, state.opt_state, state.ema, state.task)
+        new = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+        in_all, in_a_row = state.skipped
+        skipped = jnp.where(finite, jnp.stack([in_all, 0]), jnp.stack([in_all, in_a_row]) + 1)
+        metrics = {
+            **task.metrics(sums, state.step, config),
+            "grad_norm": grad_norm,
+            "lr": schedule(state.step),
+            "skipped": skipped[0],
+            "skipped_in_a_row": skipped[1],
+            "audio_seconds": batch.samples.sum() / features.sample_rate,
+            "bad_rows": batch.bad.sum(),
+        }
+        state = TrainState(state.step + 1, *new[:3], new[3], state.features, skipped)
+        return state, metrics
+
+    return jax.jit(
+        train_step,
+        in_shardings=(shardings, None),
+        out_shardings=(shardings, replicated(mesh)),
+        donate_argnums=0,
+    )
+
+
+def make_eval_step(
+    task: ModuleType, config: Config, features: SurfaceFeatures, mesh: Mesh
+) -> Callable[[TrainState, Batch, jax.Array], PyTree]:
+    """Compile `(state, batch, index) -> sums`, without dropout; masks depend on `index` alone."""
+
+    def eval_step(state: TrainState, batch: Batch, index: jax.Array) -> PyTree:
+        key = jax.random.fold_in(jax.random.key(0), index)
+        x_BxTxC, frames_B = surface(batch, state.features, features)
+        draws = task.draw(key, x_BxTxC, frames_B, config)
+        # Normalised by 1: sums over batches are divided by all masked frames at the end.
+        _, sums = task.loss(state.params, state.task, x_BxTxC, frames_B, draws, 1.0, None, config)
+        return sums
+
+    return jax.jit(eval_step, out_shardings=replicated(mesh))
+
+
+def make_sample_step(
+    task: ModuleType, config: Config, features: SurfaceFeatures, mesh: Mesh
+) -> Callable[[TrainState, Batch], dict[str, dict[str, jax.Array]]]:
+    """Compile `(state, batch) -> {"features": {name: [B, T, C]}, "audio": {...}, "frames"}`."""
+
+    def sample_step(state: TrainState, batch: Batch) -> dict[str, dict[str, jax.Array]]:
+        rows = jax.tree.map(lambda a: a[: config.evaluate.samples], batch)
+        x_BxTxC, frames_B = surface(rows, state.features, features)
+        named = task.samples(
+            state.params, state.ema, x_BxTxC, frames_B, jax.random.key(config.seed), config
+        )
+        audio = {name: features.decode(state.features, x) for name, x in named.items()}
+        return {"features": named, "audio": audio, "frames": frames_B}
+
+    return jax.jit(sample_step, out_shardings=replicated(mesh))
