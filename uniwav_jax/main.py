@@ -1,0 +1,65 @@
+"""Entry point for CPU, GPU and TPU: `python -m uniwav_jax.main --config=configs/X.py --workdir=DIR`.
+
+The same command continues a run. Any config field can be set: `--config.train.steps=1000`.
+"""
+
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from uniwav_jax import config as config_lib
+from uniwav_jax.errors import UserError
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "file with get_config()")
+WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; may be gs://")
+
+
+def main(argv: list[str]) -> None:
+    """Flags to config to loop; a user's mistake ends in one line and exit status 2."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    try:
+        if not CONFIG.value or not WORKDIR.value:
+            raise UserError("give --config=configs/NAME.py and --workdir=DIR")
+        config = config_lib.from_dict(CONFIG.value)
+        # After the flags: importing the loop imports JAX.
+        from uniwav_jax import distributed
+        from uniwav_jax.train import loop
+
+        distributed.start()
+        finished = loop.run(config, WORKDIR.value)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        sys.exit(2)
+    if not finished:
+        sys.exit(143)  # preempted: saved, and whoever restarts on failure starts it again
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Absl's parsing, with the config's mistakes as one line."""
+    try:
+        return flags.FLAGS(argv)
+    except (AttributeError, KeyError) as error:
+        for argument in argv:
+            key = argument.lstrip("-").split("=")[0]
+            if key.startswith("config."):
+                _check_key(argv, key)
+        sys.exit(f"error: {error}")
+    except (flags.Error, FileNotFoundError, TypeError, ValueError) as error:
+        sys.exit(f"error: {str(error).splitlines()[0]}")
+
+
+def _check_key(argv: list[str], key: str) -> None:
+    node = config_lib.default_config().to_dict()
+    for part in key.split(".")[1:]:
+        if not isinstance(node, dict) or part not in node:
+            known = node if isinstance(node, dict) else ()
+            hint = config_lib.did_you_mean(part, known)
+            print(f"error: unknown config key '{key}'{hint}", file=sys.stderr)
+            sys.exit(2)
+        node = node[part]
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,231 @@
+"""Orbax checkpoints: the whole `TrainState` and a JSON of what made it.
+
+    workdir/checkpoints/<step>/state   arrays, any topology can read them
+    workdir/checkpoints/<step>/meta    {"schema", "step", "config", "versions", "data", ...}
+
+A save is atomic (written aside, renamed): a kill in mid-save leaves the previous checkpoint.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from absl import logging
+from etils import epath
+
+from uniwav_jax.config import Config
+from uniwav_jax.distributed import path_string
+from uniwav_jax.errors import UserError
+from uniwav_jax.types import PyTree, TrainState
+
+SCHEMA = 1
+# A checkpoint fits only a run with the same values here; other changes are allowed and logged.
+STRUCTURAL = ("task", "features", "model.encoder", "model.decoder", "distillation.top_layers")
+STRUCTURAL += ("distillation.codewords", "flow.context")
+FREE = ("features.stats", "features.stats_seconds", "model.encoder.dropout")
+FREE += ("model.encoder.attention_dropout", "model.encoder.layer_drop", "model.decoder.dropout")
+
+
+def manager(workdir: str | epath.Path, config: Config) -> ocp.CheckpointManager:
+    """The manager of `workdir/checkpoints`; saves are asynchronous."""
+    logging.get_absl_logger()  # absl's handlers exist before their level is set
+    logging.set_verbosity(logging.WARNING)
+    return ocp.CheckpointManager(
+        epath.Path(workdir) / "checkpoints",
+        item_handlers={"state": ocp.PyTreeCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()},
+        options=ocp.CheckpointManagerOptions(
+            max_to_keep=config.checkpoint.keep,
+            keep_period=config.checkpoint.keep_every or None,
+            create=True,
+        ),
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide the numbers."""
+    names = ("uniwav_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+def save(
+    checkpoints: ocp.CheckpointManager, state: TrainState, config: Config, data: dict[str, Any]
+) -> None:
+    """Start saving `state` (returns when it is safe to donate it); no-op if the step is there."""
+    step = int(state.step)
+    if step in checkpoints.all_steps():
+        return
+    meta = {
+        "schema": SCHEMA,
+        "step": step,
+        "config": dataclasses.asdict(config),
+        "versions": versions(),
+        "data": {"position": step, **data},
+    }
+    checkpoints.save(
+        step,
+        args=ocp.args.Composite(state=ocp.args.PyTreeSave(state), meta=ocp.args.JsonSave(meta)),
+        force=True,
+    )
+
+
+def restore(
+    checkpoints: ocp.CheckpointManager, abstract: TrainState, shardings: PyTree, config: Config
+) -> tuple[TrainState, dict[str, Any]] | None:
+    """The newest checkpoint on this run's mesh and its meta, or None when there is none.
+
+    Args:
+        checkpoints: the manager.
+        abstract: state of shapes and dtypes (`jax.eval_shape`) to restore into.
+        shardings: where each leaf goes.
+        config: this run's configuration, compared with the checkpoint's.
+
+    Raises:
+        UserError: the checkpoint belongs to another configuration or cannot be read.
+    """
+    step = checkpoints.latest_step()
+    if step is None:
+        return None
+    folder = checkpoints.directory / str(step)
+    try:
+        args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        meta = checkpoints.restore(step, args=args)["meta"]
+        check_meta(meta, config, folder)
+        target = jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            abstract,
+            shardings,
+        )
+        args = ocp.args.PyTreeRestore(
+            item=target, restore_args=ocp.checkpoint_utils.construct_restore_args(target)
+        )
+        state = checkpoints.restore(step, args=ocp.args.Composite(state=args))["state"]
+    except UserError:
+        raise
+    except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
+        first_line = str(error).strip().split("\n")[0][:200]
+        raise UserError(
+            f"checkpoint {folder} cannot be read ({type(error).__name__}: {first_line}); delete"
+            " that folder to continue from the one before it, or choose another --workdir"
+        ) from error
+    return state, meta
+
+
+def check_meta(meta: dict[str, Any], config: Config, folder: epath.Path) -> None:
+    """Raise unless the checkpoint fits this configuration; log what else differs."""
+    if meta.get("schema") != SCHEMA:
+        raise UserError(
+            f"checkpoint {folder} has schema {meta.get('schema')}, this version reads {SCHEMA};"
+            " use the version that wrote it"
+        )
+    # Through JSON, so that tuples compare equal to the lists they became.
+    now = flatten(json.loads(config.to_json()))
+    then = flatten(meta["config"])
+    for key in sorted(set(now) | set(then)):
+        if now.get(key) == then.get(key):
+            continue
+        change = f"config.{key}: {then.get(key)!r} in the checkpoint, {now.get(key)!r} now"
+        if key.startswith(STRUCTURAL) and key not in FREE:
+            raise UserError(
+                f"checkpoint {folder} was made with another {change}; choose another --workdir,"
+                " or start from its parameters with --config.init_from"
+            )
+        if not key.startswith(("checkpoint.", "evaluate.", "mesh.", "train.log_every", "init_")):
+            print(f"note: {change}; the resumed run differs from an undisturbed one", flush=True)
+    current = versions()
+    for name, version in meta.get("versions", {}).items():
+        if current.get(name) != version:
+            print(f"note: checkpoint written with {name} {version}, running {current.get(name)}")
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def find(path: str) -> epath.Path:
+    """The step folder meant by `path`: a workdir, its checkpoints folder or a step folder."""
+    folder = epath.Path(path)
+    if not folder.is_dir():
+        raise UserError(f"checkpoint folder {path} does not exist")
+    if (folder / "state").is_dir():
+        return folder
+    if (folder / "checkpoints").is_dir():
+        folder = folder / "checkpoints"
+    steps = [int(child.name) for child in folder.iterdir() if child.name.isdigit()]
+    if not steps:
+        raise UserError(f"{path} holds no checkpoint; give a workdir or one of its step folders")
+    return folder / str(max(steps))
+
+
+def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], dict[str, Any]]:
+    """Some parts of a checkpointed `TrainState` as numpy arrays, and its meta; any topology.
+
+    Args:
+        path: workdir, checkpoints folder or step folder.
+        parts: fields of `TrainState`, for example ("params", "features").
+    """
+    folder = find(path)
+    try:
+        meta = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(folder / "meta")
+        checkpointer = ocp.PyTreeCheckpointer()
+        tree = checkpointer.metadata(folder / "state").item_metadata.tree
+        wanted = {part: tree[part] for part in parts}
+        item = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), wanted)
+        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+        arrays = checkpointer.restore(
+            folder / "state",
+            args=ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True),
+        )
+    except Exception as error:
+        first_line = str(error).strip().split("\n")[0][:200]
+        raise UserError(
+            f"checkpoint {folder} cannot be read ({type(error).__name__}: {first_line})"
+        ) from error
+    return arrays, meta
+
+
+def init_from(state: TrainState, shardings: PyTree, path: str) -> tuple[TrainState, list[str]]:
+    """Replace what matches by name and shape with another run's values.
+
+    Parameters, running average, task state and feature statistics are taken; step and optimizer
+    start fresh. Returns the new state and a report: loaded, left (only there), new (only here).
+    """
+    parts = ("params", "ema", "task", "features")
+    source, meta = load_numpy(path, parts)
+    found = {path_string(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(source)}
+    loaded, new = [], []
+
+    def pick(key_path: tuple, leaf: jax.Array, sharding: jax.sharding.Sharding) -> jax.Array:
+        name = path_string(key_path)
+        value = found.get(name)
+        if value is None or value.shape != leaf.shape:
+            new.append(name if value is None else f"{name} {value.shape} -> {leaf.shape}")
+            return leaf
+        loaded.append(name)
+        return jax.device_put(value.astype(leaf.dtype), sharding)
+
+    target = {part: getattr(state, part) for part in parts}
+    places = {part: getattr(shardings, part) for part in parts}
+    result = jax.tree_util.tree_map_with_path(pick, target, places)
+    left = sorted(set(found) - set(loaded))
+    report = [
+        f"init_from {path} (step {meta['step']}): {len(loaded)} arrays loaded, {len(left)} left,"
+        f" {len(new)} new"
+    ]
+    report += [f"  left: {name}" for name in left] + [f"  new:  {name}" for name in sorted(new)]
+    if not any(name.startswith("params/") for name in loaded):
+        raise UserError(
+            f"config.init_from: no parameter of {path} fits this model; its config.model differs:"
+            f" encoder {meta['config']['model']['encoder']}"
+        )
+    return state.replace(**result), report

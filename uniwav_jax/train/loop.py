@@ -1,0 +1,232 @@
+"""The training loop: `run` reads from top to bottom."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from types import ModuleType
+
+import jax
+import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from uniwav_jax import distributed
+from uniwav_jax import features as features_lib
+from uniwav_jax.config import Config
+from uniwav_jax.data import pipeline, plan
+from uniwav_jax.features import SurfaceFeatures, statistics
+from uniwav_jax.models import uniwav
+from uniwav_jax.tasks import pretrain
+from uniwav_jax.train import checkpoint
+from uniwav_jax.train import step as step_lib
+from uniwav_jax.train.evaluate import Evaluator
+from uniwav_jax.train.health import Health
+from uniwav_jax.train.metrics import MetricsWriter
+from uniwav_jax.train.progress import Progress
+from uniwav_jax.types import Metrics, PyTree, TrainState
+
+TASKS = {"pretrain": pretrain}
+
+
+def run(config: Config, workdir: str) -> bool:
+    """Train until `config.train.steps`; True when finished, False when preempted (and saved).
+
+    Raises:
+        UserError: anything a user can mend, in one line.
+    """
+    task = TASKS[config.task]
+    mesh = distributed.make_mesh(config.mesh)
+    workdir = epath.Path(workdir)
+    lead = jax.process_index() == 0
+    say = _say if lead else _silent
+    workdir.mkdir(parents=True, exist_ok=True)
+
+    train_plan = plan.BatchPlan(config, cache=str(workdir / "data"))
+    for rows in train_plan.rows.values():
+        distributed.check_rows(rows, mesh, config.train.accumulate)
+    features = features_lib.build(config.features)
+
+    with jax.set_mesh(mesh), contextlib.ExitStack() as closing:
+        checkpoints = checkpoint.manager(workdir, config)
+        closing.callback(checkpoints.close)
+        # Order matters: a checkpoint of this run wins over init_from, which wins over fresh.
+        resuming = checkpoints.latest_step() is not None
+        feature_params = _feature_params(config, features, train_plan, known=resuming)
+        state, shardings = step_lib.init_state(task, config, features, feature_params, mesh)
+        if resuming:
+            abstract = jax.eval_shape(lambda: state)
+            state, meta = checkpoint.restore(checkpoints, abstract, shardings, config)
+            say(f"resuming at step {int(state.step)} of {config.train.steps}")
+            _compare_data(meta["data"], train_plan.fingerprint(), say)
+        elif config.init_from:
+            state, report = checkpoint.init_from(state, shardings, config.init_from)
+            say("\n".join(report))
+        first = int(state.step)
+        if lead:
+            (workdir / "config.json").write_text(config.to_json())
+        for line in _introduction(task, config, features, state, mesh, train_plan):
+            say(line)
+
+        writer = MetricsWriter(str(workdir), enabled=lead)
+        closing.callback(writer.close)
+        writer.truncate_after(first)
+        evaluator = Evaluator(task, config, features, mesh, workdir, writer)
+        progress = Progress(config.train.steps, first, enabled=lead)
+        closing.callback(progress.close)
+        meter = Meter(config, writer, progress)
+        bad_files = pipeline.BadFileReport(str(workdir / "bad_files.tsv"), config.data)
+        host_rows = {b: distributed.host_rows(mesh, rows) for b, rows in train_plan.rows.items()}
+        loader = pipeline.make_loader(config, train_plan, host_rows=host_rows, start=first)
+        closing.callback(loader.close)
+        train_step = step_lib.make_train_step(task, config, features, mesh, shardings)
+        profile = closing.enter_context(_profiler(config, workdir))
+
+        # The order is fixed, and a test holds it: evaluate the state, save it, only then advance
+        # the data, step, and log the step before (its numbers are ready by now).
+        for step in range(first, config.train.steps + 1):
+            last = step == config.train.steps
+            if step > first:
+                _evaluate(config, evaluator, step, state, last)
+                preempted = checkpoints.reached_preemption(step)
+                if last or preempted or step % config.checkpoint.every == 0:
+                    meter.flush()
+                    checkpoint.save(checkpoints, state, config, train_plan.fingerprint())
+                if preempted:
+                    say(f"preempted: step {step} saved; the same command continues")
+                    return False
+            if last:
+                break
+            profile(step)
+            waited = time.perf_counter()
+            item = next(loader)
+            waited = time.perf_counter() - waited
+            bad_files.add(item)
+            batch = distributed.to_global(item, mesh, train_plan.rows[item["audio"].shape[1]])
+            state, metrics = train_step(state, batch)
+            meter.add(step + 1, metrics, waited)
+    say(f"finished {config.train.steps} steps; see {workdir}")
+    return True
+
+
+class Meter:
+    """Turns device metrics into lines: means over `train.log_every` steps, one window late."""
+
+    def __init__(self, config: Config, writer: MetricsWriter, progress: Progress) -> None:
+        self._every, self._writer, self._progress = config.train.log_every, writer, progress
+        self._health = Health(config)
+        self._window: list[Metrics] = []
+        self._ready: tuple[int, list[Metrics], float] | None = None
+        self._waited, self._since = 0.0, time.perf_counter()
+
+    def add(self, step: int, metrics: Metrics, waited: float) -> None:
+        """Take the metrics of update number `step`; `waited` seconds went to reading data."""
+        self.flush()
+        self._window.append(metrics)
+        self._waited += waited
+        if step % self._every == 0:
+            self._ready = (step, self._window, self._waited)
+            self._window, self._waited = [], 0.0
+
+    def flush(self) -> None:
+        """Write the finished window, if there is one; waits for its numbers."""
+        if self._ready is None:
+            return
+        step, window, waited = self._ready
+        self._ready = None
+        values = jax.device_get(window)
+        now = time.perf_counter()
+        elapsed, self._since = now - self._since, now
+        line = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
+        line["skipped"] = int(values[-1]["skipped"])
+        line["skipped_in_a_row"] = int(max(v["skipped_in_a_row"] for v in values))
+        line["bad_rows"] = int(sum(v["bad_rows"] for v in values))
+        line["audio_seconds_per_second"] = line.pop("audio_seconds") * len(values) / elapsed
+        line["input_wait"] = min(waited / elapsed, 1.0)
+        self._writer.write(step, line)
+        self._progress.update(step, line)
+        for warning in self._health.check(step, line):
+            self._progress.message(f"warning: {warning}")
+
+
+def _evaluate(
+    config: Config, evaluator: Evaluator, step: int, state: TrainState, last: bool
+) -> None:
+    if last or step % config.evaluate.every == 0:
+        evaluator.measure(step, state)
+    sample_every = config.evaluate.sample_every
+    if sample_every and (last or step % sample_every == 0):
+        evaluator.render(step, state)
+
+
+def _feature_params(
+    config: Config, features: SurfaceFeatures, train_plan: plan.BatchPlan, *, known: bool
+) -> PyTree:
+    """Feature statistics: placeholders if a checkpoint has them, from a file, or measured here."""
+    if known:
+        return {"mean": np.zeros(features.channels), "std": np.ones(features.channels)}
+    if config.features.stats:
+        return statistics.load(config.features.stats, config.features)
+    every_row = {bucket: np.arange(rows) for bucket, rows in train_plan.rows.items()}
+    loader = pipeline.make_loader(config, train_plan, host_rows=every_row, start=0)
+    try:
+        measured = statistics.measure(features, loader, config.features.stats_seconds)
+    finally:
+        loader.close()
+    # Every process measured the same clips; take one result to the last bit.
+    return multihost_utils.broadcast_one_to_all(measured)
+
+
+def _compare_data(then: dict, now: dict, say: Callable[[str], None]) -> None:
+    changed = [name for name in now if then.get(name) != now[name]]
+    if changed:
+        say(f"note: the training data changed since the checkpoint ({', '.join(changed)})")
+
+
+def _introduction(
+    task: ModuleType,
+    config: Config,
+    features: SurfaceFeatures,
+    state: TrainState,
+    mesh: Mesh,
+    train_plan: plan.BatchPlan,
+) -> Iterator[str]:
+    device = mesh.devices.flat[0]
+    sizes = " x ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
+    yield f"devices: {mesh.size} x {device.device_kind}, mesh {sizes}, processes {jax.process_count()}"
+    counts = uniwav.parameter_counts(state.params)
+    yield "parameters: " + ", ".join(f"{name} {n / 1e6:.1f}M" for name, n in counts.items())
+    flops = uniwav.train_flops_per_second(config, features.channels, features.frame_rate)
+    yield f"training FLOPs per second of audio: {flops / 1e9:.1f} G"
+    for name, value in train_plan.summary().items():
+        yield f"data: {name}: {value}"
+    yield from task.describe(config)
+
+
+@contextlib.contextmanager
+def _profiler(config: Config, workdir: epath.Path) -> Iterator[Callable[[int], None]]:
+    """A function to call before each step; records five steps from `train.profile_at`."""
+    first, running = config.train.profile_at, False
+
+    def before(step: int) -> None:
+        nonlocal running
+        if step == first:
+            jax.profiler.start_trace(str(workdir / "profile"))
+            running = True
+        elif running and step == first + 5:
+            jax.profiler.stop_trace()
+            running = False
+
+    try:
+        yield before
+    finally:
+        if running:
+            jax.profiler.stop_trace()
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def _silent(text: str) -> None:
+    del text
