@@ -1,4 +1,6 @@
-"""Entry point for CPU, GPU and TPU: `python -m uniwav_jax.main --config=configs/X.py --workdir=DIR`.
+"""Entry point for CPU, GPU and TPU.
+
+    python -m uniwav_jax.main --config=configs/X.py --workdir=DIR
 
 The same command continues a run. Any config field can be set: `--config.train.steps=1000`.
 """

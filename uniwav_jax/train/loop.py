@@ -193,7 +193,10 @@ def _introduction(
 ) -> Iterator[str]:
     device = mesh.devices.flat[0]
     sizes = " x ".join(f"{axis}={size}" for axis, size in mesh.shape.items())
-    yield f"devices: {mesh.size} x {device.device_kind}, mesh {sizes}, processes {jax.process_count()}"
+    yield (
+        f"devices: {mesh.size} x {device.device_kind}, mesh {sizes},"
+        f" processes {jax.process_count()}"
+    )
     counts = uniwav.parameter_counts(state.params)
     yield "parameters: " + ", ".join(f"{name} {n / 1e6:.1f}M" for name, n in counts.items())
     flops = uniwav.train_flops_per_second(config, features.channels, features.frame_rate)

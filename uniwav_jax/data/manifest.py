@@ -1,0 +1,169 @@
+"""Manifests: one row per clip, in a TSV (or JSONL) file or in a folder of packed records.
+
+    path    samples   sample_rate   [speaker]   [text]   ...
+
+`path` is relative to the manifest's folder or absolute; `samples` counts one channel at the file's
+own `sample_rate`. tools/build_manifest.py writes such files, tools/pack_array_record.py such
+folders. The rows are kept as a memory-mapped Arrow file: a million of them cost no memory per
+reader process.
+"""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import tempfile
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+from etils import epath
+
+from uniwav_jax.errors import UserError
+
+COLUMNS = {"path": pa.large_string(), "samples": pa.int64(), "sample_rate": pa.int32()}
+LABELS = {"speaker": pa.large_string(), "text": pa.large_string()}  # may be missing or empty
+
+
+@dataclasses.dataclass
+class Manifest:
+    """The rows of one corpus.
+
+    Attributes:
+        source: the path as the user gave it.
+        folder: where relative paths start, or the folder of the packed records.
+        packed: rows are records of `folder` in order, not files.
+        digest: hash of the manifest's content.
+        cache: the memory-mapped Arrow file.
+    """
+
+    source: str
+    folder: str
+    packed: bool
+    digest: str
+    cache: str
+
+    def __post_init__(self) -> None:
+        table = pa.ipc.open_file(pa.memory_map(self.cache)).read_all()
+        self._table = table
+        self.samples = table.column("samples").chunk(0).to_numpy()
+        self.sample_rate = table.column("sample_rate").chunk(0).to_numpy()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()  # the map is opened again in a reader process, not copied
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def name(self, row: int) -> str:
+        """What stands in the manifest's path column."""
+        return self._table.column("path")[row].as_py()
+
+    def path(self, row: int) -> str:
+        """The file of a row."""
+        name = self.name(row)
+        return name if name.startswith("/") or "://" in name else os.path.join(self.folder, name)
+
+    def label(self, row: int, column: str) -> str:
+        """`speaker` or `text` of a row; empty where the manifest has none."""
+        return self._table.column(column)[row].as_py() or ""
+
+    def lengths(self, sample_rate: int, rows: Any = slice(None)) -> np.ndarray:
+        """Samples of each clip (or of `rows`) after resampling to `sample_rate`, int64."""
+        rate = self.sample_rate[rows].astype(np.int64)
+        return resampled_length(self.samples[rows], rate, sample_rate)
+
+
+def resampled_length(samples: Any, rate: Any, new_rate: int) -> Any:
+    """Length of `samples` samples at `rate` after resampling to `new_rate` (rounded)."""
+    return (2 * samples * new_rate + rate) // (2 * rate)
+
+
+def load(path: str, *, cache: str) -> Manifest:
+    """Read a manifest file or a packed folder.
+
+    Args:
+        path: TSV or JSONL file, or what tools/pack_array_record.py made; local or gs://.
+        cache: local folder for the memory-mapped copy, made when missing.
+
+    Raises:
+        UserError: nothing there, columns missing, values of the wrong type, no rows.
+    """
+    file = epath.Path(path)
+    packed = file.is_dir()
+    if packed:
+        file = _packed_folder(file) / "manifest.tsv"
+    if not path or not file.exists():
+        raise UserError(
+            f"manifest {path or '(empty)'} does not exist; make one with tools/build_manifest.py"
+            " and set config.data.manifest"
+        )
+    content = file.read_bytes()
+    digest = hashlib.blake2b(content, digest_size=8).hexdigest()
+    target = pathlib.Path(cache) / f"manifest-{digest}.arrow"
+    if not target.exists():
+        _write_arrow(_parse(content, path), target)
+    return Manifest(path, str(file.parent), packed, digest, str(target))
+
+
+def _packed_folder(folder: epath.Path) -> epath.Path:
+    if (folder / "manifest.tsv").exists():
+        return folder
+    inner = sorted(folder.glob("*/*/dataset_info.json"))
+    if len(inner) != 1 or not (inner[0].parent / "manifest.tsv").exists():
+        raise UserError(
+            f"{folder} is a folder but not one of packed speech; pack it with"
+            " tools/pack_array_record.py, or give the manifest.tsv of a folder of files"
+        )
+    return inner[0].parent
+
+
+def _parse(content: bytes, path: str) -> pa.Table:
+    buffer = pa.BufferReader(content)
+    try:
+        if path.endswith((".jsonl", ".json")):
+            table = pa.json.read_json(buffer)
+        else:
+            table = pa.csv.read_csv(
+                buffer,
+                parse_options=pa.csv.ParseOptions(delimiter="\t", quote_char=False),
+                convert_options=pa.csv.ConvertOptions(column_types=COLUMNS | LABELS),
+            )
+        missing = [name for name in COLUMNS if name not in table.column_names]
+        if missing:
+            raise UserError(
+                f"manifest {path} has no column {', '.join(missing)} (found:"
+                f" {', '.join(table.column_names)}); tools/build_manifest.py {path} --out FILE"
+                " makes a complete one"
+            )
+        for name in LABELS:
+            if name not in table.column_names:
+                table = table.append_column(name, pa.nulls(len(table), pa.large_string()))
+        schema = COLUMNS | LABELS
+        table = table.select(list(schema)).cast(pa.schema(schema))
+    except pa.ArrowInvalid as error:
+        raise UserError(f"manifest {path}: {str(error).splitlines()[0]}") from error
+    if not len(table):
+        raise UserError(f"manifest {path} has no rows")
+    for name in COLUMNS:
+        if table.column(name).null_count:
+            raise UserError(f"manifest {path}: column {name} has empty values")
+    if pa.compute.min(table.column("sample_rate")).as_py() <= 0:
+        raise UserError(f"manifest {path}: column sample_rate must be positive")
+    return table
+
+
+def _write_arrow(table: pa.Table, target: pathlib.Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    table = table.combine_chunks()
+    handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".part")
+    os.close(handle)
+    with pa.OSFile(temporary, "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    os.replace(temporary, target)

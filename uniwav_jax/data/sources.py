@@ -1,0 +1,122 @@
+"""Audio out of files and packed records, as int16 at one rate."""
+
+import io
+import threading
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+from etils import epath
+
+from uniwav_jax.data.manifest import Manifest
+
+SEEKABLE = ("WAV", "WAVEX", "RF64", "FLAC", "AIFF")  # libsndfile seeks these to the sample
+
+
+class BadAudioError(Exception):
+    """A clip that cannot be used; the message says why."""
+
+
+def read_audio(
+    path: str,
+    *,
+    sample_rate: int = 16000,
+    start: int = 0,
+    samples: int | None = None,
+    expected_rate: int | None = None,
+) -> np.ndarray:
+    """Mono int16 [n] at `sample_rate`, n <= `samples`, from sample `start` (at `sample_rate`).
+
+    Channels are averaged. At another rate the whole file is decoded, resampled (soxr, high
+    quality) and cut, so that a crop equals the same part of the whole clip to the last bit.
+
+    Args:
+        path: file that libsndfile reads (wav, flac, ogg, opus, mp3, ...), local or gs://.
+        sample_rate: of the result, Hz.
+        start: first sample.
+        samples: how many at most; None: to the end.
+        expected_rate: the file's own rate as the manifest has it; None: any.
+
+    Raises:
+        BadAudioError: missing or broken file, another rate than expected, nothing left, NaN.
+    """
+    try:
+        source = io.BytesIO(epath.Path(path).read_bytes()) if "://" in path else path
+        with soundfile.SoundFile(source) as file:
+            rate = file.samplerate
+            if expected_rate is not None and rate != expected_rate:
+                raise BadAudioError(
+                    f"sample rate {rate}, the manifest says {expected_rate}; build it again"
+                )
+            count = -1 if samples is None else samples
+            whole = rate != sample_rate or file.format not in SEEKABLE
+            if not whole:
+                file.seek(min(start, file.frames))
+            audio = file.read(-1 if whole else count, dtype="float32", always_2d=True)
+    except BadAudioError:
+        raise
+    except FileNotFoundError:
+        raise BadAudioError("file does not exist") from None
+    except (soundfile.LibsndfileError, OSError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0].replace(path, "file")
+        raise BadAudioError(f"cannot be decoded: {reason}") from error
+    audio = audio[:, 0] if audio.shape[1] == 1 else audio.mean(1)
+    if not np.isfinite(audio).all():
+        raise BadAudioError("holds NaN or infinite samples")
+    if whole:
+        if rate != sample_rate:
+            audio = soxr.resample(audio, rate, sample_rate)
+        audio = audio[start : None if samples is None else start + samples]
+    if not len(audio):
+        raise BadAudioError("has no audio" if start == 0 else f"ends before sample {start}")
+    return np.clip(np.round(audio * 32768.0), -32768, 32767).astype(np.int16)
+
+
+class ClipReader:
+    """Reads clips of a `Manifest`, from files or from packed records; cheap to pickle."""
+
+    def __init__(self, manifest: Manifest, *, sample_rate: int) -> None:
+        self._manifest, self._rate = manifest, sample_rate
+        self._lock = threading.Lock()
+        self._packed: Any = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"manifest": self._manifest, "sample_rate": self._rate}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["manifest"], sample_rate=state["sample_rate"])
+
+    def read(self, row: int, *, start: int, samples: int) -> np.ndarray:
+        """int16 [n <= samples] of clip `row`; raises `BadAudioError`."""
+        if not self._manifest.packed:
+            return read_audio(
+                self._manifest.path(row),
+                sample_rate=self._rate,
+                start=start,
+                samples=samples,
+                expected_rate=int(self._manifest.sample_rate[row]),
+            )
+        if self._manifest.sample_rate[row] != self._rate:
+            raise BadAudioError(
+                f"packed at {self._manifest.sample_rate[row]} Hz, config.features.sample_rate is"
+                f" {self._rate}; pack it again"
+            )
+        with self._lock:
+            if self._packed is None:
+                from uniwav_jax.data.packed import PackedReader  # runs on files do not pay for tfds
+
+                self._packed = PackedReader(self._manifest.folder)
+        try:
+            audio = self._packed.speech(row)[start : start + samples]
+        except Exception as error:  # array_record and protobuf raise many kinds on damage
+            raise BadAudioError(f"record {row} of {self._manifest.folder}: {error}") from error
+        if not len(audio):
+            raise BadAudioError(f"record {row} ends before sample {start}")
+        return audio
+
+    def name(self, row: int) -> str:
+        """How a report names the clip."""
+        if self._manifest.packed:
+            return f"{self._manifest.folder}#{row} ({self._manifest.name(row)})"
+        return self._manifest.path(row)

@@ -1,0 +1,88 @@
+"""Mean and standard deviation of each feature channel, measured once on training speech."""
+
+import json
+import pathlib
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from uniwav_jax.config import FeaturesConfig
+from uniwav_jax.errors import UserError
+from uniwav_jax.features.surface import SurfaceFeatures
+
+MIN_STD = 1e-3  # a channel that never moves is not blown up
+
+
+def measure(
+    features: SurfaceFeatures, batches: Iterator[dict[str, np.ndarray]], seconds: float
+) -> dict[str, np.ndarray]:
+    """Statistics {"mean", "std"}, float32 [C], over at least `seconds` seconds of real audio.
+
+    Args:
+        features: the surface features; only `raw` is used.
+        batches: items of `data.pipeline.make_loader`: audio int16 [B, S], samples int32 [B].
+        seconds: stop after this much audio.
+
+    Raises:
+        UserError: two hundred batches held no audio.
+    """
+
+    @jax.jit
+    def sums(audio_BxS: jax.Array, samples_B: jax.Array) -> tuple[jax.Array, ...]:
+        x_BxTxC = features.raw({}, audio_BxS)
+        real = jnp.arange(x_BxTxC.shape[1]) < features.output_length(samples_B)[:, None]
+        x_BxTxC = jnp.where(real[..., None], x_BxTxC, 0.0)
+        return real.sum(), x_BxTxC.sum((0, 1)), (x_BxTxC**2).sum((0, 1))
+
+    count, total, squares, heard = 0.0, 0.0, 0.0, 0.0
+    for index, item in enumerate(batches):
+        n, s, q = (np.asarray(a, np.float64) for a in sums(item["audio"], item["samples"]))
+        count, total, squares = count + n, total + s, squares + q
+        heard += item["samples"].sum() / features.sample_rate
+        if heard >= seconds or index == 199:
+            break
+    if not count:
+        raise UserError("feature statistics: no audio could be read; run tools/check_data.py")
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, MIN_STD**2))
+    return {"mean": mean.astype(np.float32), "std": std.astype(np.float32)}
+
+
+def save(path: str, params: dict[str, np.ndarray], config: FeaturesConfig) -> None:
+    """Write `params` and what they were measured with as JSON."""
+    document = {"features": _identity(config), **{k: v.tolist() for k, v in params.items()}}
+    pathlib.Path(path).write_text(json.dumps(document))
+
+
+def load(path: str, config: FeaturesConfig) -> dict[str, np.ndarray]:
+    """Read what `save` wrote.
+
+    Raises:
+        UserError: missing or damaged file, or statistics of other features.
+    """
+    try:
+        document = json.loads(pathlib.Path(path).read_text())
+        params = {name: np.asarray(document[name], np.float32) for name in ("mean", "std")}
+        made_with = document["features"]
+    except FileNotFoundError:
+        raise UserError(
+            f"config.features.stats: {path} does not exist; make it with tools/measure_stats.py,"
+            " or leave the field empty to measure at start-up"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"config.features.stats: {path} is not a file of tools/measure_stats.py ({error!r})"
+        ) from error
+    if made_with != _identity(config):
+        raise UserError(
+            f"config.features.stats: {path} was measured with {made_with}, config.features is"
+            f" {_identity(config)}; measure again with tools/measure_stats.py"
+        )
+    return params
+
+
+def _identity(config: FeaturesConfig) -> dict[str, str | int | float]:
+    fields = ("kind", "sample_rate", "hop", "mel_bands", "window", "mel_low", "mel_high")
+    return {name: getattr(config, name) for name in fields}

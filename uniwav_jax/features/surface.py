@@ -1,0 +1,38 @@
+"""What every kind of surface features offers."""
+
+from typing import Any, Protocol
+
+import jax
+
+from uniwav_jax.types import PyTree
+
+
+class SurfaceFeatures(Protocol):
+    """Frozen map between waveform and feature frames.
+
+    Its parameters (statistics, and a codec's weights) are a float32 tree that travels in
+    `TrainState.features`; "mean" and "std" [C] are always part of it.
+
+    Attributes:
+        sample_rate: Hz.
+        hop: samples per frame.
+        frame_rate: frames per second.
+        channels: C.
+    """
+
+    sample_rate: int
+    hop: int
+    frame_rate: float
+    channels: int
+
+    def raw(self, params: PyTree, audio_BxS: jax.Array) -> jax.Array:
+        """Frames before normalisation, float32 [B, T, C]; `audio` int16 or float in [-1, 1]."""
+
+    def encode(self, params: PyTree, audio_BxS: jax.Array) -> jax.Array:
+        """Normalised frames, float32 [B, ceil(S / hop), C]."""
+
+    def decode(self, params: PyTree, x_BxTxC: jax.Array) -> jax.Array:
+        """Waveform, float32 [B, T * hop], of normalised frames."""
+
+    def output_length(self, samples: Any) -> Any:
+        """Frames of `samples` samples (int or int array): ceil(samples / hop)."""
