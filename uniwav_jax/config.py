@@ -191,6 +191,7 @@ class HealthConfig:
     grace_steps: int = 2000  # no alarm before this step
     min_target_perplexity: float = 10.0  # of 256 codewords; below: clusters have collapsed
     min_encoder_loss: float = 0.3  # nats; about 0.2 means that the teacher collapsed
+    min_target_variance: float = 1e-6  # of a target layer over time, before normalisation
     max_grad_norm: float = 1000.0
     max_input_wait: float = 0.5  # share of a step spent waiting for data, warning only
     patience: int = 10  # alarms in a row before the run stops

@@ -1,0 +1,220 @@
+"""The encoder: against numpy, against itself unrolled, and what must not leak."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import erf
+
+from uniwav_jax.models import uniwav
+from uniwav_jax.models.encoder import EncoderLayer
+
+CHANNELS, FRAMES = 6, 24
+NORMS = ("pre", "post")
+
+
+def build(config, scramble):
+    """(module, scrambled parameters, x, frame mask of a full and a 15-frame row)."""
+    module = uniwav.encoder_module(config)
+    x = jax.random.normal(jax.random.key(1), (2, FRAMES, CHANNELS))
+    mask = jnp.arange(FRAMES) < jnp.array([[FRAMES], [15]])
+    params = module.init(jax.random.key(0), x, mask)["params"]
+    return module, scramble(params, 0.2), x, mask
+
+
+@pytest.fixture(params=NORMS)
+def norm(request):
+    return request.param
+
+
+def test_padding_does_not_change_real_frames(make_config, scramble, norm):
+    module, params, x, mask = build(make_config({"model.encoder.norm": norm}), scramble)
+    spans = jnp.zeros_like(mask).at[1, 3:9].set(True)
+    padded = jnp.pad(x, ((0, 0), (0, 11), (0, 0)), constant_values=50.0)
+    longer = [jnp.pad(a, ((0, 0), (0, 11))) for a in (mask, spans)]
+    short = module.apply({"params": params}, x, mask, span_mask_BxT=spans)
+    long = module.apply({"params": params}, padded, longer[0], span_mask_BxT=longer[1])
+    alone = module.apply(
+        {"params": params}, x[1:, :15], mask[1:, :15], span_mask_BxT=spans[1:, :15]
+    )
+    for name in ("embedding", "states", "feed_forward", "final"):
+        a, b, c = (getattr(out, name) for out in (short, long, alone))
+        np.testing.assert_allclose(b[..., 0, :FRAMES, :], a[..., 0, :, :], atol=1e-5)
+        np.testing.assert_allclose(b[..., 1, :15, :], a[..., 1, :15, :], atol=1e-5)
+        np.testing.assert_allclose(c[..., 0, :, :], a[..., 1, :15, :], atol=1e-5)
+
+
+def test_no_gradient_from_any_output_to_hidden_frames(make_config, scramble, norm):
+    module, params, x, mask = build(make_config({"model.encoder.norm": norm}), scramble)
+    spans = jnp.zeros_like(mask).at[:, 4:12].set(True)
+
+    def total(x):
+        out = module.apply({"params": params}, x, mask, span_mask_BxT=spans)
+        keys = jax.random.split(jax.random.key(5), 4)
+        real = mask[..., None]
+        return sum(
+            (jax.random.normal(key, a.shape) * jnp.where(real, a, 0)).sum()
+            for key, a in zip(keys, jax.tree.leaves(out))
+        )
+
+    gradient = np.asarray(jax.grad(total)(x))
+    np.testing.assert_array_equal(gradient[:, 4:12], 0)
+    assert (np.abs(gradient[:, :4]).max(-1) > 0).all()
+    assert (np.abs(gradient[0, 12:]).max(-1) > 0).all()
+    np.testing.assert_array_equal(gradient[1, 15:], 0)  # nor from padding
+
+
+def test_hidden_frames_carry_the_mask_vector(make_config, scramble):
+    module, params, x, mask = build(make_config(), scramble)
+    spans = jnp.zeros_like(mask).at[:, 4:12].set(True)
+
+    def final(params):
+        return module.apply({"params": params}, x, mask, span_mask_BxT=spans).final.sum()
+
+    assert np.abs(jax.grad(final)(params)["mask_vector"]).max() > 0
+    other = {**params, "mask_vector": params["mask_vector"] + 1}
+    unmasked = [module.apply({"params": p}, x, mask).final for p in (params, other)]
+    np.testing.assert_array_equal(*unmasked)
+
+
+def layer_norm(x, parameters):
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    return x * parameters["scale"] + parameters["bias"]
+
+
+def reference_layer(x_TxD, p, heads, norm):
+    """One Transformer layer of a single unpadded row, in numpy float64: (state, feed-forward)."""
+
+    def attention(x):
+        out = p["attention"]["out"]["bias"].copy()
+        for h in range(heads):
+            q, k, v = (
+                x @ p["attention"]["qkv_kernel"][:, c, h] + p["attention"]["qkv_bias"][c, h]
+                for c in range(3)
+            )
+            logits = q @ k.T / np.sqrt(q.shape[-1])
+            weights = np.exp(logits - logits.max(-1, keepdims=True))
+            weights /= weights.sum(-1, keepdims=True)
+            out = out + weights @ v @ p["attention"]["out"]["kernel"][h]
+        return out
+
+    def feed_forward(x):
+        h = x @ p["up"]["kernel"] + p["up"]["bias"]
+        return 0.5 * h * (1 + erf(h / np.sqrt(2))) @ p["down"]["kernel"] + p["down"]["bias"]
+
+    if norm == "pre":
+        h = x_TxD + attention(layer_norm(x_TxD, p["norm_attention"]))
+        target = feed_forward(layer_norm(h, p["norm_feed_forward"]))
+        return h + target, target
+    h = layer_norm(x_TxD + attention(x_TxD), p["norm_attention"])
+    target = feed_forward(h)
+    return layer_norm(h + target, p["norm_feed_forward"]), target
+
+
+def test_layers_equal_numpy(make_config, scramble, norm):
+    config = make_config({"model.encoder.norm": norm})
+    module, params, x, mask = build(config, scramble)
+    out = module.apply({"params": params}, x[:1], mask[:1])
+    stacked = jax.tree.map(lambda a: np.asarray(a, np.float64), params["layers"])
+    h = np.asarray(out.embedding[0], np.float64)
+    for i in range(config.model.encoder.layers):
+        p = jax.tree.map(lambda a, i=i: a[i], stacked)
+        h, target = reference_layer(h, p, config.model.encoder.heads, norm)
+        np.testing.assert_allclose(out.states[i, 0], h, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(out.feed_forward[i, 0], target, rtol=1e-4, atol=1e-4)
+    if norm == "pre":
+        h = layer_norm(h, jax.tree.map(np.asarray, params["norm_final"]))
+    np.testing.assert_allclose(out.final[0], h, rtol=1e-4, atol=1e-4)
+
+
+def test_scan_equals_the_layers_one_by_one_with_padding(make_config, scramble, norm):
+    config = make_config({"model.encoder.norm": norm})
+    module, params, x, mask = build(config, scramble)
+    out = module.apply({"params": params}, x, mask)
+    layer = EncoderLayer(config.model.encoder, jnp.float32)
+    h = out.embedding
+    for i in range(config.model.encoder.layers):
+        sliced = jax.tree.map(lambda a, i=i: a[i], params["layers"])
+        h, (state, target) = layer.apply({"params": sliced}, h, None, mask)
+        np.testing.assert_allclose(out.states[i], state, atol=1e-5)
+        np.testing.assert_allclose(out.feed_forward[i], target, atol=1e-5)
+
+
+def test_layers_start_differently(make_config):
+    module = uniwav.encoder_module(make_config())
+    mask = jnp.ones((1, 4), bool)
+    params = module.init(jax.random.key(0), jnp.zeros((1, 4, CHANNELS)), mask)["params"]
+    kernel = params["layers"]["up"]["kernel"]
+    assert (kernel[0] != kernel[1]).mean() > 0.9
+
+
+def test_layer_drop_skips_layers_by_key_alone(make_config, scramble):
+    module, params, x, mask = build(make_config({"model.encoder.layer_drop": 1.0}), scramble)
+    out = module.apply({"params": params}, x, mask, key=jax.random.key(0))
+    for state in out.states:
+        np.testing.assert_array_equal(state, out.embedding)
+    kept = module.apply({"params": params}, x, mask)
+    assert (kept.states[0] != kept.embedding).any()
+
+    module, params, x, mask = build(make_config({"model.encoder.layer_drop": 0.5}), scramble)
+    apply = jax.jit(lambda key: module.apply({"params": params}, x, mask, key=key).states)
+    patterns = []
+    for seed in range(8):
+        states, again = apply(jax.random.key(seed)), apply(jax.random.key(seed))
+        np.testing.assert_array_equal(states, again)
+        patterns.append(tuple(bool((a == b).all()) for a, b in itertools.pairwise(states)))
+    assert len(set(patterns)) > 2  # layers are dropped one by one
+
+
+@pytest.mark.parametrize("name", ["dropout", "attention_dropout"])
+def test_dropout_depends_on_the_key_alone(make_config, scramble, name):
+    module, params, x, mask = build(make_config({f"model.encoder.{name}": 0.2}), scramble)
+    apply = jax.jit(lambda key: module.apply({"params": params}, x, mask, key=key).final)
+    first, again, other = (apply(jax.random.key(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    plain = uniwav.encoder_module(make_config())
+    np.testing.assert_array_equal(
+        module.apply({"params": params}, x, mask).final,
+        plain.apply({"params": params}, x, mask).final,
+    )
+
+
+def test_target_is_taken_before_dropout(make_config, scramble):
+    module, params, x, mask = build(make_config({"model.encoder.dropout": 0.5}), scramble)
+    out = module.apply({"params": params}, x, mask, key=jax.random.key(0))
+    assert (out.embedding == 0).mean() > 0.3  # dropout is at work
+    assert not (out.feed_forward == 0).any()
+
+
+def test_rematerialisation_changes_no_gradient(make_config, scramble):
+    gradients = []
+    for policy in ("none", "dots", "full"):
+        changes = {"model.remat": policy, "model.encoder.dropout": 0.1}
+        module, params, x, mask = build(make_config(changes), scramble)
+
+        def loss(params, module=module, x=x, mask=mask):
+            out = module.apply({"params": params}, x, mask, key=jax.random.key(3))
+            return jnp.square(out.states).mean() + jnp.sin(out.final).mean()
+
+        gradients.append(jax.jit(jax.grad(loss))(params))
+    for other in gradients[1:]:
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6),
+            gradients[0],
+            other,
+        )
+
+
+def test_bfloat16_runs_near_float32_on_float32_parameters(make_config, scramble, norm):
+    changes = {"model.encoder.norm": norm}
+    module, params, x, mask = build(make_config(changes), scramble)
+    half = uniwav.encoder_module(make_config({**changes, "model.compute_dtype": "bfloat16"}))
+    fresh = half.init(jax.random.key(0), x, mask)["params"]
+    assert {a.dtype for a in jax.tree.leaves(fresh)} == {jnp.dtype("float32")}
+    exact, rough = (m.apply({"params": params}, x, mask) for m in (module, half))
+    assert {a.dtype for a in jax.tree.leaves(rough)} == {jnp.dtype("bfloat16")}
+    error = jnp.where(mask[..., None], exact.final - rough.final.astype(jnp.float32), 0)
+    assert np.abs(error).max() < 0.1 * np.abs(exact.final).max()

@@ -1,0 +1,139 @@
+"""Building blocks against numpy, `jax.lax` and their defining properties."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from uniwav_jax.models import layers
+
+
+def noise(*shape, seed=0):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+@pytest.mark.parametrize("frames", [1, 7, 18, 19, 50])
+@pytest.mark.parametrize(("size", "groups"), [(1, 1), (3, 4), (19, 2), (19, 8)])
+def test_grouped_convolution_equals_the_one_of_xla(frames, size, groups):
+    width = 8
+    x, kernel = noise(2, frames, width), noise(size, width // groups, width, seed=1)
+    expected = jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(1,),
+        padding="SAME",
+        dimension_numbers=("NWC", "WIO", "NWC"),
+        feature_group_count=groups,
+        precision="highest",
+    )
+    np.testing.assert_allclose(
+        layers.grouped_convolution(x, kernel, groups), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("size", [1, 7, 31])
+def test_depthwise_convolution_equals_numpy(size):
+    x, kernel = np.asarray(noise(2, 12, 3)), np.asarray(noise(size, 3, seed=1))
+    expected = np.zeros_like(x)
+    for b in range(2):
+        for c in range(3):
+            # numpy convolves, networks correlate: hence the turned kernel.
+            full = np.convolve(x[b, :, c], kernel[::-1, c])
+            expected[b, :, c] = full[size // 2 : size // 2 + 12]
+    out = layers.depthwise_convolution(jnp.asarray(x), jnp.asarray(kernel))
+    np.testing.assert_allclose(out, expected, atol=1e-5)
+
+
+def test_convolutional_positions_ignore_what_lies_in_the_padding():
+    module = layers.ConvolutionalPositions(2, 5, 2, jnp.float32)
+    x, mask = noise(1, 12, 8), jnp.arange(12)[None] < 8
+    params = module.init(jax.random.key(0), x, mask)
+    clean = module.apply(params, x, mask)
+    dirty = module.apply(params, x.at[:, 8:].set(1e3), mask)
+    np.testing.assert_array_equal(clean[:, :8], dirty[:, :8])
+    short = module.apply(params, x[:, :8], mask[:, :8])
+    np.testing.assert_allclose(clean[:, :8], short, atol=1e-5)
+
+
+def test_rotary_dot_product_depends_on_the_distance_alone():
+    q, k = noise(8), noise(8, seed=1)
+    everywhere = jnp.broadcast_to(q, (1, 30, 1, 8)), jnp.broadcast_to(k, (1, 30, 1, 8))
+    q_turned, k_turned = (np.asarray(layers.rotate(a))[0, :, 0] for a in everywhere)
+    dots = q_turned @ k_turned.T
+    for distance in (-5, 0, 3):
+        diagonal = np.diagonal(dots, distance)
+        np.testing.assert_allclose(diagonal, diagonal[0], atol=1e-4)
+    assert abs(dots[0, 3] - dots[0, 0]) > 1e-2  # positions do matter
+    np.testing.assert_allclose(q_turned[0], q, rtol=1e-6)  # position 0 stays
+    norms = np.linalg.norm(q_turned, axis=-1)
+    np.testing.assert_allclose(norms, norms[0], rtol=1e-5)
+
+
+def test_rotary_first_pair_turns_by_one_radian_a_frame():
+    x = jnp.zeros((1, 3, 1, 4)).at[..., 0].set(1.0)
+    turned = layers.rotate(x)[0, :, 0]
+    for t in range(3):
+        np.testing.assert_allclose(turned[t], [math.cos(t), 0, math.sin(t), 0], atol=1e-6)
+
+
+def test_alibi_is_symmetric_with_a_slope_per_head():
+    bias = np.asarray(layers.alibi_bias(6, 8))
+    assert bias.shape == (1, 8, 6, 6)
+    np.testing.assert_array_equal(bias, bias.transpose(0, 1, 3, 2))
+    for head in range(8):
+        np.testing.assert_allclose(bias[0, head, 0], -(2.0 ** -(head + 1)) * np.arange(6))
+
+
+def test_attention_equals_numpy_and_hides_padding():
+    q, k, v = (np.asarray(noise(2, 5, 2, 4, seed=s), np.float64) for s in range(3))
+    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], bool)
+    bias = np.asarray(noise(1, 2, 5, 5, seed=3))
+    out = layers.attend(*map(jnp.float32, (q, k, v)), jnp.asarray(mask), bias=jnp.asarray(bias))
+    for b, real in enumerate((5, 2)):
+        for h in range(2):
+            logits = q[b, :, h] @ k[b, :real, h].T / 2.0 + bias[0, h, :, :real]
+            weights = np.exp(logits - logits.max(-1, keepdims=True))
+            weights /= weights.sum(-1, keepdims=True)
+            np.testing.assert_allclose(out[b, :, h], weights @ v[b, :real, h], atol=1e-5)
+
+
+def test_attention_of_a_row_without_audio_is_finite():
+    x = noise(1, 4, 1, 4)
+    out, grad = jax.value_and_grad(lambda a: layers.attend(a, a, a, jnp.zeros((1, 4), bool)).sum())(
+        x
+    )
+    assert np.isfinite(out) and np.isfinite(grad).all()
+
+
+def test_softmax_of_bfloat16_attention_is_float32():
+    q, mask = noise(1, 8, 1, 4).astype(jnp.bfloat16), jnp.ones((1, 8), bool)
+    program = str(jax.make_jaxpr(lambda a: layers.attend(a, a, a, mask))(q))
+    exponentials = [line for line in program.splitlines() if "= exp " in line]
+    assert exponentials and all(":f32[" in line for line in exponentials)
+    assert layers.attend(q, q, q, mask).dtype == jnp.bfloat16
+
+
+def test_norms_equal_numpy_and_compute_in_float32():
+    x = 5 + 3 * np.asarray(noise(4, 16))
+    centred = x - x.mean(-1, keepdims=True)
+    np.testing.assert_allclose(
+        layers.plain_layer_norm(x), centred / np.sqrt(x.var(-1, keepdims=True) + 1e-5), atol=1e-5
+    )
+    np.testing.assert_allclose(
+        layers.rms_norm(x), x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6), atol=1e-5
+    )
+    half = jnp.asarray(x, jnp.bfloat16)
+    assert layers.plain_layer_norm(half).dtype == layers.rms_norm(half).dtype == jnp.float32
+
+
+def test_dropout_depends_on_the_key_alone_and_keeps_the_mean():
+    x, key = jnp.ones((100, 100)), jax.random.key(0)
+    np.testing.assert_array_equal(layers.dropout(x, 0.3, None), x)
+    np.testing.assert_array_equal(layers.dropout(x, 0.0, key), x)
+    dropped = layers.dropout(x, 0.3, key)
+    np.testing.assert_array_equal(dropped, layers.dropout(x, 0.3, key))
+    assert (dropped != layers.dropout(x, 0.3, jax.random.key(1))).any()
+    np.testing.assert_allclose(np.unique(dropped), [0, 1 / 0.7], rtol=1e-6)
+    assert abs(dropped.mean() - 1) < 0.03

@@ -1,0 +1,92 @@
+"""The solver on an equation with a known answer; guidance and prompts step by step."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from uniwav_jax.models import sampler, uniwav
+
+A, B = -1.5, 0.7  # dx/dt = A x + B
+START = np.array([-1.0, 0.5, 2.0], np.float32)
+EXACT = (START + B / A) * np.exp(A) - B / A
+
+
+def error(solver, steps):
+    x1 = sampler.integrate(lambda x, t: A * x + B, jnp.asarray(START), steps=steps, solver=solver)
+    return np.abs(np.asarray(x1) - EXACT).max()
+
+
+@pytest.mark.parametrize(
+    ("solver", "order", "tolerance"), [("euler", 1, 0.1), ("midpoint", 2, 5e-3)]
+)
+def test_solver_converges_with_its_order(solver, order, tolerance):
+    assert error(solver, 16) < tolerance
+    ratio = error(solver, 8) / error(solver, 16)
+    assert 2**order * 0.85 < ratio < 2**order * 1.3
+
+
+def test_solver_passes_the_time_of_each_stage():
+    # dx/dt = 2 t: midpoint is exact, Euler sees t = 0, 1/4, 2/4, 3/4.
+    for solver, expected in (("midpoint", 1.0), ("euler", 0.75)):
+        x1 = sampler.integrate(lambda x, t: 2 * t + 0 * x, jnp.zeros(2), steps=4, solver=solver)
+        np.testing.assert_allclose(x1, expected, rtol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def problem(make_config, scramble):
+    config = make_config({"flow.solver": "euler", "flow.sample_steps": 1})
+    params = scramble(uniwav.init(jax.random.key(0), config, 6))
+    keys = jax.random.split(jax.random.key(1), 2)
+    known = jax.random.normal(keys[0], (2, 12, 6))
+    z = jax.random.normal(keys[1], (2, 12, config.model.decoder.width))
+    generate = (jnp.arange(12) >= 5)[None] & jnp.ones((2, 1), bool)
+    return config, params, known, z, generate, jnp.ones((2, 12), bool)
+
+
+def velocity(config, params, x, t, z, mask):
+    module = uniwav.decoder_module(config, x.shape[-1])
+    return module.apply({"params": params["decoder"]}, x, jnp.full(len(x), t), z, mask)
+
+
+def test_guidance_extrapolates_away_from_the_null_vector(problem):
+    config, params, known, z, generate, mask = problem
+    key = jax.random.key(7)
+    out = sampler.sample(params, z, known, generate, mask, key, config, guidance=0.7)
+    x0 = jax.random.normal(key, known.shape)
+    null = jnp.broadcast_to(params["condition"]["null"], z.shape)
+    v = 1.7 * velocity(config, params, x0, 0.0, z, mask)
+    v -= 0.7 * velocity(config, params, x0, 0.0, null, mask)
+    expected = np.where(generate[..., None], x0 + v, known)
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+    default = sampler.sample(params, z, known, generate, mask, key, config)
+    same = sampler.sample(params, z, known, generate, mask, key, config, guidance=0.5)
+    np.testing.assert_array_equal(default, same)  # config.flow.guidance
+    assert (default != out).any()
+
+
+def test_prompt_comes_back_exactly_and_follows_its_path(problem, make_config):
+    _, params, known, z, generate, mask = problem
+    config = make_config({"flow.solver": "euler", "flow.sample_steps": 2})
+    key = jax.random.key(7)
+    out = sampler.sample(params, z, known, generate, mask, key, config, guidance=0.0)
+    np.testing.assert_array_equal(out[:, :5], known[:, :5])
+    # Two Euler steps by hand; at t = 1/2 the prompt lies half-way between noise and data.
+    chosen, x0 = generate[..., None], jax.random.normal(key, known.shape)
+    middle = x0 + 0.5 * velocity(config, params, x0, 0.0, z, mask)
+    middle = jnp.where(chosen, middle, 0.5 * x0 + 0.5 * known)
+    end = middle + 0.5 * velocity(config, params, middle, 0.5, z, mask)
+    np.testing.assert_allclose(out[:, 5:], end[:, 5:], rtol=1e-3, atol=1e-3)
+
+
+def test_hidden_features_do_not_leak_into_the_sample(problem, make_config):
+    _, _, known, z, generate, mask = problem
+    config = make_config({"flow.context": True, "flow.sample_steps": 2})
+    params = uniwav.init(jax.random.key(0), config, 6)
+    params = jax.tree.map(lambda a: a + 0.1, params)
+    other = jnp.where(generate[..., None], 100.0, known)
+    outputs = [
+        sampler.sample(params, z, k, generate, mask, jax.random.key(7), config)
+        for k in (known, other)
+    ]
+    np.testing.assert_array_equal(*outputs)

@@ -1,0 +1,93 @@
+"""Metrics on disk: workdir/metrics.jsonl always, TensorBoard beside it."""
+
+import json
+import math
+import pathlib
+from typing import Any
+
+import numpy as np
+from etils import epath
+from tensorboardX import SummaryWriter
+
+REMOTE_FLUSH_LINES = 20  # object stores cannot append: the file is written anew so often
+
+
+class MetricsWriter:
+    """Writes lines of scalars, pictures and audio; does nothing when not `enabled`."""
+
+    def __init__(self, workdir: str, *, enabled: bool) -> None:
+        self._enabled = enabled
+        if not enabled:
+            return
+        self._path = epath.Path(workdir) / "metrics.jsonl"
+        self._remote = "://" in workdir
+        self._lines: list[str] = []  # of a remote file
+        self._unsaved = 0
+        if self._remote and self._path.exists():
+            self._lines = self._path.read_text().splitlines()
+        # Without a local disk of its own TensorBoard would need a cloud client: JSONL only.
+        self._board = None if self._remote else SummaryWriter(f"{workdir}/tensorboard")
+
+    def write(self, step: int, values: dict[str, float | int]) -> None:
+        """One JSON object on one line; non-finite numbers become null."""
+        if not self._enabled:
+            return
+        line: dict[str, Any] = {"step": step}
+        for name, value in values.items():
+            line[name] = value if math.isfinite(value) else None
+            if self._board:
+                self._board.add_scalar(name, value, step)
+        self._append(json.dumps(line))
+
+    def picture(self, step: int, tag: str, path: epath.Path) -> None:
+        """Show a PNG file in TensorBoard."""
+        if self._enabled and self._board:
+            from matplotlib import image  # here, as it takes half a second
+
+            pixels = image.imread(str(path))[..., :3]
+            self._board.add_image(tag, pixels, step, dataformats="HWC")
+
+    def audio(self, step: int, tag: str, wave: np.ndarray, rate: int) -> None:
+        """Offer a waveform [S] in [-1, 1] in TensorBoard."""
+        if self._enabled and self._board:
+            self._board.add_audio(tag, wave[:, None].astype(np.float32), step, sample_rate=rate)
+
+    def truncate_after(self, step: int) -> None:
+        """Drop lines past `step` and a half-written last one: a killed run repeats those steps."""
+        if not self._enabled or not self._path.exists():
+            return
+        kept = []
+        for line in self._path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except (ValueError, KeyError, TypeError):
+                continue
+        self._lines = kept if self._remote else []
+        text = "".join(line + "\n" for line in kept)
+        if self._remote:
+            self._path.write_text(text)
+        else:  # written aside and renamed
+            aside = pathlib.Path(f"{self._path}.part")
+            aside.write_text(text)
+            aside.replace(self._path)
+
+    def close(self) -> None:
+        """Flush everything."""
+        if not self._enabled:
+            return
+        if self._unsaved:
+            self._path.write_text("".join(line + "\n" for line in self._lines))
+        if self._board:
+            self._board.close()
+
+    def _append(self, line: str) -> None:
+        if not self._remote:
+            with self._path.open("a") as file:
+                file.write(line + "\n")
+            return
+        self._lines.append(line)
+        self._unsaved += 1
+        if self._unsaved >= REMOTE_FLUSH_LINES:
+            self._path.write_text("".join(line + "\n" for line in self._lines))
+            self._unsaved = 0

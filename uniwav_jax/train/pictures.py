@@ -1,0 +1,38 @@
+"""Pictures and sound files of samples."""
+
+import numpy as np
+import soundfile
+from etils import epath
+
+
+def spectrogram_figure(
+    panels: dict[str, np.ndarray], path: epath.Path, *, frame_rate: float
+) -> None:
+    """Draw features [T, C] under their names, on one colour scale, to a PNG file."""
+    from matplotlib.figure import Figure  # not pyplot: no global state, no display
+
+    figure = Figure(figsize=(9, 2.2 * len(panels)), layout="constrained")
+    low, high = np.percentile(next(iter(panels.values())), (1, 99))
+    for index, (name, x_TxC) in enumerate(panels.items()):
+        axes = figure.add_subplot(len(panels), 1, index + 1)
+        seconds = len(x_TxC) / frame_rate
+        axes.imshow(
+            x_TxC.T,
+            origin="lower",
+            aspect="auto",
+            extent=(0, seconds, 0, x_TxC.shape[1]),
+            vmin=low,
+            vmax=high,
+            interpolation="nearest",
+        )
+        axes.set_title(name, loc="left", fontsize=9)
+        axes.set_ylabel("channel")
+    axes.set_xlabel("seconds")
+    with path.open("wb") as file:
+        figure.savefig(file, format="png", dpi=80)
+
+
+def write_wav(path: epath.Path, wave: np.ndarray, rate: int) -> None:
+    """Write float [S] in [-1, 1] as 16-bit wav."""
+    with path.open("wb") as file:
+        soundfile.write(file, np.clip(wave, -1.0, 1.0), rate, subtype="PCM_16", format="WAV")
