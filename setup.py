@@ -34,7 +34,7 @@ setup(
         "orbax-checkpoint>=0.12.3,<0.13",
         "grain>=0.2.17,<0.3",
         "tensorflow-datasets>=4.9.10",
-        "importlib_resources",  # tensorflow-datasets 4.9.10 imports it, newer etils does not bring it
+        "importlib_resources",  # tensorflow-datasets needs it, newer etils brings it no more
         "ml-collections>=1.0",
         "numpy>=2.0",
         "absl-py>=2.1",

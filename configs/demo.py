@@ -4,7 +4,8 @@ The whole method on a tiny model (4.1 M parameters), so that a newcomer sees eve
 real speech. Its representations are those of a few minutes of training, no more.
 
     python -m uniwav_jax.main --config=configs/demo.py --workdir=runs/demo \
-        --config.data.manifest=data/asterisk/packed --config.data.eval_manifest=data/asterisk/eval.tsv
+        --config.data.manifest=data/asterisk/packed \
+        --config.data.eval_manifest=data/asterisk/eval.tsv
 
 `bash launch/quickstart.sh` does this and everything before it. Measured cost and losses:
 benchmarks/results/. All values below are ours: the paper has no model of this size.

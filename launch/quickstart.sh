@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # From nothing to a pretrained model: environment, speech, manifest, ArrayRecord, training on CPU.
 #
-#   bash launch/quickstart.sh                       recorded English prompts (0.5 h, one voice)
+#   bash launch/quickstart.sh                       recorded English prompts (0.4 h, one voice)
 #   bash launch/quickstart.sh AUDIO_FOLDER          your own recordings
 #   bash launch/quickstart.sh --librispeech[=PART]  LibriSpeech dev-clean (337 MB), or another PART:
 #                                                   train-clean-100 (6.3 GB)
@@ -166,7 +166,16 @@ fi
 stage "training"
 python -m uniwav_jax.main --config="$repository/configs/demo.py" --workdir="$workdir" \
   --config.data.manifest="$packed" --config.data.eval_manifest="$eval_manifest" \
-  "${settings[@]}"
+  "${settings[@]}" &
+training=$!
+# Ctrl-C and kill reach the training as SIGTERM: it saves before it ends.
+trap 'kill -TERM "$training" 2>/dev/null' INT TERM
+while :; do
+  code=0
+  wait "$training" || code=$?
+  kill -0 "$training" 2>/dev/null || break # else it was a signal that ended the wait
+done
+[ "$code" = 0 ] || exit "$code"
 
 stage "done"
 cat <<END

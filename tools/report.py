@@ -91,8 +91,8 @@ def read_metrics(workdir: str) -> Curves:
                 f"{path} line {number} is no JSON object with a 'step'; remove that line"
             ) from error
         for name, value in entry.items():
-            if isinstance(value, int | float):
-                values.setdefault(name, {})[step] = float(value)
+            if value is None or isinstance(value, int | float):  # null: it was not finite
+                values.setdefault(name, {})[step] = math.nan if value is None else float(value)
     if not values:
         raise UserError(f"{path} holds no complete line yet; wait for the run's first log")
     return {name: sorted(points.items()) for name, points in values.items()}

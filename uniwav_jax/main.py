@@ -6,8 +6,9 @@ The same command continues a run. Any config field can be set: `--config.train.s
 """
 
 import sys
+from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from uniwav_jax import config as config_lib
@@ -21,6 +22,8 @@ def main(argv: list[str]) -> None:
     """Flags to config to loop; a user's mistake ends in one line and exit status 2."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    if not flags.FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # Orbax and JAX say a lot at INFO
     try:
         if not CONFIG.value or not WORKDIR.value:
             raise UserError("give --config=configs/NAME.py and --workdir=DIR")
@@ -32,8 +35,7 @@ def main(argv: list[str]) -> None:
         distributed.start()
         finished = loop.run(config, WORKDIR.value)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(2)
+        _fail(str(error))
     if not finished:
         sys.exit(143)  # preempted: saved, and whoever restarts on failure starts it again
 
@@ -47,9 +49,9 @@ def parse_flags(argv: list[str]) -> list[str]:
             key = argument.lstrip("-").split("=")[0]
             if key.startswith("config."):
                 _check_key(argv, key)
-        sys.exit(f"error: {error}")
+        _fail(str(error))
     except (flags.Error, FileNotFoundError, TypeError, ValueError) as error:
-        sys.exit(f"error: {str(error).splitlines()[0]}")
+        _fail(str(error).splitlines()[0])
 
 
 def _check_key(argv: list[str], key: str) -> None:
@@ -58,9 +60,13 @@ def _check_key(argv: list[str], key: str) -> None:
         if not isinstance(node, dict) or part not in node:
             known = node if isinstance(node, dict) else ()
             hint = config_lib.did_you_mean(part, known)
-            print(f"error: unknown config key '{key}'{hint}", file=sys.stderr)
-            sys.exit(2)
+            _fail(f"unknown config key '{key}'{hint}")
         node = node[part]
+
+
+def _fail(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

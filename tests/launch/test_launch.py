@@ -10,43 +10,25 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SCRIPTS = ("flags.sh", "gpu_run.sh", "quickstart.sh", "slurm.sbatch", "tpu_run.sh", "venv.sh")
 # What the scripts call besides bash; PATH holds nothing else, above all no other Python.
-PROGRAMS = [
-    "basename",
-    "cat",
-    "curl",
-    "cut",
-    "dirname",
-    "env",
-    "find",
-    "grep",
-    "gzip",
-    "head",
-    "ls",
-]
-PROGRAMS += [
-    "md5sum",
-    "mkdir",
-    "mktemp",
-    "realpath",
-    "rm",
-    "sed",
-    "sha256sum",
-    "tar",
-    "touch",
-    "tr",
-]
+PROGRAMS = (
+    "basename cat curl cut dirname env find grep gzip head ls md5sum mkdir mktemp realpath rm sed"
+    " sha256sum tar touch tr"
+)
 BASH = shutil.which("bash")
 
 RECORDER = f"""#!{sys.executable}
-import json, os, pathlib, sys
+import json, os, pathlib, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 arguments = sys.argv[1:]
 if arguments[:1] == ["-c"]:
     os.execv({sys.executable!r}, [{sys.executable!r}, *arguments])
@@ -59,7 +41,8 @@ for option in ("--out", "--eval_out"):
         out = pathlib.Path(arguments[arguments.index(option) + 1])
         out.write_text("made") if out.suffix else out.mkdir(exist_ok=True)
 script = "uniwav_jax.main" if "uniwav_jax.main" in arguments else os.path.basename(arguments[0])
-sys.exit(int(json.loads(os.environ.get("EXITS", "{{}}")).get(script, 0)))
+status = json.loads(os.environ.get("EXITS", "{{}}")).get(script, 0)
+sys.exit(signal.pause() if status == "SIGTERM" else status)
 """
 
 
@@ -68,31 +51,29 @@ class Machine:
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
-        self.repository = folder / "repository"
-        self.bin = folder / "bin"
-        self.venv = folder / "venv"
+        self.repository, self.bin, self.venv = (folder / n for n in ("repository", "bin", "venv"))
         self.calls_file = folder / "calls.jsonl"
         shutil.copytree(REPOSITORY / "launch", self.repository / "launch")
         shutil.copy(REPOSITORY / "setup.py", self.repository)
         (folder / "home").mkdir()
         self.bin.mkdir()
         (self.bin / "bash").symlink_to(BASH)
-        for name in PROGRAMS:
+        for name in PROGRAMS.split():
             (self.bin / name).symlink_to(shutil.which(name))
 
-    def program(self, name: str, text: str, folder: pathlib.Path | None = None) -> None:
-        path = (folder or self.bin) / name
-        path.write_text(text)
+    def program(self, path: str | pathlib.Path, text: str) -> None:
+        """A program on PATH, or at an absolute path, in bash unless `text` says otherwise."""
+        path = self.bin / path
+        path.unlink(missing_ok=True)
+        path.write_text(text if text.startswith("#!") else f"#!{BASH}\n{text}\n")
         path.chmod(0o755)
 
     def make_venv(self) -> None:
         command = [sys.executable, "-m", "venv", "--without-pip", str(self.venv)]
         subprocess.run(command, check=True)
-        for name in ("python", "python3"):
-            (self.venv / "bin" / name).unlink()
-        self.program("python", RECORDER, self.venv / "bin")
+        self.program(self.venv / "bin" / "python", RECORDER)
 
-    def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    def start(self, script: str, *arguments: str, **environment: str) -> subprocess.Popen:
         clean = {
             "PATH": str(self.bin),
             "HOME": str(self.folder / "home"),
@@ -101,9 +82,15 @@ class Machine:
             **environment,
         }
         command = [BASH, str(self.repository / "launch" / script), *arguments]
-        return subprocess.run(
-            command, env=clean, cwd=self.folder, capture_output=True, text=True, timeout=60
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, env=clean, cwd=self.folder, stdout=pipe, stderr=pipe, text=True
         )
+
+    def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        process = self.start(script, *arguments, **environment)
+        out, errors = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
 
     def calls(self) -> list[dict]:
         """What the interpreter was asked to run since the last time."""
@@ -129,7 +116,7 @@ def ready(machine) -> Machine:
 def old_python(machine: Machine, name: str, *, spoil: str) -> None:
     """A real interpreter under `name` in which `spoil` was executed first."""
     code = f"import sys; {spoil}; exec(sys.argv.pop(1))"
-    machine.program(name, f'#!{BASH}\n[ "$1" = -c ] && exec {sys.executable} -c "{code}" "$2"\n')
+    machine.program(name, f'[ "$1" = -c ] && exec {sys.executable} -c "{code}" "$2"')
 
 
 TOO_OLD = (
@@ -147,11 +134,8 @@ def error_line(result: subprocess.CompletedProcess) -> str:
 
 def function(name: str, *arguments: str) -> str:
     """What a function of flags.sh prints."""
-    command = 'source "$1"; shift; "$@"'
-    source = str(REPOSITORY / "launch" / "flags.sh")
-    return subprocess.check_output(
-        [BASH, "-euc", command, "bash", source, name, *arguments], text=True
-    ).strip()
+    command = [BASH, "-euc", 'source "$0"; "$@"', str(REPOSITORY / "launch" / "flags.sh")]
+    return subprocess.check_output([*command, name, *arguments], text=True).strip()
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -170,22 +154,22 @@ def test_bash_in_the_readme_parses():
 # The environment.
 
 
-@pytest.mark.parametrize("spoil", [TOO_OLD, NO_VENV], ids=["3.10", "without venv"])
-def test_unusable_python_is_one_line_with_advice(machine, spoil):
-    old_python(machine, "python3", spoil=spoil)
+@pytest.mark.parametrize(
+    ("spoil", "found"),
+    [(TOO_OLD, "python3 (3.10.12)"), (NO_VENV, "python3 (3."), ("", "found: none")],
+    ids=["3.10", "without venv", "none"],
+)
+def test_unusable_python_is_one_line_with_advice(machine, spoil, found):
+    if spoil:
+        old_python(machine, "python3", spoil=spoil)
     line = error_line(machine.run("venv.sh"))
     assert "no Python >= 3.11" in line and "apt-get install" in line and "uv" in line
-    if spoil == TOO_OLD:
-        assert "python3 (3.10.12)" in line
+    assert found in line
     assert not machine.venv.exists()
 
 
-def test_no_python_at_all(machine):
-    assert "found: none" in error_line(machine.run("venv.sh"))
-
-
 def test_named_python_is_not_replaced_by_another(machine):
-    machine.program("python3.12", f'#!{BASH}\nexec {sys.executable} "$@"\n')
+    machine.program("python3.12", f'exec {sys.executable} "$@"')
     old_python(machine, "mine", spoil=TOO_OLD)
     assert "PYTHON=mine" in error_line(machine.run("venv.sh", PYTHON="mine"))
 
@@ -194,7 +178,7 @@ def test_uv_brings_a_python_where_the_machine_has_none(machine):
     old_python(machine, "python3", spoil=TOO_OLD)
     local = machine.folder / "home" / ".local" / "bin"
     local.mkdir(parents=True)
-    machine.program("uv", f'#!{BASH}\necho "uv $*"\nexit 7\n', local)
+    machine.program(local / "uv", 'echo "uv $*"; exit 7')
     result = machine.run("venv.sh")
     assert result.returncode == 7  # uv's own failure passes through
     assert f"uv venv --quiet --seed --python 3.12 {machine.venv}" in result.stdout
@@ -202,8 +186,7 @@ def test_uv_brings_a_python_where_the_machine_has_none(machine):
 
 def test_newer_python_wins_over_an_old_python3(machine):
     old_python(machine, "python3", spoil=TOO_OLD)
-    text = f'#!{BASH}\n[ "$1" = -c ] && exec {sys.executable} "$@"\necho "$*"; exit 3\n'
-    machine.program("python3.12", text)
+    machine.program("python3.12", f'[ "$1" = -c ] && exec {sys.executable} "$@"; echo "$*"; exit 3')
     result = machine.run("venv.sh")
     assert result.returncode == 3
     assert f"-m venv --clear {machine.venv}" in result.stdout
@@ -274,15 +257,11 @@ def test_no_flag_set_ends_a_jax_process(kind):
 
 @pytest.mark.parametrize(
     ("driver", "capability", "extra"),
-    [
-        ("580.65.06", "9.0", "cuda13"),
-        ("570.86.15", "9.0", "cuda12"),
-        ("580.65.06", "7.0", "cuda12"),
-    ],
+    [("580.65.06", "9.0", "cuda13"), ("570.86.15", "9.0", "cuda12"), ("580.1", "7.0", "cuda12")],
 )
 def test_cuda_version_follows_driver_and_card(ready, driver, capability, extra):
     text = f"[[ $1 == *driver* ]] && for i in 1 2; do echo {driver}; done || echo {capability}"
-    ready.program("nvidia-smi", f"#!{BASH}\n{text}\n")
+    ready.program("nvidia-smi", text)
     assert ready.run("gpu_run.sh").returncode == 0
     assert ready.calls()[0]["argv"][-1] == f"{ready.repository}[{extra}]"
 
@@ -322,16 +301,13 @@ def test_arguments_and_exit_status_pass_through(ready, script, environment, stat
         assert seen["XLA_FLAGS"] == function("gpu_flags") + " --mine"  # the caller's flags win
 
 
-METADATA = f"""#!{BASH}
-case "$*" in
+METADATA = """case "$*" in
 */accelerator-type) echo v6e-16 ;;
 */tpu-env) printf "%s\\n" "ZONE: 'us-east5-a'" "MEGASCALE_NUM_SLICES: '4'" ;;
-esac
-"""
+esac"""
 
 
 def test_tpu_run_asks_the_machine_for_chip_and_slices(ready):
-    (ready.bin / "curl").unlink()
     ready.program("curl", METADATA)
     assert ready.run("tpu_run.sh", UNIWAV_EXTRA="cpu").returncode == 0
     flags = ready.calls()[-1]["environment"]["LIBTPU_INIT_ARGS"].strip()
@@ -339,29 +315,19 @@ def test_tpu_run_asks_the_machine_for_chip_and_slices(ready):
 
 
 @pytest.mark.parametrize(
-    ("status", "state", "requeued"),
-    [
-        (143, "RUNNING", True),
-        (143, "COMPLETING", False),
-        (0, "RUNNING", False),
-        (2, "RUNNING", False),
-    ],
+    ("status", "state"), [(143, "RUNNING"), (143, "COMPLETING"), (0, "RUNNING"), (2, "RUNNING")]
 )
-def test_slurm_requeues_only_a_saved_run(ready, status, state, requeued):
-    ready.program("srun", f'#!{BASH}\nshift\nexec "$@"\n')
-    ready.program("squeue", f"#!{BASH}\necho {state}\n")
-    ready.program("scontrol", f"#!{BASH}\necho scontrol $*\n")
-    result = ready.run(
-        "slurm.sbatch",
-        *ARGUMENTS,
-        SLURM_SUBMIT_DIR=str(ready.repository),
-        SLURM_JOB_ID="77",
-        UNIWAV_EXTRA="cpu",
-        EXITS=json.dumps({"uniwav_jax.main": status}),
-    )
+def test_slurm_requeues_only_a_saved_run(ready, status, state):
+    ready.program("srun", 'shift; exec "$@"')
+    ready.program("squeue", f"echo {state}")
+    ready.program("scontrol", "echo scontrol $*")
+    slurm = {"SLURM_SUBMIT_DIR": str(ready.repository), "SLURM_JOB_ID": "77"}
+    exits = json.dumps({"uniwav_jax.main": status})
+    result = ready.run("slurm.sbatch", *ARGUMENTS, UNIWAV_EXTRA="cpu", EXITS=exits, **slurm)
     assert result.returncode == status, result.stderr
     assert ready.calls()[-1]["argv"] == ["-m", "uniwav_jax.main", *ARGUMENTS]
-    assert ("scontrol requeue 77" in result.stdout) == requeued
+    requeued = "scontrol requeue 77" in result.stdout
+    assert requeued == ((status, state) == (143, "RUNNING"))
 
 
 # Quickstart.
@@ -432,6 +398,17 @@ def test_quickstart_names_the_stage_that_failed(ready, recordings, script, statu
     assert message in result.stderr.splitlines()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_quickstart_lets_the_training_save_when_stopped(ready, recordings, number):
+    process = ready.start("quickstart.sh", str(recordings), EXITS='{"uniwav_jax.main": "SIGTERM"}')
+    while not (ready.calls_file.exists() and "uniwav_jax.main" in ready.calls_file.read_text()):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 143 and "the same command continues" in errors
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -450,8 +427,8 @@ def test_quickstart_explains_a_mistake(ready, arguments, message):
 
 def test_empty_package_lists_are_explained(ready):
     for name in ("apt-get", "apt-cache"):
-        ready.program(name, f"#!{BASH}\necho 'E: Unable to locate package' >&2; exit 100\n")
-    ready.program("dpkg", f"#!{BASH}\n")
+        ready.program(name, "echo 'E: Unable to locate package' >&2; exit 100")
+    ready.program("dpkg", "")
     assert "sudo apt-get update" in error_line(ready.run("quickstart.sh"))
 
 

@@ -1,6 +1,8 @@
 """A configuration and parameters small enough to compile in a second."""
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from uniwav_jax.config import default_config, from_dict
@@ -39,12 +41,31 @@ def make_config():
 
 @pytest.fixture(scope="session")
 def scramble():
-    """Replace every parameter by noise, so that zero and one at the start hide nothing."""
+    """Noise in the shapes of a tree (of arrays or of `jax.eval_shape`): hides no 0 and no 1."""
 
-    def scrambled(params, scale=0.3):
-        leaves, tree = jax.tree.flatten(params)
-        keys = jax.random.split(jax.random.key(99), len(leaves))
-        noise = [scale * jax.random.normal(k, leaf.shape) for k, leaf in zip(keys, leaves)]
-        return jax.tree.unflatten(tree, noise)
+    def scrambled(shapes, scale=0.3):
+        rng = np.random.default_rng(99)
+        return jax.tree.map(
+            lambda a: jnp.asarray(scale * rng.normal(size=a.shape), jnp.float32), shapes
+        )
 
     return scrambled
+
+
+@pytest.fixture(scope="session")
+def compiled():
+    """`module.apply` under jit: function of (params, *arguments, **options)."""
+
+    def make(module):
+        return jax.jit(lambda p, *args, **options: module.apply({"params": p}, *args, **options))
+
+    return make
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fast_compilation():
+    """Compiling is most of the time here; XLA's slower passes do not pay."""
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

@@ -11,16 +11,16 @@ from uniwav_jax.models import decoder, uniwav
 CHANNELS, FRAMES = 6, 16
 
 
-def build(config, scramble):
-    """(module, scrambled parameters, arguments: x_t, t, z, frame mask with a 10-frame row)."""
+def build(config, scramble, compiled):
+    """(compiled apply, scrambled parameters, (x_t, t, z, frame mask with a 10-frame row))."""
     module = uniwav.decoder_module(config, CHANNELS)
     keys = jax.random.split(jax.random.key(1), 2)
     x = jax.random.normal(keys[0], (2, FRAMES, CHANNELS))
     z = jax.random.normal(keys[1], (2, FRAMES, config.model.decoder.width))
     mask = jnp.arange(FRAMES) < jnp.array([[FRAMES], [10]])
     arguments = (x, jnp.array([0.2, 0.7]), z, mask)
-    params = module.init(jax.random.key(0), *arguments)["params"]
-    return module, scramble(params), arguments
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *arguments)["params"]
+    return compiled(module), scramble(shapes), arguments
 
 
 def gelu(x):
@@ -86,10 +86,10 @@ def reference(params, x_TxC, t, z_TxD, config):
     return linear(rms_norm(h4) * p["norm_scale"], p["out"])
 
 
-def test_decoder_equals_numpy_with_skips_wired_by_hand(make_config, scramble):
+def test_decoder_equals_numpy_with_skips_wired_by_hand(make_config, scramble, compiled):
     config = make_config()
-    module, params, (x, t, z, mask) = build(config, scramble)
-    v = module.apply({"params": params}, x, t, z, mask)
+    apply, params, (x, t, z, mask) = build(config, scramble, compiled)
+    v = apply(params, x, t, z, mask)
     assert v.dtype == jnp.float32
     for row, real in enumerate((FRAMES, 10)):  # the padded row as if it had been cut
         expected = reference(params, x[row, :real], float(t[row]), z[row, :real], config)
@@ -97,14 +97,14 @@ def test_decoder_equals_numpy_with_skips_wired_by_hand(make_config, scramble):
 
 
 @pytest.mark.parametrize("positions", ["rotary", "alibi"])
-def test_padding_does_not_change_real_frames(make_config, scramble, positions):
-    module, params, (x, t, z, mask) = build(
-        make_config({"model.decoder.positions": positions}), scramble
+def test_padding_does_not_change_real_frames(make_config, scramble, compiled, positions):
+    apply, params, (x, t, z, mask) = build(
+        make_config({"model.decoder.positions": positions}), scramble, compiled
     )
-    short = module.apply({"params": params}, x, t, z, mask)
+    short = apply(params, x, t, z, mask)
     wide = ((0, 0), (0, 9), (0, 0))
-    long = module.apply(
-        {"params": params},
+    long = apply(
+        params,
         jnp.pad(x, wide, constant_values=9.0),
         t,
         jnp.pad(z, wide, constant_values=9.0),
@@ -115,33 +115,34 @@ def test_padding_does_not_change_real_frames(make_config, scramble, positions):
     np.testing.assert_allclose(long[1, :10], short[1, :10], atol=1e-5 * scale)
 
 
-def test_positions_matter_and_differ(make_config, scramble):
+def test_positions_matter_and_differ(make_config, scramble, compiled):
     outputs = []
     for positions in ("rotary", "alibi"):
-        module, params, arguments = build(
-            make_config({"model.decoder.positions": positions}), scramble
+        apply, params, arguments = build(
+            make_config({"model.decoder.positions": positions}), scramble, compiled
         )
-        outputs.append(module.apply({"params": params}, *arguments))
+        outputs.append(apply(params, *arguments))
     assert np.abs(outputs[0] - outputs[1]).max() > 1e-3
 
 
-def test_velocity_is_zero_at_the_start(make_config, scramble):
-    module, _, arguments = build(make_config(), scramble)
-    params = module.init(jax.random.key(0), *arguments)["params"]
-    np.testing.assert_array_equal(module.apply({"params": params}, *arguments), 0)
+def test_velocity_is_zero_at_the_start(make_config, scramble, compiled):
+    apply, _, arguments = build(make_config(), scramble, compiled)
+    module = uniwav.decoder_module(make_config(), CHANNELS)
+    params = jax.jit(module.init)(jax.random.key(0), *arguments)["params"]
+    np.testing.assert_array_equal(apply(params, *arguments), 0)
     for part in ("layers_in", "layers_out"):  # adaptive norms start as plain ones
         np.testing.assert_array_equal(params[part]["modulation"]["kernel"], 0)
 
 
-def test_every_skip_reaches_the_output(make_config, scramble):
-    module, params, arguments = build(make_config(), scramble)
-    plain = module.apply({"params": params}, *arguments)
+def test_every_skip_reaches_the_output(make_config, scramble, compiled):
+    apply, params, arguments = build(make_config(), scramble, compiled)
+    plain = apply(params, *arguments)
     width = params["norm_scale"].shape[0]
     for layer in range(2):
         cut = jax.tree.map(lambda a: a, params)
         kernel = cut["layers_out"]["merge"]["kernel"]
         cut["layers_out"]["merge"]["kernel"] = kernel.at[layer, width:].set(0)
-        assert np.abs(module.apply({"params": cut}, *arguments) - plain).max() > 1e-3
+        assert np.abs(apply(cut, *arguments) - plain).max() > 1e-3
 
 
 def test_time_embedding_is_sinusoids_of_a_thousand_t():
@@ -153,41 +154,43 @@ def test_time_embedding_is_sinusoids_of_a_thousand_t():
     assert out.dtype == jnp.float32
 
 
-def test_flow_time_is_per_row(make_config, scramble):
-    module, params, (x, t, z, mask) = build(make_config(), scramble)
-    before = module.apply({"params": params}, x, t, z, mask)
-    after = module.apply({"params": params}, x, t.at[1].set(0.1), z, mask)
+def test_flow_time_is_per_row(make_config, scramble, compiled):
+    apply, params, (x, t, z, mask) = build(make_config(), scramble, compiled)
+    before = apply(params, x, t, z, mask)
+    after = apply(params, x, t.at[1].set(0.1), z, mask)
     np.testing.assert_array_equal(before[0], after[0])
     assert np.abs(before[1] - after[1]).max() > 1e-3
 
 
-def test_context_is_an_input_of_its_own(make_config, scramble):
-    module, _, arguments = build(make_config(), scramble)
+def test_context_is_an_input_of_its_own(make_config, scramble, compiled):
+    apply, _, arguments = build(make_config(), scramble, compiled)
+    module = uniwav.decoder_module(make_config(), CHANNELS)
     seen = jnp.ones_like(arguments[0])
-    params = module.init(jax.random.key(0), *arguments, context_BxTxC=seen)["params"]
+    shapes = jax.eval_shape(module.init, jax.random.key(0), *arguments, context_BxTxC=seen)
+    params = scramble(shapes["params"])
     assert params["project"]["kernel"].shape[0] == 2 * CHANNELS + arguments[2].shape[-1]
-    outputs = [
-        module.apply({"params": scramble(params)}, *arguments, context_BxTxC=a)
-        for a in (seen, 2 * seen)
-    ]
+    outputs = [apply(params, *arguments, context_BxTxC=a) for a in (seen, 2 * seen)]
     assert np.abs(outputs[0] - outputs[1]).max() > 1e-3
 
 
-def test_dropout_depends_on_the_key_alone(make_config, scramble):
-    module, params, arguments = build(make_config({"model.decoder.dropout": 0.2}), scramble)
-    apply = jax.jit(lambda key: module.apply({"params": params}, *arguments, key=key))
-    first, again, other = (apply(jax.random.key(seed)) for seed in (1, 1, 2))
+def test_dropout_depends_on_the_key_alone(make_config, scramble, compiled):
+    apply, params, arguments = build(
+        make_config({"model.decoder.dropout": 0.2}), scramble, compiled
+    )
+    first, again, other = (
+        apply(params, *arguments, key=jax.random.key(seed)) for seed in (1, 1, 2)
+    )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
 
-def test_rematerialisation_changes_no_gradient(make_config, scramble):
+def test_rematerialisation_changes_no_gradient(make_config, scramble, compiled):
     gradients = []
     for policy in ("none", "dots", "full"):
-        module, params, arguments = build(make_config({"model.remat": policy}), scramble)
+        apply, params, arguments = build(make_config({"model.remat": policy}), scramble, compiled)
 
-        def loss(params, module=module, arguments=arguments):
-            return jnp.sin(module.apply({"params": params}, *arguments)).mean()
+        def loss(params, apply=apply, arguments=arguments):
+            return jnp.sin(apply(params, *arguments)).mean()
 
         gradients.append(jax.jit(jax.grad(loss))(params))
     for other in gradients[1:]:
@@ -198,9 +201,9 @@ def test_rematerialisation_changes_no_gradient(make_config, scramble):
         )
 
 
-def test_bfloat16_runs_near_float32_and_answers_in_float32(make_config, scramble):
-    module, params, arguments = build(make_config(), scramble)
+def test_bfloat16_runs_near_float32_and_answers_in_float32(make_config, scramble, compiled):
+    apply, params, arguments = build(make_config(), scramble, compiled)
     half = uniwav.decoder_module(make_config({"model.compute_dtype": "bfloat16"}), CHANNELS)
-    exact, rough = (m.apply({"params": params}, *arguments) for m in (module, half))
+    exact, rough = (a(params, *arguments) for a in (apply, compiled(half)))
     assert rough.dtype == jnp.float32
     assert 0 < np.abs(exact - rough).max() < 0.1 * np.abs(exact).max()

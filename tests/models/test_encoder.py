@@ -15,13 +15,13 @@ CHANNELS, FRAMES = 6, 24
 NORMS = ("pre", "post")
 
 
-def build(config, scramble):
-    """(module, scrambled parameters, x, frame mask of a full and a 15-frame row)."""
+def build(config, scramble, compiled):
+    """(compiled apply, scrambled parameters, x, frame mask of a full and a 15-frame row)."""
     module = uniwav.encoder_module(config)
     x = jax.random.normal(jax.random.key(1), (2, FRAMES, CHANNELS))
     mask = jnp.arange(FRAMES) < jnp.array([[FRAMES], [15]])
-    params = module.init(jax.random.key(0), x, mask)["params"]
-    return module, scramble(params, 0.2), x, mask
+    shapes = jax.eval_shape(module.init, jax.random.key(0), x, mask)["params"]
+    return compiled(module), scramble(shapes, 0.2), x, mask
 
 
 @pytest.fixture(params=NORMS)
@@ -29,16 +29,14 @@ def norm(request):
     return request.param
 
 
-def test_padding_does_not_change_real_frames(make_config, scramble, norm):
-    module, params, x, mask = build(make_config({"model.encoder.norm": norm}), scramble)
+def test_padding_does_not_change_real_frames(make_config, scramble, compiled, norm):
+    apply, params, x, mask = build(make_config({"model.encoder.norm": norm}), scramble, compiled)
     spans = jnp.zeros_like(mask).at[1, 3:9].set(True)
     padded = jnp.pad(x, ((0, 0), (0, 11), (0, 0)), constant_values=50.0)
     longer = [jnp.pad(a, ((0, 0), (0, 11))) for a in (mask, spans)]
-    short = module.apply({"params": params}, x, mask, span_mask_BxT=spans)
-    long = module.apply({"params": params}, padded, longer[0], span_mask_BxT=longer[1])
-    alone = module.apply(
-        {"params": params}, x[1:, :15], mask[1:, :15], span_mask_BxT=spans[1:, :15]
-    )
+    short = apply(params, x, mask, span_mask_BxT=spans)
+    long = apply(params, padded, longer[0], span_mask_BxT=longer[1])
+    alone = apply(params, x[1:, :15], mask[1:, :15], span_mask_BxT=spans[1:, :15])
     for name in ("embedding", "states", "feed_forward", "final"):
         a, b, c = (getattr(out, name) for out in (short, long, alone))
         np.testing.assert_allclose(b[..., 0, :FRAMES, :], a[..., 0, :, :], atol=1e-5)
@@ -46,12 +44,12 @@ def test_padding_does_not_change_real_frames(make_config, scramble, norm):
         np.testing.assert_allclose(c[..., 0, :, :], a[..., 1, :15, :], atol=1e-5)
 
 
-def test_no_gradient_from_any_output_to_hidden_frames(make_config, scramble, norm):
-    module, params, x, mask = build(make_config({"model.encoder.norm": norm}), scramble)
+def test_no_gradient_from_any_output_to_hidden_frames(make_config, scramble, compiled, norm):
+    apply, params, x, mask = build(make_config({"model.encoder.norm": norm}), scramble, compiled)
     spans = jnp.zeros_like(mask).at[:, 4:12].set(True)
 
     def total(x):
-        out = module.apply({"params": params}, x, mask, span_mask_BxT=spans)
+        out = apply(params, x, mask, span_mask_BxT=spans)
         keys = jax.random.split(jax.random.key(5), 4)
         real = mask[..., None]
         return sum(
@@ -66,16 +64,16 @@ def test_no_gradient_from_any_output_to_hidden_frames(make_config, scramble, nor
     np.testing.assert_array_equal(gradient[1, 15:], 0)  # nor from padding
 
 
-def test_hidden_frames_carry_the_mask_vector(make_config, scramble):
-    module, params, x, mask = build(make_config(), scramble)
+def test_hidden_frames_carry_the_mask_vector(make_config, scramble, compiled):
+    apply, params, x, mask = build(make_config(), scramble, compiled)
     spans = jnp.zeros_like(mask).at[:, 4:12].set(True)
 
     def final(params):
-        return module.apply({"params": params}, x, mask, span_mask_BxT=spans).final.sum()
+        return apply(params, x, mask, span_mask_BxT=spans).final.sum()
 
     assert np.abs(jax.grad(final)(params)["mask_vector"]).max() > 0
     other = {**params, "mask_vector": params["mask_vector"] + 1}
-    unmasked = [module.apply({"params": p}, x, mask).final for p in (params, other)]
+    unmasked = [apply(p, x, mask).final for p in (params, other)]
     np.testing.assert_array_equal(*unmasked)
 
 
@@ -113,10 +111,10 @@ def reference_layer(x_TxD, p, heads, norm):
     return layer_norm(h + target, p["norm_feed_forward"]), target
 
 
-def test_layers_equal_numpy(make_config, scramble, norm):
+def test_layers_equal_numpy(make_config, scramble, compiled, norm):
     config = make_config({"model.encoder.norm": norm})
-    module, params, x, mask = build(config, scramble)
-    out = module.apply({"params": params}, x[:1], mask[:1])
+    apply, params, x, mask = build(config, scramble, compiled)
+    out = apply(params, x[:1], mask[:1])
     stacked = jax.tree.map(lambda a: np.asarray(a, np.float64), params["layers"])
     h = np.asarray(out.embedding[0], np.float64)
     for i in range(config.model.encoder.layers):
@@ -129,15 +127,15 @@ def test_layers_equal_numpy(make_config, scramble, norm):
     np.testing.assert_allclose(out.final[0], h, rtol=1e-4, atol=1e-4)
 
 
-def test_scan_equals_the_layers_one_by_one_with_padding(make_config, scramble, norm):
+def test_scan_equals_the_layers_one_by_one_with_padding(make_config, scramble, compiled, norm):
     config = make_config({"model.encoder.norm": norm})
-    module, params, x, mask = build(config, scramble)
-    out = module.apply({"params": params}, x, mask)
-    layer = EncoderLayer(config.model.encoder, jnp.float32)
+    apply, params, x, mask = build(config, scramble, compiled)
+    out = apply(params, x, mask)
+    layer = compiled(EncoderLayer(config.model.encoder, jnp.float32))
     h = out.embedding
     for i in range(config.model.encoder.layers):
         sliced = jax.tree.map(lambda a, i=i: a[i], params["layers"])
-        h, (state, target) = layer.apply({"params": sliced}, h, None, mask)
+        h, (state, target) = layer(sliced, h, None, mask)
         np.testing.assert_allclose(out.states[i], state, atol=1e-5)
         np.testing.assert_allclose(out.feed_forward[i], target, atol=1e-5)
 
@@ -145,58 +143,62 @@ def test_scan_equals_the_layers_one_by_one_with_padding(make_config, scramble, n
 def test_layers_start_differently(make_config):
     module = uniwav.encoder_module(make_config())
     mask = jnp.ones((1, 4), bool)
-    params = module.init(jax.random.key(0), jnp.zeros((1, 4, CHANNELS)), mask)["params"]
+    params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 4, CHANNELS)), mask)["params"]
     kernel = params["layers"]["up"]["kernel"]
     assert (kernel[0] != kernel[1]).mean() > 0.9
 
 
-def test_layer_drop_skips_layers_by_key_alone(make_config, scramble):
-    module, params, x, mask = build(make_config({"model.encoder.layer_drop": 1.0}), scramble)
-    out = module.apply({"params": params}, x, mask, key=jax.random.key(0))
+def test_layer_drop_skips_layers_by_key_alone(make_config, scramble, compiled):
+    apply, params, x, mask = build(
+        make_config({"model.encoder.layer_drop": 1.0}), scramble, compiled
+    )
+    out = apply(params, x, mask, key=jax.random.key(0))
     for state in out.states:
         np.testing.assert_array_equal(state, out.embedding)
-    kept = module.apply({"params": params}, x, mask)
+    kept = apply(params, x, mask)
     assert (kept.states[0] != kept.embedding).any()
 
-    module, params, x, mask = build(make_config({"model.encoder.layer_drop": 0.5}), scramble)
-    apply = jax.jit(lambda key: module.apply({"params": params}, x, mask, key=key).states)
+    apply, params, x, mask = build(
+        make_config({"model.encoder.layer_drop": 0.5}), scramble, compiled
+    )
     patterns = []
     for seed in range(8):
-        states, again = apply(jax.random.key(seed)), apply(jax.random.key(seed))
+        states, again = (apply(params, x, mask, key=jax.random.key(seed)).states for _ in range(2))
         np.testing.assert_array_equal(states, again)
         patterns.append(tuple(bool((a == b).all()) for a, b in itertools.pairwise(states)))
     assert len(set(patterns)) > 2  # layers are dropped one by one
 
 
 @pytest.mark.parametrize("name", ["dropout", "attention_dropout"])
-def test_dropout_depends_on_the_key_alone(make_config, scramble, name):
-    module, params, x, mask = build(make_config({f"model.encoder.{name}": 0.2}), scramble)
-    apply = jax.jit(lambda key: module.apply({"params": params}, x, mask, key=key).final)
-    first, again, other = (apply(jax.random.key(seed)) for seed in (1, 1, 2))
+def test_dropout_depends_on_the_key_alone(make_config, scramble, compiled, name):
+    apply, params, x, mask = build(make_config({f"model.encoder.{name}": 0.2}), scramble, compiled)
+    first, again, other = (
+        apply(params, x, mask, key=jax.random.key(seed)).final for seed in (1, 1, 2)
+    )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
     plain = uniwav.encoder_module(make_config())
     np.testing.assert_array_equal(
-        module.apply({"params": params}, x, mask).final,
-        plain.apply({"params": params}, x, mask).final,
+        apply(params, x, mask).final,
+        compiled(plain)(params, x, mask).final,
     )
 
 
-def test_target_is_taken_before_dropout(make_config, scramble):
-    module, params, x, mask = build(make_config({"model.encoder.dropout": 0.5}), scramble)
-    out = module.apply({"params": params}, x, mask, key=jax.random.key(0))
+def test_target_is_taken_before_dropout(make_config, scramble, compiled):
+    apply, params, x, mask = build(make_config({"model.encoder.dropout": 0.5}), scramble, compiled)
+    out = apply(params, x, mask, key=jax.random.key(0))
     assert (out.embedding == 0).mean() > 0.3  # dropout is at work
     assert not (out.feed_forward == 0).any()
 
 
-def test_rematerialisation_changes_no_gradient(make_config, scramble):
+def test_rematerialisation_changes_no_gradient(make_config, scramble, compiled):
     gradients = []
     for policy in ("none", "dots", "full"):
         changes = {"model.remat": policy, "model.encoder.dropout": 0.1}
-        module, params, x, mask = build(make_config(changes), scramble)
+        apply, params, x, mask = build(make_config(changes), scramble, compiled)
 
-        def loss(params, module=module, x=x, mask=mask):
-            out = module.apply({"params": params}, x, mask, key=jax.random.key(3))
+        def loss(params, apply=apply, x=x, mask=mask):
+            out = apply(params, x, mask, key=jax.random.key(3))
             return jnp.square(out.states).mean() + jnp.sin(out.final).mean()
 
         gradients.append(jax.jit(jax.grad(loss))(params))
@@ -208,13 +210,13 @@ def test_rematerialisation_changes_no_gradient(make_config, scramble):
         )
 
 
-def test_bfloat16_runs_near_float32_on_float32_parameters(make_config, scramble, norm):
+def test_bfloat16_runs_near_float32_on_float32_parameters(make_config, scramble, compiled, norm):
     changes = {"model.encoder.norm": norm}
-    module, params, x, mask = build(make_config(changes), scramble)
+    apply, params, x, mask = build(make_config(changes), scramble, compiled)
     half = uniwav.encoder_module(make_config({**changes, "model.compute_dtype": "bfloat16"}))
-    fresh = half.init(jax.random.key(0), x, mask)["params"]
+    fresh = jax.eval_shape(half.init, jax.random.key(0), x, mask)["params"]
     assert {a.dtype for a in jax.tree.leaves(fresh)} == {jnp.dtype("float32")}
-    exact, rough = (m.apply({"params": params}, x, mask) for m in (module, half))
+    exact, rough = (a(params, x, mask) for a in (apply, compiled(half)))
     assert {a.dtype for a in jax.tree.leaves(rough)} == {jnp.dtype("bfloat16")}
     error = jnp.where(mask[..., None], exact.final - rough.final.astype(jnp.float32), 0)
     assert np.abs(error).max() < 0.1 * np.abs(exact.final).max()

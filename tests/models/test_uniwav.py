@@ -25,7 +25,7 @@ def layer_norm(x):
 
 @pytest.fixture(scope="module")
 def params(make_config, scramble):
-    return scramble(uniwav.init(jax.random.key(0), make_config(), 6))
+    return scramble(jax.eval_shape(lambda: uniwav.init(jax.random.key(0), make_config(), 6)))
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
@@ -52,7 +52,7 @@ def test_logits_are_float32_under_bfloat16(make_config, params):
 
 
 def test_conditioning_starts_as_the_plain_mean_of_normalised_layers(make_config):
-    condition = uniwav.init(jax.random.key(0), make_config(), 6)["condition"]
+    condition = jax.jit(lambda: uniwav.init(jax.random.key(0), make_config(), 6))()["condition"]
     np.testing.assert_array_equal(condition["mix"], np.zeros(LAYERS + 1))
     out = encoded()
     mean = np.mean([layer_norm(h) for h in (out.embedding, *out.states)], axis=0)

@@ -1,7 +1,6 @@
 """The report of generated runs, as a user starts it."""
 
 import json
-import math
 import os
 import pathlib
 import subprocess
@@ -91,10 +90,10 @@ def test_picture(two_runs):
         assert here.sum() > 200
 
 
-def test_resumed_step_keeps_the_later_value_and_nan_is_null(tmp_path):
+def test_resumed_step_keeps_the_later_value_and_not_finite_is_said(tmp_path):
     workdir = tmp_path / "run"
     workdir.mkdir()
-    lines = [(50, 4.0), (100, 3.5), (100, 3.0), (150, math.nan)]
+    lines = [(50, 4.0), (100, 3.5), (100, 3.0), (150, None)]  # null: not finite
     text = "".join(json.dumps({"step": s, "loss": v}) + "\n" for s, v in lines)
     (workdir / "metrics.jsonl").write_text(text)
     assert report(workdir, "--out", tmp_path / "out").returncode == 0

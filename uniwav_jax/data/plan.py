@@ -92,8 +92,8 @@ class BatchPlan:
                 first += len(chosen)
             if bucket in self._streams:
                 multiple = data.row_multiple
-                wanted = int(data.batch_seconds * rate / bucket) // multiple * multiple
-                self.rows[bucket] = max(wanted, multiple)
+                wanted = round(data.batch_seconds * rate / bucket / multiple)
+                self.rows[bucket] = max(wanted, 1) * multiple
         self._path = self._store(np.concatenate(ordered))
         self._per_cycle = {
             bucket: -(-sum(draws for *_, draws in self._streams[bucket]) // rows)

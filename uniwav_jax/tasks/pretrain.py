@@ -68,6 +68,19 @@ def normalizer(draws: Draws) -> jax.Array:
     return jnp.maximum(draws.span_mask_BxT.sum(), 1).astype(jnp.float32)
 
 
+def targets(
+    teacher_params: PyTree, x_BxTxC: jax.Array, frame_mask_BxT: jax.Array, config: Config
+) -> tuple[jax.Array, jax.Array]:
+    """What the codewords cluster: [K, B, T, D], and the variance it was normalised by [K, B].
+
+    Feed-forward outputs of the teacher's top K layers on unmasked input in evaluation mode,
+    normalised per channel over the real frames of each row.
+    """
+    seen = uniwav.encoder_module(config).apply({"params": teacher_params}, x_BxTxC, frame_mask_BxT)
+    top = seen.feed_forward[-config.distillation.top_layers :]
+    return codebooks.instance_norm(top, frame_mask_BxT)
+
+
 def loss(
     params: PyTree,
     task_state: PyTree,
@@ -92,18 +105,15 @@ def loss(
     """
     frame_mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
     span_mask = draws.span_mask_BxT
-    top = config.distillation.top_layers
-    encoder = uniwav.encoder_module(config)
     keys = [None] * 2 if key is None else list(jax.random.split(key))
 
-    # Teacher: unmasked input, evaluation mode, no gradient.
-    seen = encoder.apply({"params": task_state["teacher"]}, x_BxTxC, frame_mask)
-    targets, variance_KxB = codebooks.instance_norm(seen.feed_forward[-top:], frame_mask)
-    targets, variance_KxB = jax.lax.stop_gradient((targets, variance_KxB))
-    codes = codebooks.assign(task_state["codebooks"], targets)
+    target, variance_KxB = jax.lax.stop_gradient(
+        targets(task_state["teacher"], x_BxTxC, frame_mask, config)
+    )
+    codes = codebooks.assign(task_state["codebooks"], target)
 
     # Student: masked input; its heads predict the teacher's codewords on masked frames.
-    student = encoder.apply(
+    student = uniwav.encoder_module(config).apply(
         {"params": params["encoder"]}, x_BxTxC, frame_mask, span_mask_BxT=span_mask, key=keys[0]
     )
     logits = uniwav.predict_codes(params["heads"], student, config)
@@ -129,7 +139,7 @@ def loss(
     sums = {
         "loss_encoder": loss_encoder,
         "loss_decoder": loss_decoder,
-        "targets": codebooks.statistics(targets, codes, span_mask, config.distillation.codewords),
+        "targets": codebooks.statistics(target, codes, span_mask, config.distillation.codewords),
         "predictions_KxV": self_distillation.mean_prediction(logits, span_mask),
         "variance_K": (variance_KxB * real_rows).sum(-1),
         "rows": real_rows.sum(),

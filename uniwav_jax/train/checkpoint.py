@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from absl import logging
 from etils import epath
 
 from uniwav_jax.config import Config
@@ -32,8 +31,6 @@ FREE += ("model.encoder.attention_dropout", "model.encoder.layer_drop", "model.d
 
 def manager(workdir: str | epath.Path, config: Config) -> ocp.CheckpointManager:
     """The manager of `workdir/checkpoints`; saves are asynchronous."""
-    logging.get_absl_logger()  # absl's handlers exist before their level is set
-    logging.set_verbosity(logging.WARNING)
     return ocp.CheckpointManager(
         epath.Path(workdir) / "checkpoints",
         item_handlers={"state": ocp.PyTreeCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()},

@@ -141,7 +141,8 @@ class Meter:
         line["skipped"] = int(values[-1]["skipped"])
         line["skipped_in_a_row"] = int(max(v["skipped_in_a_row"] for v in values))
         line["bad_rows"] = int(sum(v["bad_rows"] for v in values))
-        line["audio_seconds_per_second"] = line.pop("audio_seconds") * len(values) / elapsed
+        line["audio_seconds"] = float(sum(v["audio_seconds"] for v in values))
+        line["audio_seconds_per_second"] = line["audio_seconds"] / elapsed
         line["input_wait"] = min(waited / elapsed, 1.0)
         self._writer.write(step, line)
         self._progress.update(step, line)

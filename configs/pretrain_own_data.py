@@ -1,0 +1,36 @@
+"""Joint pretraining on your own recordings: copy this file and change what is marked.
+
+    python tools/build_manifest.py FOLDER --out data/mine/manifest.tsv --eval_out data/mine/eval.tsv
+    python tools/check_data.py data/mine/manifest.tsv
+    python tools/pack_array_record.py data/mine/manifest.tsv --out data/mine/packed
+    bash launch/gpu_run.sh --config=configs/pretrain_own_data.py --workdir=runs/mine
+
+Sizes: "tiny" for a try on CPU, "small" up to a few hundred hours and one GPU, "base" from about
+a thousand hours, "large" from tens of thousands. Cost: about (GFLOP per second of audio, printed
+at the start) x batch_seconds x steps / (peak FLOP/s x 0.3); an estimate, not measured.
+"""
+
+from uniwav_jax.config import default_config
+
+
+def get_config():
+    config = default_config("small")  # ours; change: tiny, small, base, large
+
+    config.data.manifest = "data/mine/packed"  # ours; change. Several, mixed: "a/packed,b/packed"
+    config.data.weights = ""  # ours; change: shares of the audio, "0.7,0.3"; empty: as much as is
+    config.data.eval_manifest = "data/mine/eval.tsv"  # ours; change
+
+    # Seconds of audio in one update. Halve it when memory runs out, or keep it and double
+    # train.accumulate. Small batches make clusters collapse: stay above some hundred seconds.
+    config.data.batch_seconds = 800.0  # ours
+    config.data.buckets = (4.0, 8.0, 12.0, 16.0)  # ours; the last one is the longest crop
+    config.data.min_seconds = 2.0  # paper: crops of 2-20 s; ours to lower for short recordings
+    config.data.workers = 4  # ours
+
+    config.optim.lr = 5e-4  # paper, base
+    config.distillation.teacher_decay_steps = 5000  # ours: shortened with the run
+    config.train.steps = 50_000  # ours; some 10-100 passes over the data
+    config.checkpoint.every = 1000  # ours
+    config.evaluate.every = 1000  # ours
+    config.evaluate.sample_every = 5000  # ours
+    return config

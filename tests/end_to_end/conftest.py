@@ -1,0 +1,110 @@
+"""Runs of the real program in processes of their own, on real speech."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import FAST_COMPILE
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+# The demo with a smaller model: the same code, a few seconds to compile.
+SMALL = {
+    "model.encoder.layers": 3,
+    "model.encoder.width": 32,
+    "model.encoder.heads": 4,
+    "model.encoder.ffn": 64,
+    "model.encoder.position_groups": 4,
+    "model.decoder.width": 32,
+    "model.decoder.heads": 4,
+    "model.decoder.ffn": 32,
+    "distillation.top_layers": 2,
+    "distillation.codewords": 32,
+    "features.mel_bands": 20,
+    "features.stats_seconds": 20.0,
+    "data.buckets": "(1.0,2.0)",
+    "data.batch_seconds": 16.0,
+    "train.log_every": 1,
+    "evaluate.every": 1000,
+    "evaluate.sample_every": 0,
+}
+
+
+class Program:
+    """`python -m uniwav_jax.main` on a corpus."""
+
+    def __init__(self, corpus: pathlib.Path) -> None:
+        self.corpus = corpus
+
+    def command(self, workdir: pathlib.Path, **settings) -> list[str]:
+        values = {**SMALL, "data.manifest": self.corpus / "manifest.tsv"}
+        values |= {name.replace("__", "."): value for name, value in settings.items()}
+        return [
+            sys.executable,
+            "-m",
+            "uniwav_jax.main",
+            f"--config={REPOSITORY / 'configs' / 'demo.py'}",
+            f"--workdir={workdir}",
+            *(f"--config.{name}={value}" for name, value in values.items()),
+        ]
+
+    def start(self, command: list[str], *, devices: int = 1, **environment) -> subprocess.Popen:
+        flags = f"--xla_force_host_platform_device_count={devices} {FAST_COMPILE}"
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={
+                **os.environ,
+                "XLA_FLAGS": flags,
+                "JAX_PLATFORMS": "cpu",
+                "JAX_COMPILATION_CACHE_DIR": str(self.corpus / "compiled"),  # shared by the runs
+                **environment,
+            },
+        )
+
+    def run(self, workdir: pathlib.Path, *, devices: int = 1, **settings) -> str:
+        """Run to the end; its output. Fails the test unless it exits with 0."""
+        process = self.start(self.command(workdir, **settings), devices=devices)
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output
+        return output
+
+    def run_processes(
+        self, workdir: pathlib.Path, *, processes: int, devices: int, **settings
+    ) -> None:
+        """The same as a job of several processes on this machine."""
+        with socket.socket() as probe:
+            probe.bind(("localhost", 0))
+            address = f"localhost:{probe.getsockname()[1]}"
+        command = self.command(workdir, **settings)
+        running = [
+            self.start(
+                command,
+                devices=devices,
+                JAX_COORDINATOR_ADDRESS=address,
+                NNODES=str(processes),
+                NODE_RANK=str(rank),
+            )
+            for rank in range(processes)
+        ]
+        outputs = [process.communicate(timeout=600)[0] for process in running]
+        for process, output in zip(running, outputs):
+            assert process.returncode == 0, output
+
+
+@pytest.fixture
+def program(small_corpus) -> Program:
+    return Program(small_corpus)
+
+
+def read_metrics(workdir: pathlib.Path) -> list[dict]:
+    """Lines of metrics.jsonl without what depends on the clock."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    clock = ("audio_seconds_per_second", "input_wait")
+    return [{k: v for k, v in line.items() if k not in clock} for line in lines]

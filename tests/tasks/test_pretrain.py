@@ -1,0 +1,300 @@
+"""Joint pretraining: gradients, whole steps, and learning one batch of real speech by heart."""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import soundfile
+
+from uniwav_jax import features
+from uniwav_jax.config import MeshConfig, default_config, from_dict
+from uniwav_jax.distributed import make_mesh, to_global
+from uniwav_jax.models import masking
+from uniwav_jax.tasks import pretrain
+from uniwav_jax.train import step as train_step
+
+CHANNELS, FRAMES, ROWS = 20, 40, 16
+SMALL = {
+    "features.mel_bands": CHANNELS,
+    "model.compute_dtype": "float32",
+    "model.remat": "none",
+    "model.encoder.layers": 2,
+    "model.encoder.width": 32,
+    "model.encoder.heads": 2,
+    "model.encoder.ffn": 64,
+    "model.encoder.position_convolutions": 1,
+    "model.encoder.position_kernel": 5,
+    "model.encoder.position_groups": 4,
+    "model.decoder.layers": 2,
+    "model.decoder.width": 32,
+    "model.decoder.heads": 2,
+    "model.decoder.ffn": 48,
+    "model.decoder.position_kernel": 5,
+    "distillation.top_layers": 2,
+    "distillation.codewords": 16,
+    "data.row_multiple": ROWS,
+    "train.steps": 100,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fast_compilation():
+    """Compiling is most of the time here; XLA's slower passes do not pay."""
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def make_config(changes=None):
+    config = default_config("tiny")
+    config.update_from_flattened_dict({**SMALL, **(changes or {})})
+    return from_dict(config)
+
+
+def problem(config, rows=4):
+    """(parameters, task state, x, real frames, draws) of white noise; the last row is shorter."""
+    x = jax.random.normal(jax.random.key(1), (rows, FRAMES, CHANNELS))
+    frames = jnp.full(rows, FRAMES).at[-1].set(25)
+    x = jnp.where(masking.frame_mask(frames, FRAMES)[..., None], x, 0)
+    params, state = jax.jit(lambda: pretrain.init(jax.random.key(0), config, CHANNELS))()
+    draws = pretrain.draw(jax.random.key(2), x, frames, config)
+    return params, state, x, frames, draws
+
+
+def loss_of(config):
+    """Compiled (params, task state, x, frames, draws) -> (loss, sums), without dropout."""
+
+    def loss(params, state, x, frames, draws):
+        normalizer = pretrain.normalizer(draws)
+        return pretrain.loss(params, state, x, frames, draws, normalizer, None, config)
+
+    return jax.jit(loss)
+
+
+def noisy(tree, seed=0):
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda a: a + jnp.asarray(0.1 * rng.normal(size=a.shape), a.dtype), tree)
+
+
+@pytest.mark.parametrize("prediction", ["dinosr", "spidr"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_first_losses_are_those_of_a_model_that_knows_nothing(prediction, dtype):
+    changes = {
+        "distillation.codewords": 256,
+        "distillation.prediction": prediction,
+        "model.compute_dtype": dtype,
+    }
+    config = make_config(changes)
+    loss, sums = loss_of(config)(*problem(config, rows=32))
+    assert 5.0 < sums["loss_encoder"] < 6.2  # ln 256 = 5.55
+    assert abs(sums["loss_decoder"] - 2) < 0.1  # zero output against x1 - x0
+    assert loss == pytest.approx(float(sums["loss_encoder"] + sums["loss_decoder"]), rel=1e-6)
+    assert {a.dtype for a in jax.tree.leaves((loss, sums))} == {jnp.dtype("float32")}
+    assert sums["targets"]["counts"].sum() == 2 * sums["masked_frames"]
+    for counts in sums["targets"]["counts"]:  # every masked frame falls on one codeword a book
+        assert counts.sum() == sums["masked_frames"]
+    np.testing.assert_allclose(sums["predictions_KxV"].sum(-1), sums["masked_frames"], rtol=1e-4)
+    metrics = pretrain.metrics(sums, jnp.int32(0), config)
+    assert 0.5 < metrics["masked_share"] < 0.65
+    assert metrics["prediction_perplexity"] > 200
+
+
+def test_lambda_weighs_the_decoder_loss():
+    config = make_config({"flow.weight": 0.25})
+    loss, sums = loss_of(config)(*problem(config))
+    expected = float(sums["loss_encoder"]) + 0.25 * float(sums["loss_decoder"])
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
+
+
+def test_no_gradient_reaches_teacher_and_codebooks():
+    config = make_config()
+    params, state, *rest = problem(config)
+    gradient = jax.jit(jax.grad(lambda s: pretrain_loss(config, noisy(params), s, *rest)))(state)
+    for leaf in jax.tree.leaves(gradient):
+        np.testing.assert_array_equal(leaf, 0)
+
+
+def pretrain_loss(config, params, state, x, frames, draws):
+    normalizer = pretrain.normalizer(draws)
+    return pretrain.loss(params, state, x, frames, draws, normalizer, None, config)[0]
+
+
+def test_every_parameter_learns_and_the_decoder_teaches_the_encoder():
+    config = make_config({"distillation.prediction": "dinosr", "flow.condition_drop": 0.5})
+    params, state, *rest = problem(config)
+    params = noisy(params)
+    assert 0 < rest[-1].drop_B.sum() < 4
+    only_encoder = dataclasses.replace(config, flow=dataclasses.replace(config.flow, weight=0.0))
+    both, encoder = (
+        jax.jit(jax.grad(functools.partial(pretrain_loss, c)))(params, state, *rest)
+        for c in (config, only_encoder)
+    )
+    for path, leaf in jax.tree_util.tree_leaves_with_path(both):
+        assert np.abs(leaf).max() > 0, f"no gradient at {jax.tree_util.keystr(path)}"
+    difference = both["encoder"]["project"]["kernel"] - encoder["encoder"]["project"]["kernel"]
+    assert np.abs(difference).max() > 1e-6
+    np.testing.assert_array_equal(encoder["decoder"]["out"]["kernel"], 0)
+
+
+def test_padding_and_visible_targets_do_not_count():
+    config = make_config()
+    params, state, x, frames, draws = problem(config)
+    loss = loss_of(config)
+    params = noisy(params)
+    before, _ = loss(params, state, x, frames, draws)
+    real = masking.frame_mask(frames, FRAMES)[..., None]
+    dirty, _ = loss(params, state, jnp.where(real, x, 7.0), frames, draws)
+    np.testing.assert_allclose(dirty, before, rtol=1e-5)
+
+
+def test_draws():
+    config = make_config({"flow.condition_drop": 0.25})
+    frames = jnp.full(4000, FRAMES)
+    draws = pretrain.draw(jax.random.key(0), jnp.zeros((4000, FRAMES, 2)), frames, config)
+    assert abs(draws.drop_B.mean() - 0.25) < 0.03
+    assert abs(draws.t_B.mean() - 0.5) < 0.02
+    assert draws.t_B.min() >= 0
+    assert draws.t_B.max() < 1
+    assert abs(draws.x0_BxTxC.mean()) < 0.01
+    assert abs(draws.x0_BxTxC.std() - 1) < 0.01
+    assert pretrain.normalizer(draws) == draws.span_mask_BxT.sum()
+
+
+# ---- whole steps -------------------------------------------------------------------------------
+
+
+def batch_of(audio, samples, mesh):
+    rows = len(audio)
+    local = {"audio": audio, "samples": samples.astype(np.int32), "bad": np.zeros(rows, bool)}
+    return to_global(local, mesh, rows)
+
+
+def noise_batch(mesh):
+    """Sixteen rows of white noise of different loudness and length."""
+    rng = np.random.default_rng(0)
+    samples = np.linspace(20, FRAMES, ROWS).astype(int) * 320
+    audio = rng.normal(size=(ROWS, FRAMES * 320)) * np.linspace(500, 4000, ROWS)[:, None]
+    audio *= np.arange(FRAMES * 320) < samples[:, None]
+    return batch_of(audio.astype(np.int16), samples, mesh)
+
+
+def start(config, mesh, batch):
+    """(state with this batch's feature statistics, compiled step)."""
+    surface = features.build(config.features)
+    raw = np.asarray(surface.raw({}, batch.audio))
+    real = np.asarray(masking.frame_mask(surface.output_length(batch.samples), raw.shape[1]))
+    statistics = {"mean": raw[real].mean(0), "std": raw[real].std(0)}
+    state, shardings = train_step.init_state(pretrain, config, surface, statistics, mesh)
+    return state, train_step.make_train_step(pretrain, config, surface, mesh, shardings)
+
+
+def host(tree):
+    """A copy that outlives the donation of the state."""
+    return jax.tree.map(np.array, jax.device_get(tree))
+
+
+@functools.cache
+def one_step(accumulate, devices):
+    """State and metrics after a step; a large eps keeps Adam smooth where gradients vanish."""
+    config = make_config(
+        {"train.accumulate": accumulate, "optim.eps": 1.0, "optim.warmup": 0.0, "optim.hold": 0.5}
+    )
+    mesh = make_mesh(MeshConfig(fsdp=2 if devices > 1 else 1), devices=jax.devices()[:devices])
+    with jax.set_mesh(mesh):
+        batch = noise_batch(mesh)
+        state, step = start(config, mesh, batch)
+        before = host(state)
+        state, metrics = step(state, batch)
+        return before, host(state), host(metrics)
+
+
+@pytest.mark.parametrize(("accumulate", "devices"), [(2, 1), (4, 1), (2, 8)])
+def test_accumulation_and_devices_change_nothing(accumulate, devices):
+    _, whole, whole_metrics = one_step(1, 1)
+    _, parts, parts_metrics = one_step(accumulate, devices)
+
+    def assert_near(path, a, b):
+        # To 1e-5 of the largest number of the array: sums in another order.
+        error = np.abs(a - b).max() if a.size else 0
+        assert error <= 1e-5 * np.abs(a).max() + 1e-7, jax.tree_util.keystr(path)
+
+    for name in ("params", "opt_state", "ema", "task"):
+        jax.tree_util.tree_map_with_path(assert_near, getattr(whole, name), getattr(parts, name))
+    for name, value in whole_metrics.items():
+        np.testing.assert_allclose(parts_metrics[name], value, rtol=2e-5, err_msg=name)
+
+
+def test_step_moves_everything_once():
+    before, after, metrics = one_step(1, 1)
+    assert (after.step, metrics["skipped"]) == (1, 0)
+    new = after.params
+    assert np.abs(new["heads"]["kernel"] - before.params["heads"]["kernel"]).max() > 0
+    # Teacher: average of the old teacher and the new student; positions copied from the latter.
+    kernel = [
+        tree["layers"]["up"]["kernel"].astype(np.float64)
+        for tree in (before.task["teacher"], new["encoder"], after.task["teacher"])
+    ]
+    np.testing.assert_allclose(kernel[2] - kernel[0], 0.001 * (kernel[1] - kernel[0]), atol=2e-8)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        after.task["teacher"]["positions"],
+        new["encoder"]["positions"],
+    )
+    # The sampling average starts at decay (1 + 0) / (10 + 0).
+    expected = 0.1 * before.ema["condition"]["mix"] + 0.9 * new["condition"]["mix"]
+    np.testing.assert_allclose(after.ema["condition"]["mix"], expected, atol=1e-8)
+    # Real frames of all rows, in seconds.
+    assert metrics["audio_seconds"] == pytest.approx(
+        (np.linspace(20, FRAMES, ROWS).astype(int) * 0.02).sum(), rel=1e-5
+    )
+
+
+def test_non_finite_batch_changes_nothing_but_the_counts():
+    config = make_config()
+    mesh = make_mesh(MeshConfig(), devices=jax.devices()[:1])
+    batch = noise_batch(mesh)
+    state, step = start(config, mesh, batch)
+    good = host(state.features)
+    broken = jax.tree.map(lambda a: np.full_like(a, np.nan), good)
+    before = host((state.params, state.opt_state, state.ema, state.task))
+    for skips in (1, 2):
+        state, metrics = step(dataclasses.replace(state, features=broken), batch)
+        assert not np.isfinite(metrics["loss"])
+        after = host((state.params, state.opt_state, state.ema, state.task))
+        jax.tree.map(np.testing.assert_array_equal, after, before)
+        assert int(state.step) == skips
+        np.testing.assert_array_equal(state.skipped, [skips, skips])
+    state, metrics = step(dataclasses.replace(state, features=good), batch)
+    assert np.isfinite(metrics["loss"])
+    np.testing.assert_array_equal(state.skipped, [2, 0])  # in all, in a row
+    assert np.abs(host(state.params)["heads"]["kernel"] - before[0]["heads"]["kernel"]).max() > 0
+
+
+def test_one_batch_of_speech_is_learnt_by_heart(small_corpus):
+    steps = 80
+    changes = {"train.steps": steps, "optim.lr": 5e-3, "model.encoder.width": 64}
+    config = make_config(changes)
+    mesh = make_mesh(MeshConfig(), devices=jax.devices()[:1])
+    clips = sorted(small_corpus.glob("*.flac"))[:2]
+    audio = [soundfile.read(clip, frames=32000, dtype="int16")[0] for clip in clips]
+    samples = np.array([len(clip) for clip in audio])
+    audio = np.stack([np.pad(clip, (0, 32000 - len(clip))) for clip in audio])
+    batch = batch_of(audio, samples, mesh)
+    state, step = start(config, mesh, batch)
+    history = []
+    for _ in range(steps):
+        state, metrics = step(state, batch)
+        history.append({name: float(value) for name, value in metrics.items()})
+    first = history[0]
+    last = {name: np.mean([line[name] for line in history[-10:]]) for name in first}
+    assert abs(first["loss_encoder"] - math.log(16)) < 0.5
+    assert abs(first["loss_decoder"] - 2) < 0.3
+    assert last["loss_encoder"] < 0.8 * first["loss_encoder"]
+    assert last["loss_encoder"] < math.log(last["target_perplexity"])  # more than frequencies
+    assert last["loss_decoder"] < math.pi / 2 - 0.1  # more than x_t alone tells about white noise
+    assert last["target_perplexity"] > 4  # learnt, not collapsed

@@ -1,0 +1,137 @@
+"""A wrong configuration ends in one line that names the field."""
+
+import dataclasses
+import json
+
+import pytest
+
+from uniwav_jax.config import SIZES, Config, default_config, from_dict
+from uniwav_jax.errors import UserError
+
+
+def changed(field, value):
+    """The default configuration as a plain dict with one field changed."""
+    values = json.loads(Config().to_json())
+    *groups, name = field.split(".")
+    part = values
+    for group in groups:
+        part = part[group]
+    part[name] = value
+    return values
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_presets_are_valid_and_survive_json(size):
+    config = from_dict(default_config(size))
+    assert from_dict(json.loads(config.to_json())) == config
+    encoder, decoder, top_layers, _ = SIZES[size]
+    part = config.model.encoder
+    assert (part.layers, part.width, part.heads, part.ffn) == encoder
+    part = config.model.decoder
+    assert (part.layers, part.width, part.heads, part.ffn) == decoder
+    assert (config.model.size, config.distillation.top_layers) == (size, top_layers)
+    hash(config)  # a static argument of jit
+
+
+def test_base_is_the_default_and_follows_dinosr():
+    config = from_dict(default_config())
+    assert config == Config()
+    encoder = config.model.encoder
+    assert (encoder.dropout, encoder.attention_dropout, encoder.layer_drop) == (0.1, 0.1, 0.05)
+    large = from_dict(default_config("large"))
+    assert large.optim.lr == 2e-4
+    encoder = large.model.encoder
+    assert (encoder.dropout, encoder.attention_dropout, encoder.layer_drop) == (0, 0, 0)
+
+
+def test_configuration_is_locked_and_frozen():
+    with pytest.raises((AttributeError, KeyError), match="stepz"):
+        default_config().train.stepz = 3
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().seed = 1
+
+
+def test_unknown_size_lists_the_known_ones():
+    with pytest.raises(UserError, match=r"'huge'.*tiny, small, base, large"):
+        default_config("huge")
+
+
+def test_unknown_key_suggests_the_near_one():
+    with pytest.raises(UserError, match=r"config\.train\.stepz.*did you mean steps"):
+        from_dict(changed("train.stepz", 3))
+    with pytest.raises(UserError, match=r"config\.trian"):
+        from_dict(changed("trian", {}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("train.steps", "many"),
+        ("train.steps", 10.5),
+        ("train.steps", True),
+        ("optim.lr", "high"),
+        ("optim.lr", False),
+        ("health.enabled", 1),
+        ("data.manifest", 3),
+        ("data.buckets", ["long"]),
+        ("model.encoder", 12),
+        ("model", None),
+    ],
+)
+def test_wrong_type_names_the_field(field, value):
+    with pytest.raises(UserError, match=rf"config\.{field} must be") as error:
+        from_dict(changed(field, value))
+    assert "\n" not in str(error.value)
+
+
+def test_integers_are_fine_where_floats_are_meant():
+    config = from_dict(changed("data.batch_seconds", 400))
+    assert isinstance(config.data.batch_seconds, float)
+    assert from_dict(changed("data.buckets", [4, 8])).data.buckets == (4.0, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("task", "asr", "task"),
+        ("features.kind", "codec", "features.kind"),
+        ("model.encoder.norm", "both", "model.encoder.norm"),
+        ("model.decoder.positions", "none", "model.decoder.positions"),
+        ("model.remat", "some", "model.remat"),
+        ("model.compute_dtype", "float16", "model.compute_dtype"),
+        ("distillation.prediction", "hubert", "distillation.prediction"),
+        ("distillation.teacher_schedule", "cosine", "distillation.teacher_schedule"),
+        ("flow.solver", "heun", "flow.solver"),
+        ("model.encoder.heads", 7, "model.encoder.width"),
+        ("model.decoder.heads", 7, "model.decoder.width"),
+        ("model.encoder.layers", 0, "model.encoder.layers"),
+        ("model.encoder.position_groups", 7, "model.encoder.position_groups"),
+        ("model.encoder.position_kernel", 18, "model.encoder.position_kernel"),
+        ("model.decoder.position_kernel", 30, "model.decoder.position_kernel"),
+        ("model.decoder.layers", 5, "model.decoder.layers"),
+        ("distillation.top_layers", 0, "distillation.top_layers"),
+        ("distillation.top_layers", 13, "distillation.top_layers"),
+        ("masking.probability", 0.0, "masking.probability"),
+        ("masking.probability", 1.5, "masking.probability"),
+        ("masking.length", 0, "masking.length"),
+        ("data.buckets", [], "data.buckets"),
+        ("data.buckets", [8.0, 4.0], "data.buckets"),
+        ("data.buckets", [4.0, 4.0], "data.buckets"),
+        ("data.min_seconds", 30.0, "data.min_seconds"),
+        ("data.batch_seconds", 100.0, "data.batch_seconds"),
+        ("data.row_multiple", 0, "data.row_multiple"),
+        ("train.accumulate", 3, "data.row_multiple"),
+        ("train.steps", 0, "train.steps"),
+        ("train.log_every", 0, "train.log_every"),
+        ("checkpoint.every", 0, "checkpoint.every"),
+        ("checkpoint.keep", 0, "checkpoint.keep"),
+        ("optim.decay", 0.6, "optim.warmup"),
+        ("mesh.fsdp", -1, "mesh.data"),
+        ("mesh.tensor", 0, "mesh.data"),
+    ],
+)
+def test_impossible_value_names_the_field(field, value, named):
+    with pytest.raises(UserError) as error:
+        from_dict(changed(field, value))
+    assert str(error.value).startswith(f"config.{named}")
+    assert "\n" not in str(error.value)
