@@ -45,7 +45,8 @@ def write(
 ) -> int:
     """Write `clips` (dicts with the four features) in order; returns how many there were.
 
-    The folder must be new or empty; it is complete when dataset_info.json is there.
+    The folder must be new or empty; it is complete when dataset_info.json is there, and is not
+    completed without clips.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,8 +76,9 @@ def write(
                 clip["text"],
             )
             manifest.write("\t".join(map(str, fields)) + "\n")
-    if writer:
-        writer.close()
+    if writer is None:
+        return 0
+    writer.close()
     template = tfds.core.ShardedFileTemplate(
         data_dir=epath.Path(folder), dataset_name=NAME, split=SPLIT, filetype_suffix="array_record"
     )

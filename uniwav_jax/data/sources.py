@@ -1,6 +1,7 @@
 """Audio out of files and packed records, as int16 at one rate."""
 
 import io
+import os
 import threading
 from typing import Any
 
@@ -41,6 +42,8 @@ def read_audio(
     Raises:
         BadAudioError: missing or broken file, another rate than expected, nothing left, NaN.
     """
+    if "://" not in path and not os.path.exists(path):
+        raise BadAudioError("file does not exist")
     try:
         source = io.BytesIO(epath.Path(path).read_bytes()) if "://" in path else path
         with soundfile.SoundFile(source) as file:

@@ -168,14 +168,20 @@ def _feature_params(
         return {"mean": np.zeros(features.channels), "std": np.ones(features.channels)}
     if config.features.stats:
         return statistics.load(config.features.stats, config.features)
+    # Every process measures the same clips; take one result to the last bit.
+    return multihost_utils.broadcast_one_to_all(measure_features(config, features, train_plan))
+
+
+def measure_features(
+    config: Config, features: SurfaceFeatures, train_plan: plan.BatchPlan
+) -> PyTree:
+    """Feature statistics over the first `features.stats_seconds` seconds of the run's batches."""
     every_row = {bucket: np.arange(rows) for bucket, rows in train_plan.rows.items()}
     loader = pipeline.make_loader(config, train_plan, host_rows=every_row, start=0)
     try:
-        measured = statistics.measure(features, loader, config.features.stats_seconds)
+        return statistics.measure(features, loader, config.features.stats_seconds)
     finally:
         loader.close()
-    # Every process measured the same clips; take one result to the last bit.
-    return multihost_utils.broadcast_one_to_all(measured)
 
 
 def _compare_data(then: dict, now: dict, say: Callable[[str], None]) -> None:

@@ -1,0 +1,138 @@
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import soundfile
+
+from tools import pack_array_record
+from uniwav_jax.config import default_config, from_dict
+from uniwav_jax.data import pipeline
+from uniwav_jax.data.plan import BatchPlan
+from uniwav_jax.errors import UserError
+
+
+def config_of(manifest, **data):
+    config = default_config("tiny")
+    values = {"batch_seconds": 16.0, "buckets": (1.0, 2.0), "row_multiple": 8, "min_seconds": 0.5}
+    config.data.update(manifest=str(manifest), **{**values, **data})
+    return from_dict(config)
+
+
+def batches(config, cache, count, *, start=0, rows=None):
+    plan = BatchPlan(config, cache=str(cache))
+    host_rows = {b: np.arange(n) if rows is None else rows for b, n in plan.rows.items()}
+    loader = pipeline.make_loader(config, plan, host_rows=host_rows, start=start)
+    try:
+        return list(itertools.islice(loader, count))
+    finally:
+        loader.close()
+
+
+def assert_same(ours, theirs, rows=slice(None)):
+    assert len(ours) == len(theirs)
+    for a, b in zip(ours, theirs):
+        for name in ("audio", "samples", "bad"):
+            np.testing.assert_array_equal(a[name], b[name][rows])
+
+
+@pytest.fixture
+def mixed_corpus(small_corpus, tmp_path):
+    """The clips cut to lengths from 0.7 to 3 s, so that both buckets are used."""
+    lines = ["path\tsamples\tsample_rate\tspeaker\ttext"]
+    for index, source in enumerate(sorted(small_corpus.glob("*.flac"))):
+        audio, rate = soundfile.read(source, dtype="int16")
+        audio = audio[: 11200 + 3300 * index]
+        soundfile.write(tmp_path / source.name, audio, rate)
+        lines.append(f"{source.name}\t{len(audio)}\t{rate}\t\t")
+    (tmp_path / "manifest.tsv").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_any_readers_and_hosts_give_the_same_batches(mixed_corpus, tmp_path):
+    config = config_of(mixed_corpus / "manifest.tsv", threads=1)
+    reference = batches(config, tmp_path / "c", 14)
+    assert {item["audio"].shape for item in reference} == {(16, 16000), (8, 32000)}
+    assert not any(item["bad"].any() for item in reference)
+    many = dataclasses.replace(config, data=dataclasses.replace(config.data, threads=5, workers=2))
+    assert_same(batches(many, tmp_path / "c", 14), reference)
+    assert_same(batches(config, tmp_path / "c", 4, start=10), reference[10:])
+    second_host = np.array([4, 5, 6, 7])
+    assert_same(batches(config, tmp_path / "c", 14, rows=second_host), reference, second_host)
+
+
+def test_packed_clips_give_the_same_batches(mixed_corpus, tmp_path, capsys):
+    folder = tmp_path / "packed"
+    assert (
+        pack_array_record.main(
+            [str(mixed_corpus / "manifest.tsv"), "--out", str(folder), "--shard_seconds", "5"]
+        )
+        == 0
+    )
+    assert len(list(folder.glob("*.array_record-*"))) > 2
+    files = batches(config_of(mixed_corpus / "manifest.tsv"), tmp_path / "c", 14)
+    assert_same(batches(config_of(folder), tmp_path / "c", 14), files)
+    assert_same(batches(config_of(folder, workers=1), tmp_path / "c", 14), files)
+
+
+def test_packed_folder_is_a_tfds_dataset(mixed_corpus, tmp_path):
+    import tensorflow_datasets as tfds
+
+    pack_array_record.main([str(mixed_corpus / "manifest.tsv"), "--out", str(tmp_path / "packed")])
+    source = tfds.builder_from_directory(str(tmp_path / "packed")).as_data_source("train")
+    clips = sorted(mixed_corpus.glob("*.flac"))
+    assert len(source) == len(clips)
+    for example, clip in zip(source, clips):
+        np.testing.assert_array_equal(example["speech"], soundfile.read(clip, dtype="int16")[0])
+        assert example["id"] == clip.name.encode()
+
+
+def test_bad_clips_are_silent_named_once_and_counted(mixed_corpus, tmp_path):
+    clips = sorted(mixed_corpus.glob("*.flac"))
+    clips[3].write_bytes(b"not audio")
+    clips[8].unlink()
+    config = config_of(mixed_corpus / "manifest.tsv", max_bad_fraction=1.0)
+    items = batches(config, tmp_path / "c", 14)
+    report = pipeline.BadFileReport(str(tmp_path / "bad.tsv"), config.data)
+    for item in items:
+        report.add(item)
+        np.testing.assert_array_equal(item["bad"], item["samples"] == 0)
+        assert not item["audio"][item["bad"]].any()
+    assert sum(item["bad"].sum() for item in items) == sum(len(item["problems"]) for item in items)
+    lines = (tmp_path / "bad.tsv").read_text().splitlines()
+    assert sorted(line.split("\t")[0] for line in lines[1:]) == [str(clips[3]), str(clips[8])]
+    # The other rows are what they are without the broken clips.
+    good = [
+        (item["audio"][row] != 0).any() for item in items for row in np.flatnonzero(~item["bad"])
+    ]
+    assert all(good)
+
+    strict = dataclasses.replace(config.data, max_bad_fraction=0.02)
+    report = pipeline.BadFileReport(str(tmp_path / "bad2.tsv"), strict)
+    with pytest.raises(UserError, match="could not be read") as error:
+        for item in items:
+            report.add(item)
+    assert "\n" not in str(error.value) and "bad2.tsv" in str(error.value)
+
+
+def test_one_bad_clip_in_a_large_corpus_does_not_stop_the_run(tmp_path):
+    report = pipeline.BadFileReport(str(tmp_path / "bad.tsv"), config_of("x").data)
+    good = {"bad": np.zeros(16, bool), "problems": []}
+    report.add({"bad": np.eye(16, dtype=bool)[0], "problems": [("a.wav", "broken")]})
+    for _ in range(100):
+        report.add(good)
+
+
+def test_packing_leaves_nothing_half_written(mixed_corpus, tmp_path, capsys):
+    clips = sorted(mixed_corpus.glob("*.flac"))
+    clips[0].write_bytes(b"")
+    out = tmp_path / "packed"
+    assert pack_array_record.main([str(mixed_corpus / "manifest.tsv"), "--out", str(out)]) == 0
+    assert f"{clips[0]}\tcannot be decoded" in (out / "left_out.tsv").read_text()
+    with pytest.raises(UserError, match="is not empty"):
+        pack_array_record.main([str(mixed_corpus / "manifest.tsv"), "--out", str(out)])
+    for clip in clips:
+        clip.unlink()
+    with pytest.raises(UserError, match="no clip could be read"):
+        pack_array_record.main([str(mixed_corpus / "manifest.tsv"), "--out", str(tmp_path / "p2")])
+    assert not list(tmp_path.glob("*p2*"))

@@ -1,0 +1,49 @@
+import json
+
+import numpy as np
+
+from uniwav_jax.train import pictures
+from uniwav_jax.train.metrics import MetricsWriter
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_lines_and_tensorboard(tmp_path):
+    writer = MetricsWriter(str(tmp_path), enabled=True)
+    writer.write(1, {"loss": 2.5, "count": 3})
+    writer.write(2, {"loss": float("nan")})
+    picture = tmp_path / "p.png"
+    x = np.random.default_rng(0).normal(size=(100, 80))
+    pictures.spectrogram_figure({"real": x, "generated": -x}, picture, frame_rate=50.0)
+    writer.picture(2, "p", picture)
+    writer.audio(2, "a", np.zeros(1600, np.float32), 16000)
+    writer.close()
+    assert lines(tmp_path) == [{"step": 1, "loss": 2.5, "count": 3}, {"step": 2, "loss": None}]
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    content = events.read_bytes()
+    assert all(word in content for word in (b"loss", b"PNG", b"RIFF"))
+
+
+def test_lines_after_the_checkpoint_are_dropped_on_resume(tmp_path):
+    writer = MetricsWriter(str(tmp_path), enabled=True)
+    for step in range(1, 6):
+        writer.write(step, {"loss": 1.0})
+    writer.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')  # killed in mid-write
+    writer = MetricsWriter(str(tmp_path), enabled=True)
+    writer.truncate_after(3)
+    writer.write(4, {"loss": 9.0})
+    writer.close()
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
+    assert lines(tmp_path)[-1]["loss"] == 9.0
+
+
+def test_only_the_lead_process_writes(tmp_path):
+    writer = MetricsWriter(str(tmp_path), enabled=False)
+    writer.truncate_after(0)
+    writer.write(1, {"loss": 1.0})
+    writer.close()
+    assert not list(tmp_path.iterdir())
