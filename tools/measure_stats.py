@@ -13,7 +13,7 @@ import tempfile
 
 from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
-from uniwav_jax.data import plan
+from uniwav_jax.data import pipeline, plan
 from uniwav_jax.errors import UserError, run_tool
 from uniwav_jax.features import statistics
 from uniwav_jax.train import loop
@@ -38,8 +38,10 @@ def main(argv: list[str]) -> int:
         values.features.stats_seconds = options.seconds
     config = config_lib.from_dict(values)
     features = features_lib.build(config.features)
+    bad_files = pipeline.BadFileReport(f"{options.out}.bad_files.tsv", config.data)
     with tempfile.TemporaryDirectory() as cache:
-        params = loop.measure_features(config, features, plan.BatchPlan(config, cache=cache))
+        batches = plan.BatchPlan(config, cache=cache)
+        params = loop.measure_features(config, features, batches, bad_files)
     statistics.save(options.out, params, config.features)
     print(f"means {params['mean'].round(2).tolist()}\nstds  {params['std'].round(2).tolist()}")
     print(f"use with --config.features.stats={options.out}")

@@ -81,19 +81,20 @@ def noisy(tree, seed=0):
     return jax.tree.map(lambda a: a + jnp.asarray(0.1 * rng.normal(size=a.shape), a.dtype), tree)
 
 
-@pytest.mark.parametrize("prediction", ["dinosr", "spidr"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(("prediction", "dtype"), [("dinosr", "float32"), ("spidr", "bfloat16")])
 def test_first_losses_are_those_of_a_model_that_knows_nothing(prediction, dtype):
     changes = {
         "distillation.codewords": 256,
         "distillation.prediction": prediction,
+        "flow.weight": 0.25,
         "model.compute_dtype": dtype,
     }
     config = make_config(changes)
     loss, sums = loss_of(config)(*problem(config, rows=32))
     assert 5.0 < sums["loss_encoder"] < 6.2  # ln 256 = 5.55
     assert abs(sums["loss_decoder"] - 2) < 0.1  # zero output against x1 - x0
-    assert loss == pytest.approx(float(sums["loss_encoder"] + sums["loss_decoder"]), rel=1e-6)
+    expected = float(sums["loss_encoder"]) + 0.25 * float(sums["loss_decoder"])
+    assert float(loss) == pytest.approx(expected, rel=1e-6)
     assert {a.dtype for a in jax.tree.leaves((loss, sums))} == {jnp.dtype("float32")}
     assert sums["targets"]["counts"].sum() == 2 * sums["masked_frames"]
     for counts in sums["targets"]["counts"]:  # every masked frame falls on one codeword a book
@@ -102,13 +103,6 @@ def test_first_losses_are_those_of_a_model_that_knows_nothing(prediction, dtype)
     metrics = pretrain.metrics(sums, jnp.int32(0), config)
     assert 0.5 < metrics["masked_share"] < 0.65
     assert metrics["prediction_perplexity"] > 200
-
-
-def test_lambda_weighs_the_decoder_loss():
-    config = make_config({"flow.weight": 0.25})
-    loss, sums = loss_of(config)(*problem(config))
-    expected = float(sums["loss_encoder"]) + 0.25 * float(sums["loss_decoder"])
-    assert float(loss) == pytest.approx(expected, rel=1e-6)
 
 
 def test_no_gradient_reaches_teacher_and_codebooks():
@@ -213,7 +207,7 @@ def one_step(accumulate, devices):
         return before, host(state), host(metrics)
 
 
-@pytest.mark.parametrize(("accumulate", "devices"), [(2, 1), (4, 1), (2, 8)])
+@pytest.mark.parametrize(("accumulate", "devices"), [(4, 1), (2, 8)])
 def test_accumulation_and_devices_change_nothing(accumulate, devices):
     _, whole, whole_metrics = one_step(1, 1)
     _, parts, parts_metrics = one_step(accumulate, devices)
@@ -277,7 +271,14 @@ def test_non_finite_batch_changes_nothing_but_the_counts():
 
 def test_one_batch_of_speech_is_learnt_by_heart(small_corpus):
     steps = 80
-    changes = {"train.steps": steps, "optim.lr": 5e-3, "model.encoder.width": 64}
+    changes = {
+        "train.steps": steps,
+        "optim.lr": 5e-3,
+        "model.encoder.width": 64,
+        # Must reach over a span of ten frames, or hidden frames look all alike.
+        "model.encoder.position_convolutions": 2,
+        "model.encoder.position_kernel": 19,
+    }
     config = make_config(changes)
     mesh = make_mesh(MeshConfig(), devices=jax.devices()[:1])
     clips = sorted(small_corpus.glob("*.flac"))[:2]
@@ -294,7 +295,8 @@ def test_one_batch_of_speech_is_learnt_by_heart(small_corpus):
     last = {name: np.mean([line[name] for line in history[-10:]]) for name in first}
     assert abs(first["loss_encoder"] - math.log(16)) < 0.5
     assert abs(first["loss_decoder"] - 2) < 0.3
-    assert last["loss_encoder"] < 0.8 * first["loss_encoder"]
-    assert last["loss_encoder"] < math.log(last["target_perplexity"])  # more than frequencies
+    assert last["loss_encoder"] < 0.6 * first["loss_encoder"]
+    # Knowing how frequent each codeword is would cost the logarithm of the perplexity.
+    assert last["loss_encoder"] < math.log(last["target_perplexity"]) - 0.3
     assert last["loss_decoder"] < math.pi / 2 - 0.1  # more than x_t alone tells about white noise
     assert last["target_perplexity"] > 4  # learnt, not collapsed

@@ -61,8 +61,9 @@ def test_waiting_for_data_only_warns():
 
 def test_skipped_updates_are_reported_and_stop_the_run():
     health = Health(CONFIG)
-    (warning,) = health.check(7, WELL | {"skipped": 4, "skipped_in_a_row": 2})
-    assert "2 updates in a row" in warning and "config.seed=0" in warning
+    ill = WELL | {"skipped": 4, "skipped_in_a_row": 2}
+    (warning,) = health.check(7, ill, skipped=[6, 7])
+    assert "update 6, 7 was not finite" in warning and "config.seed=0" in warning
     with pytest.raises(UnhealthyRunError, match="NaN"):
         health.check(9, WELL | {"skipped": 7, "skipped_in_a_row": 5})
 

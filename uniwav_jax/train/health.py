@@ -6,6 +6,7 @@ perplexity passes 80 at the start and 170 after 2.5k steps and the encoder loss 
 """
 
 import math
+from collections.abc import Sequence
 
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
@@ -24,19 +25,20 @@ class Health:
         self._seed = config.seed
         self._in_a_row: dict[str, int] = {}
 
-    def check(self, step: int, line: dict[str, float]) -> list[str]:
-        """Warnings about the metrics of `step`.
+    def check(self, step: int, line: dict[str, float], *, skipped: Sequence[int] = ()) -> list[str]:
+        """Warnings about the metrics of `step`; `skipped` are the updates that were not finite.
 
         Raises:
             UnhealthyRunError: `train.max_skipped` non-finite updates in a row, or one alarm
                 `health.patience` times in a row.
         """
         warnings = []
-        if line["skipped_in_a_row"]:
+        if skipped:
+            numbers = ", ".join(map(str, skipped))
             warnings.append(
-                f"step {step}: {line['skipped_in_a_row']:.0f} updates in a row were not finite and"
-                f" skipped ({line['skipped']:.0f} in all); steps up to {step} replay from"
-                f" config.seed={self._seed} and their number"
+                f"update {numbers} was not finite and was skipped ({line['skipped']:.0f} in all);"
+                f" it replays from the last checkpoint with config.seed={self._seed}: batch and"
+                " random numbers follow from the seed and the update's number"
             )
         if line["skipped_in_a_row"] >= self._max_skipped:
             raise UnhealthyRunError(

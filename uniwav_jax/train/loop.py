@@ -46,13 +46,14 @@ def run(config: Config, workdir: str) -> bool:
     for rows in train_plan.rows.values():
         distributed.check_rows(rows, mesh, config.train.accumulate)
     features = features_lib.build(config.features)
+    bad_files = pipeline.BadFileReport(str(workdir / "bad_files.tsv"), config.data)
 
     with jax.set_mesh(mesh), contextlib.ExitStack() as closing:
         checkpoints = checkpoint.manager(workdir, config)
         closing.callback(checkpoints.close)
         # Order matters: a checkpoint of this run wins over init_from, which wins over fresh.
         resuming = checkpoints.latest_step() is not None
-        feature_params = _feature_params(config, features, train_plan, known=resuming)
+        feature_params = _feature_params(config, features, train_plan, bad_files, known=resuming)
         state, shardings = step_lib.init_state(task, config, features, feature_params, mesh)
         if resuming:
             abstract = jax.eval_shape(lambda: state)
@@ -75,7 +76,6 @@ def run(config: Config, workdir: str) -> bool:
         progress = Progress(config.train.steps, first, enabled=lead)
         closing.callback(progress.close)
         meter = Meter(config, writer, progress)
-        bad_files = pipeline.BadFileReport(str(workdir / "bad_files.tsv"), config.data)
         host_rows = {b: distributed.host_rows(mesh, rows) for b, rows in train_plan.rows.items()}
         loader = pipeline.make_loader(config, train_plan, host_rows=host_rows, start=first)
         closing.callback(loader.close)
@@ -146,7 +146,9 @@ class Meter:
         line["input_wait"] = min(waited / elapsed, 1.0)
         self._writer.write(step, line)
         self._progress.update(step, line)
-        for warning in self._health.check(step, line):
+        first = step - len(values) + 1
+        skipped = [first + i for i, v in enumerate(values) if v["skipped_in_a_row"]]
+        for warning in self._health.check(step, line, skipped=skipped):
             self._progress.message(f"warning: {warning}")
 
 
@@ -161,25 +163,40 @@ def _evaluate(
 
 
 def _feature_params(
-    config: Config, features: SurfaceFeatures, train_plan: plan.BatchPlan, *, known: bool
+    config: Config,
+    features: SurfaceFeatures,
+    train_plan: plan.BatchPlan,
+    bad_files: pipeline.BadFileReport,
+    *,
+    known: bool,
 ) -> PyTree:
     """Feature statistics: placeholders if a checkpoint has them, from a file, or measured here."""
     if known:
         return {"mean": np.zeros(features.channels), "std": np.ones(features.channels)}
     if config.features.stats:
         return statistics.load(config.features.stats, config.features)
-    # Every process measures the same clips; take one result to the last bit.
-    return multihost_utils.broadcast_one_to_all(measure_features(config, features, train_plan))
+    measured = measure_features(config, features, train_plan, bad_files)
+    # Every process measured the same clips; take one result to the last bit.
+    return multihost_utils.broadcast_one_to_all(measured)
 
 
 def measure_features(
-    config: Config, features: SurfaceFeatures, train_plan: plan.BatchPlan
+    config: Config,
+    features: SurfaceFeatures,
+    train_plan: plan.BatchPlan,
+    bad_files: pipeline.BadFileReport,
 ) -> PyTree:
     """Feature statistics over the first `features.stats_seconds` seconds of the run's batches."""
     every_row = {bucket: np.arange(rows) for bucket, rows in train_plan.rows.items()}
     loader = pipeline.make_loader(config, train_plan, host_rows=every_row, start=0)
+
+    def batches() -> Iterator[dict]:
+        for item in loader:
+            bad_files.add(item)
+            yield item
+
     try:
-        return statistics.measure(features, loader, config.features.stats_seconds)
+        return statistics.measure(features, batches(), config.features.stats_seconds)
     finally:
         loader.close()
 

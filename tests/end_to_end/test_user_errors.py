@@ -1,0 +1,93 @@
+"""A user's mistake is one line that says what to do, exit status 2, and no traceback."""
+
+import numpy as np
+import pytest
+import soundfile
+
+
+def fails(program, workdir, *, devices=1, drop=(), extra=(), **settings):
+    command = [a for a in program.command(workdir, **settings) if not a.startswith(tuple(drop))]
+    process = program.start([*command, *extra], devices=devices)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 2, output
+    assert "Traceback" not in output
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and output.rstrip().endswith(errors[0]), output
+    return errors[0]
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"data__manifest": "/none.tsv"}, "/none.tsv does not exist"),
+        ({"train__stepz": 3}, "unknown config key 'config.train.stepz'; did you mean steps"),
+        ({"train__steps": "many"}, "train.steps"),
+        ({"model__encoder__heads": 5}, "model.encoder.width must divide by its heads"),
+        ({"optim__warmup": 0.9}, "must be 1"),
+        ({"features__stats": "/none.json"}, "/none.json does not exist"),
+        ({"init_from": "/none"}, "/none does not exist"),
+        ({"mesh__fsdp": 3}, "needs 3 devices, found 1"),
+    ],
+)
+def test_settings(program, tmp_path, settings, words):
+    assert words in fails(program, tmp_path, train__steps=2, **{**settings})
+
+
+def test_flags(program, tmp_path):
+    assert "--workdir" in fails(program, tmp_path, drop=["--workdir"])
+    assert "--config" in fails(program, tmp_path, drop=["--config"])
+    message = fails(program, tmp_path, drop=["--config="], extra=["--config=/none.py"])
+    assert "/none.py" in message
+
+
+def test_batch_that_does_not_divide_over_the_mesh(program, tmp_path):
+    message = fails(program, tmp_path, devices=8, data__row_multiple=4, train__steps=2)
+    assert "does not divide over mesh data x fsdp = 8" in message
+    assert "config.data.row_multiple" in message
+
+
+def test_checkpoint_of_another_config(program, tmp_path):
+    program.run(tmp_path, train__steps=2)
+    message = fails(program, tmp_path, train__steps=4, distillation__codewords=16)
+    assert "config.distillation.codewords: 32 in the checkpoint, 16 now" in message
+    assert "--workdir" in message and "init_from" in message
+
+
+def test_damaged_checkpoint(program, tmp_path):
+    program.run(tmp_path, train__steps=2)
+    for file in (tmp_path / "checkpoints" / "2" / "state").rglob("*"):
+        if file.is_file() and file.parent.name == "d":
+            file.write_bytes(b"damaged")
+    message = fails(program, tmp_path, train__steps=4)
+    assert str(tmp_path / "checkpoints" / "2") in message and "delete" in message
+
+
+@pytest.mark.parametrize(
+    "kind, reason",
+    [
+        ("wrong rate", "sample rate 8000, the manifest says 16000"),
+        ("NaN", "NaN"),
+        ("zero length", "has no audio"),
+        ("missing", "does not exist"),
+    ],
+)
+def test_unusable_audio_stops_the_run(program, tmp_path, kind, reason):
+    lines = ["path\tsamples\tsample_rate\tspeaker\ttext"]
+    for index in range(12):
+        path = tmp_path / f"{index}.wav"
+        audio, rate = np.zeros(24000, np.float32), 16000
+        if kind == "wrong rate":
+            rate = 8000
+        elif kind == "NaN":
+            audio[100] = np.nan
+        elif kind == "zero length":
+            audio = audio[:0]
+        if kind != "missing":
+            soundfile.write(path, audio, rate, subtype="FLOAT")
+        lines.append(f"{path.name}\t24000\t16000\t\t")
+    (tmp_path / "manifest.tsv").write_text("\n".join(lines) + "\n")
+    message = fails(
+        program, tmp_path / "run", train__steps=2, data__manifest=tmp_path / "manifest.tsv"
+    )
+    assert reason in message and "tools/check_data.py" in message
+    assert "\t" in (tmp_path / "run" / "bad_files.tsv").read_text()

@@ -1,0 +1,115 @@
+"""A machine for the launchers: a copy of the repository whose interpreter records its calls.
+
+The stand-in interpreter answers questions (`-c`) with the real Python and writes down the rest:
+pip, tools and the entry point, each with the environment that it saw.
+"""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+SCRIPTS = ("flags.sh", "gpu_run.sh", "quickstart.sh", "slurm.sbatch", "tpu_run.sh", "venv.sh")
+# What the scripts call besides bash; PATH holds nothing else, above all no other Python.
+PROGRAMS = (
+    "basename cat curl cut dirname env find grep gzip head ls md5sum mkdir mktemp realpath rm sed"
+    " sha256sum tar touch tr"
+)
+BASH = shutil.which("bash")
+
+RECORDER = f"""#!{sys.executable}
+import json, os, pathlib, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+arguments = sys.argv[1:]
+if arguments[:1] == ["-c"]:
+    os.execv({sys.executable!r}, [{sys.executable!r}, *arguments])
+names = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "JAX_COMPILATION_CACHE_DIR", "JAX_COORDINATOR_ADDRESS")
+with open(os.environ["CALLS"], "a") as calls:
+    seen = {{name: os.environ.get(name) for name in names}}
+    calls.write(json.dumps({{"argv": arguments, "environment": seen}}) + "\\n")
+for option in ("--out", "--eval_out"):
+    if option in arguments:
+        out = pathlib.Path(arguments[arguments.index(option) + 1])
+        out.write_text("made") if out.suffix else out.mkdir(exist_ok=True)
+script = "uniwav_jax.main" if "uniwav_jax.main" in arguments else os.path.basename(arguments[0])
+status = json.loads(os.environ.get("EXITS", "{{}}")).get(script, 0)
+sys.exit(signal.pause() if status == "SIGTERM" else status)
+"""
+
+
+class Machine:
+    """A machine with this repository, a made environment and only the programs it needs."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        self.repository, self.bin, self.venv = (folder / n for n in ("repository", "bin", "venv"))
+        self.calls_file = folder / "calls.jsonl"
+        shutil.copytree(REPOSITORY / "launch", self.repository / "launch")
+        shutil.copy(REPOSITORY / "setup.py", self.repository)
+        (folder / "home").mkdir()
+        self.bin.mkdir()
+        (self.bin / "bash").symlink_to(BASH)
+        for name in PROGRAMS.split():
+            (self.bin / name).symlink_to(shutil.which(name))
+
+    def program(self, path: str | pathlib.Path, text: str) -> None:
+        """A program on PATH, or at an absolute path, in bash unless `text` says otherwise."""
+        path = self.bin / path
+        path.unlink(missing_ok=True)
+        path.write_text(text if text.startswith("#!") else f"#!{BASH}\n{text}\n")
+        path.chmod(0o755)
+
+    def make_venv(self) -> None:
+        command = [sys.executable, "-m", "venv", "--without-pip", str(self.venv)]
+        subprocess.run(command, check=True)
+        self.program(self.venv / "bin" / "python", RECORDER)
+
+    def start(self, script: str, *arguments: str, **environment: str) -> subprocess.Popen:
+        clean = {
+            "PATH": str(self.bin),
+            "HOME": str(self.folder / "home"),
+            "UNIWAV_VENV": str(self.venv),
+            "CALLS": str(self.calls_file),
+            **environment,
+        }
+        command = [BASH, str(self.repository / "launch" / script), *arguments]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            command, env=clean, cwd=self.folder, stdout=pipe, stderr=pipe, text=True
+        )
+
+    def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        process = self.start(script, *arguments, **environment)
+        out, errors = process.communicate(timeout=60)
+        return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
+
+    def calls(self) -> list[dict]:
+        """What the interpreter was asked to run since the last time."""
+        if not self.calls_file.exists():
+            return []
+        lines = self.calls_file.read_text().splitlines()
+        self.calls_file.unlink()
+        return [json.loads(line) for line in lines]
+
+
+@pytest.fixture
+def machine(tmp_path) -> Machine:
+    return Machine(tmp_path)
+
+
+@pytest.fixture
+def ready(machine) -> Machine:
+    """A machine with an environment that can import pip, by the real interpreter's answer."""
+    machine.make_venv()
+    return machine
+
+
+def error_line(result: subprocess.CompletedProcess) -> str:
+    """The one error line of a run that ended with status 2."""
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert result.returncode == 2 and len(errors) == 1, result
+    return errors[0]

@@ -1,0 +1,116 @@
+"""The shape of the house: who imports whom, how far it is to the loss, how long files are."""
+
+import ast
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+PACKAGE = REPOSITORY / "uniwav_jax"
+# Each room imports from rooms before it only. distributed.py stands with the models: it knows
+# meshes and batches, no task.
+ORDER = (
+    {"errors", "types"},
+    {"config"},
+    {"distributed"},
+    {"data", "features"},
+    {"losses"},  # formulas on arrays; the sampler takes the flow's path from there
+    {"models"},
+    {"tasks"},
+    {"train"},
+    {"inference"},
+    {"evaluation"},
+    {"export"},
+    {"main"},
+)
+LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+
+
+def room_of(path: pathlib.Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: pathlib.Path) -> set[str]:
+    """Rooms of this package that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+            if node.module == "uniwav_jax":
+                names = [f"uniwav_jax.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        found |= {n.split(".")[1] for n in names if n.startswith("uniwav_jax.")}
+    return found
+
+
+SOURCES = [p for p in sorted(PACKAGE.rglob("*.py")) if p != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_one_way(path):
+    room = room_of(path)
+    for other in imports(path) - {room}:
+        assert LEVEL[other] < LEVEL[room], f"{path} ({room}) imports {other}"
+
+
+def test_files_stay_short():
+    files = [p for p in REPOSITORY.rglob("*.py") if not set(p.parts) & {".venv", "build"}]
+    long = {str(p): n for p in files if (n := len(p.read_text().splitlines())) > 400}
+    assert not long
+
+
+def test_four_hops_from_main_to_the_loss():
+    """main -> train.loop.run -> train.step -> tasks.pretrain.loss -> losses.*"""
+    hops = (
+        ("main.py", "loop.run("),
+        ("train/loop.py", "step_lib.make_train_step(task"),
+        ("train/step.py", "jax.value_and_grad(task.loss"),
+        ("tasks/pretrain.py", "self_distillation.cross_entropy_sum("),
+        ("tasks/pretrain.py", "flow_matching.squared_error_sum("),
+    )
+    for file, call in hops:
+        assert call in (PACKAGE / file).read_text(), f"{file} no longer calls {call}"
+
+
+def test_loop_order():
+    """Evaluate the state, save it, only then advance the data, step, log the step before."""
+    source = (PACKAGE / "train" / "loop.py").read_text()
+    body = source[source.index("for step in range(first") :]
+    calls = (
+        "_evaluate(config",
+        "checkpoint.save(",
+        "next(loader)",
+        "train_step(state",
+        "meter.add(",
+    )
+    places = [body.index(call) for call in calls]
+    assert places == sorted(places)
+    # A line waits for the numbers of its window, so it is written one step late, before the next.
+    add = source[source.index("def add(") : source.index("def flush(")]
+    assert add.index("self.flush()") < add.index("self._window.append(")
+
+
+def test_core_runs_without_tensorflow_and_torch():
+    program = (
+        "import sys; sys.modules['torch'] = None;"  # as if not installed
+        "import uniwav_jax.main, uniwav_jax.train.loop, uniwav_jax.data.packed;"
+        "print('tensorflow' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.stdout.strip() == "False", result.stderr
+
+
+def test_every_value_of_a_config_has_a_source():
+    """A comment on the line says whose number it is: the paper's, DinoSR's, or ours."""
+    for path in sorted((REPOSITORY / "configs").glob("*.py")):
+        assert re.search(
+            r"python -m uniwav_jax.main|launch/", ast.get_docstring(ast.parse(path.read_text()))
+        )
+        for line in path.read_text().splitlines():
+            if re.match(r"\s+config\.[\w.]+.* = ", line):
+                assert re.search(r"#.*(ours|paper|DinoSR|SpidR)", line), f"{path.name}: {line}"
