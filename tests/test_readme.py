@@ -11,9 +11,11 @@ import sys
 
 import pytest
 
+from tests.conftest import FAST_COMPILE
 from uniwav_jax.config import default_config
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+ONE_DEVICE = {**os.environ, "XLA_FLAGS": FAST_COMPILE}
 PAGES = [REPOSITORY / "README.md", REPOSITORY / "launch" / "README.md"]
 
 
@@ -70,7 +72,7 @@ def test_quickstart_on_own_folder_and_again(small_corpus, tmp_path):
     """The first command of the README, shortened; the second call continues."""
     if sys.prefix == sys.base_prefix:
         pytest.skip("the tests do not run in a virtual environment; use bash tests/run.sh")
-    environment = {**os.environ, "UNIWAV_VENV": sys.prefix, "UNIWAV_DATA": str(tmp_path / "data")}
+    environment = {**ONE_DEVICE, "UNIWAV_VENV": sys.prefix, "UNIWAV_DATA": str(tmp_path / "data")}
     for steps, words in ((2, "finished 2 steps"), (4, "resuming at step 2 of 4")):
         command = ["bash", "launch/quickstart.sh", str(small_corpus), "--steps", str(steps)]
         done = subprocess.run(

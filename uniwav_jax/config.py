@@ -7,6 +7,7 @@ Comments give the source of each number: a section of the UniWav paper (arXiv 25
 import dataclasses
 import difflib
 import json
+import operator
 import typing
 from typing import Any
 
@@ -293,6 +294,19 @@ def _cast(hint: Any, value: Any, path: str) -> Any:
     return value
 
 
+POSITIVE = """model.encoder.layers model.encoder.width model.encoder.heads model.encoder.ffn
+model.encoder.position_groups model.encoder.position_kernel model.encoder.position_convolutions
+model.decoder.layers model.decoder.width model.decoder.heads model.decoder.ffn
+model.decoder.position_kernel features.sample_rate features.hop features.mel_bands features.window
+features.stats_seconds masking.length distillation.codewords flow.sample_steps optim.lr optim.eps
+optim.clip data.row_multiple data.max_bad_fraction train.steps train.accumulate train.log_every
+train.max_skipped mesh.slices checkpoint.every checkpoint.keep evaluate.every evaluate.batches
+evaluate.samples health.patience""".split()
+SHARES = """model.encoder.dropout model.encoder.attention_dropout model.encoder.layer_drop
+model.decoder.dropout distillation.codebook_decay flow.condition_drop flow.ema_decay optim.beta1
+optim.beta2 optim.warmup optim.hold optim.decay""".split()
+
+
 def validate(config: Config) -> None:
     """Check values and combinations; raise a `UserError` that names the first field at fault."""
 
@@ -315,9 +329,18 @@ def validate(config: Config) -> None:
         "distillation.teacher_schedule", config.distillation.teacher_schedule, ("dinosr", "spidr")
     )
     one_of("flow.solver", config.flow.solver, ("midpoint", "euler"))
+    for path in POSITIVE:
+        value = operator.attrgetter(path)(config)
+        require(value > 0, f"{path} must be positive; got {value}")  # not NaN either
+    for path in SHARES:
+        value = operator.attrgetter(path)(config)
+        require(0 <= value < 1, f"{path} must be at least 0 and below 1; got {value}")
     for name, part in (("encoder", encoder), ("decoder", decoder)):
         require(part.width % part.heads == 0, f"model.{name}.width must divide by its heads")
-        require(part.layers > 0, f"model.{name}.layers must be positive")
+    require(
+        decoder.positions != "rotary" or decoder.width // decoder.heads % 2 == 0,
+        "model.decoder.width / heads must be even for rotary positions",
+    )
     require(
         encoder.width % encoder.position_groups == 0,
         f"model.encoder.position_groups ({encoder.position_groups}) must divide the width"
@@ -333,7 +356,6 @@ def validate(config: Config) -> None:
         f"distillation.top_layers must be between 1 and model.encoder.layers ({encoder.layers})",
     )
     require(0 < config.masking.probability <= 1, "masking.probability must be in (0, 1]")
-    require(config.masking.length > 0, "masking.length must be positive")
     buckets = config.data.buckets
     require(
         bool(buckets) and list(buckets) == sorted(set(buckets)) and buckets[0] > 0,
@@ -349,16 +371,11 @@ def validate(config: Config) -> None:
         f" ({config.data.row_multiple}) rows of the longest bucket ({buckets[-1]:g} s); raise it,"
         " or shorten data.buckets or data.row_multiple",
     )
-    require(config.data.row_multiple > 0, "data.row_multiple must be positive")
     require(
         config.data.row_multiple % config.train.accumulate == 0,
         f"data.row_multiple ({config.data.row_multiple}) must be a multiple of train.accumulate"
         f" ({config.train.accumulate})",
     )
-    require(config.train.steps > 0, "train.steps must be positive")
-    require(config.train.log_every > 0, "train.log_every must be positive")
-    require(config.checkpoint.every > 0, "checkpoint.every must be positive")
-    require(config.checkpoint.keep > 0, "checkpoint.keep must be positive")
     stages = config.optim.warmup + config.optim.hold + config.optim.decay
     require(abs(stages - 1) < 1e-6, f"optim.warmup + hold + decay must be 1; got {stages:g}")
     sizes = (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)

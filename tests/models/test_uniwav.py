@@ -38,8 +38,7 @@ def test_heads_read_their_layer(make_config, params, norm, prediction):
         if prediction == "dinosr":
             h = np.asarray(out.final)  # every head on the last layer
         else:
-            h = out.states[LAYERS - 2 + k]  # head k on student layer L - K + k
-            h = layer_norm(h) if norm == "pre" else np.asarray(h)
+            h = np.asarray(out.feed_forward[LAYERS - 2 + k])  # head k on student layer L - K + k
         expected = h @ np.asarray(params["heads"]["kernel"][k]) + params["heads"]["bias"][k]
         np.testing.assert_allclose(logits[k], expected, rtol=1e-3, atol=1e-3)
 

@@ -265,8 +265,8 @@ def test_dinosr_loss_perplexities_codebooks_and_teacher(kind):
         )
 
 
-def test_spidr_loss_when_heads_read_feed_forward_outputs():
-    """SpidR's own heads read the feed-forward outputs; ours the states of the same layers."""
+def test_spidr_loss():
+    """SpidR's heads read the student's feed-forward outputs of the predicted layers."""
     model, config = build("post", "SpidR")
     x, (index, mask) = frames(), hidden()
     everywhere = jnp.ones((ROWS, FRAMES), bool)
@@ -277,7 +277,6 @@ def test_spidr_loss_when_heads_read_feed_forward_outputs():
     seen = module.apply({"params": encoder(model, model.teacher, "post")}, x, everywhere)
     targets, _ = codebooks.instance_norm(seen.feed_forward[-BOOKS:], everywhere)
     codes = codebooks.assign(books(model), targets)
-    student = student.replace(states=student.feed_forward)
     logits = uniwav.predict_codes(heads(model), student, config)
     loss = self_distillation.cross_entropy_sum(logits, codes, mask) / mask.sum()
     losses, _ = model(tensor(x), mask_indices=index)

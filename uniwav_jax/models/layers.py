@@ -128,8 +128,9 @@ class SelfAttention(nn.Module):
     ) -> jax.Array:
         _, frames, width = x_BxTxD.shape
         head_width = width // self.heads
+        # Xavier for each of q, k and v as one matrix, times 1/sqrt(2) as usual for these three.
         init = nn.initializers.variance_scaling(
-            1.0, "fan_avg", "uniform", in_axis=0, out_axis=-1, batch_axis=(1, 2)
+            0.5, "fan_avg", "uniform", in_axis=0, out_axis=(2, 3), batch_axis=1
         )
         qkv = self.param("qkv_kernel", init, (width, 3, self.heads, head_width))
         qkv_bias = self.param("qkv_bias", nn.initializers.zeros, (3, self.heads, head_width))

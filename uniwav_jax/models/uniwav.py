@@ -61,17 +61,15 @@ def init(key: jax.Array, config: Config, channels: int) -> PyTree:
 def predict_codes(heads: PyTree, encoded: EncoderOutput, config: Config) -> jax.Array:
     """Logits over codewords, float32 [K, B, T, V].
 
-    "dinosr": all heads read the final output. "spidr": head l reads student layer l (of the top
-    K); in a pre-norm encoder the residual stream is normalised first, as the final output is.
+    "dinosr": all heads read the final output. "spidr": head l reads what the teacher's target is
+    taken from, the student's feed-forward output in layer l of the top K.
     """
     kernel_KxDxV, bias = heads["kernel"], heads["bias"][:, None, None]
     if config.distillation.prediction == "dinosr":
         h = encoded.final
         product = jnp.einsum("BTD,KDV->KBTV", h, kernel_KxDxV.astype(h.dtype))
     else:
-        h = encoded.states[-kernel_KxDxV.shape[0] :]
-        if config.model.encoder.norm == "pre":
-            h = layers.plain_layer_norm(h).astype(h.dtype)
+        h = encoded.feed_forward[-kernel_KxDxV.shape[0] :]
         product = jnp.einsum("KBTD,KDV->KBTV", h, kernel_KxDxV.astype(h.dtype))
     return product.astype(jnp.float32) + bias
 

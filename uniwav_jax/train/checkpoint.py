@@ -9,6 +9,7 @@ A save is atomic (written aside, renamed): a kill in mid-save leaves the previou
 import dataclasses
 import importlib.metadata
 import json
+import os
 from typing import Any
 
 import jax
@@ -151,7 +152,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def find(path: str) -> epath.Path:
     """The step folder meant by `path`: a workdir, its checkpoints folder or a step folder."""
-    folder = epath.Path(path)
+    folder = epath.Path(path if "://" in path else os.path.abspath(path))  # Orbax wants absolute
     if not folder.is_dir():
         raise UserError(f"checkpoint folder {path} does not exist")
     if (folder / "state").is_dir():

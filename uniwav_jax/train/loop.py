@@ -1,6 +1,7 @@
 """The training loop: `run` reads from top to bottom."""
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -37,7 +38,8 @@ def run(config: Config, workdir: str) -> bool:
     """
     task = TASKS[config.task]
     mesh = distributed.make_mesh(config.mesh)
-    workdir = epath.Path(workdir)
+    # Orbax wants absolute paths; a bucket's stays as it is.
+    workdir = epath.Path(workdir if "://" in workdir else os.path.abspath(workdir))
     lead = jax.process_index() == 0
     say = _say if lead else _silent
     workdir.mkdir(parents=True, exist_ok=True)

@@ -100,7 +100,7 @@ def make_train_step(
 
             (loss, sums, grads), _ = jax.lax.scan(accumulate, zeros, (rows, keys))
 
-        grad_norm = optax.global_norm(grads)
+        grad_norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         # The running average starts short, so that early samples are not the initial weights.
