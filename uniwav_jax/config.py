@@ -302,9 +302,10 @@ features.stats_seconds masking.length distillation.codewords flow.sample_steps o
 optim.clip data.row_multiple data.max_bad_fraction train.steps train.accumulate train.log_every
 train.max_skipped mesh.slices checkpoint.every checkpoint.keep evaluate.every evaluate.batches
 evaluate.samples health.patience""".split()
-SHARES = """model.encoder.dropout model.encoder.attention_dropout model.encoder.layer_drop
-model.decoder.dropout distillation.codebook_decay flow.condition_drop flow.ema_decay optim.beta1
-optim.beta2 optim.warmup optim.hold optim.decay""".split()
+SHARES = """model.encoder.dropout model.encoder.attention_dropout model.decoder.dropout
+distillation.codebook_decay flow.ema_decay optim.beta1 optim.beta2""".split()  # 1 divides by zero
+PROBABILITIES = """model.encoder.layer_drop flow.condition_drop distillation.teacher_decay_start
+distillation.teacher_decay_end optim.warmup optim.hold optim.decay""".split()
 
 
 def validate(config: Config) -> None:
@@ -335,6 +336,9 @@ def validate(config: Config) -> None:
     for path in SHARES:
         value = operator.attrgetter(path)(config)
         require(0 <= value < 1, f"{path} must be at least 0 and below 1; got {value}")
+    for path in PROBABILITIES:
+        value = operator.attrgetter(path)(config)
+        require(0 <= value <= 1, f"{path} must lie between 0 and 1; got {value}")
     for name, part in (("encoder", encoder), ("decoder", decoder)):
         require(part.width % part.heads == 0, f"model.{name}.width must divide by its heads")
     require(
