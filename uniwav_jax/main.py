@@ -5,6 +5,7 @@
 The same command continues a run. Any config field can be set: `--config.train.steps=1000`.
 """
 
+import os
 import sys
 from typing import NoReturn
 
@@ -27,6 +28,9 @@ def main(argv: list[str]) -> None:
     try:
         if not CONFIG.value or not WORKDIR.value:
             raise UserError("give --config=configs/NAME.py and --workdir=DIR")
+        file = config_flags.get_config_filename(flags.FLAGS["config"])
+        if not os.path.isfile(file):
+            raise UserError(f"--config={file}: no such file; see the folder configs/")
         config = config_lib.from_dict(CONFIG.value)
         # After the flags: importing the loop imports JAX.
         from uniwav_jax import distributed
@@ -65,8 +69,11 @@ def _check_key(argv: list[str], key: str) -> None:
 
 
 def _fail(message: str) -> NoReturn:
+    sys.stdout.flush()
     print(f"error: {message}", file=sys.stderr, flush=True)
-    sys.exit(2)
+    # At once: the loop has closed its files, and an orderly end would wait for other processes at
+    # a barrier that they do not reach, and let Orbax's threads complain after the message.
+    os._exit(2)
 
 
 if __name__ == "__main__":

@@ -30,18 +30,18 @@ def fails(program, workdir, *, devices=1, drop=(), extra=(), **settings):
     ],
 )
 def test_settings(program, tmp_path, settings, words):
-    assert words in fails(program, tmp_path, train__steps=2, **{**settings})
+    assert words in fails(program, tmp_path, **{"train__steps": 2, **settings})
 
 
 def test_flags(program, tmp_path):
     assert "--workdir" in fails(program, tmp_path, drop=["--workdir"])
     assert "--config" in fails(program, tmp_path, drop=["--config"])
-    message = fails(program, tmp_path, drop=["--config="], extra=["--config=/none.py"])
+    message = fails(program, tmp_path, drop=["--config"], extra=["--config=/none.py"])
     assert "/none.py" in message
 
 
 def test_batch_that_does_not_divide_over_the_mesh(program, tmp_path):
-    message = fails(program, tmp_path, devices=8, data__row_multiple=4, train__steps=2)
+    message = fails(program, tmp_path, devices=8, data__row_multiple=4, data__batch_seconds=8.0)
     assert "does not divide over mesh data x fsdp = 8" in message
     assert "config.data.row_multiple" in message
 
