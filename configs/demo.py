@@ -31,12 +31,12 @@ def get_config():
     config.distillation.teacher_decay_end = 0.99  # ours
     config.distillation.teacher_stop = 1.0  # ours
 
-    config.train.steps = 500  # ours
+    config.train.steps = 360  # ours
     config.train.log_every = 10  # ours
-    config.checkpoint.every = 100  # ours
+    config.checkpoint.every = 120  # ours
     config.checkpoint.keep_every = 0  # ours
-    config.evaluate.every = 100  # ours
+    config.evaluate.every = 120  # ours
     config.evaluate.batches = 4  # ours
-    config.evaluate.sample_every = 250  # ours
+    config.evaluate.sample_every = 180  # ours
     config.health.grace_steps = 200  # ours
     return config
