@@ -5,16 +5,16 @@
 Every clip of the manifest with a FOLDER/<its file's stem>.TextGrid (tier "phones") goes unmasked
 through the teacher and the codebooks of a pretraining checkpoint, as in training; clips longer
 than the longest bucket are cut to it. For each predicted layer the tool prints purities and mutual
-information of codes and phones, silence included (see uniwav_jax/evaluation/codebook_analysis.py).
+information of codes and phones, silence included (see uniwav_jax/evaluation/codebook_analysis.py):
+first with the codebooks of the run, then with new ones for the same teacher, which start at frames
+of this speech and are fitted to it by training's codebook updates, so that nearly all are in use.
 With --untrained also the floor to beat, the same network with fresh weights: with fresh codebooks;
-with these fitted to its features by training's codebook updates on the same speech; and fitted
-likewise, but starting at frames of that speech. From a fresh start many codewords are never hit
-and stay unused, which lowers the mutual information; from frames nearly all are in use. The
-highest of the three is the floor. Compare it at a like number of active codewords.
+with these fitted likewise, many of them never hit; and with codebooks refitted from frames as
+above. Compare like with like: refitted with refitted, or equal numbers of active codewords.
 
 --out writes {"layers": [{"layer", "phone_purity", "cluster_purity", "pnmi", "pnmi_shuffled",
-"active_codewords"}], "frames", "clips", "step"}; with --untrained also "untrained": {"unfitted":
-[layers], "fitted": [layers], "fitted_from_frames": [layers], "updates"}.
+"active_codewords"}], "refitted": [layers], "frames", "clips", "step", "updates"}; with --untrained
+also "untrained": {"unfitted": [layers], "fitted": [layers], "refitted": [layers]}.
 """
 
 import argparse
@@ -26,7 +26,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from uniwav_jax import config as config_lib
@@ -68,7 +67,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--manifest", required=True, help="of tools/build_manifest.py")
     parser.add_argument("--alignments", required=True, help="folder of TextGrids")
     parser.add_argument("--untrained", action="store_true", help="also probe fresh weights")
-    parser.add_argument("--updates", type=int, default=50, help="that fit untrained codebooks")
+    parser.add_argument("--updates", type=int, default=50, help="that fit new codebooks")
     parser.add_argument("--limit", type=int, help="clips at most, spread over the manifest")
     parser.add_argument("--batch_seconds", type=float, default=60.0)
     parser.add_argument("--out", help="JSON file to write")
@@ -89,27 +88,35 @@ def main(argv: list[str]) -> int:
     )
     assign = make_assign(config, features)
     frames = sum(map(len, clips.labels))
+    feature_params, trained = parts["features"], parts["task"]
+
+    def coded(title: str, task: PyTree, *, fitted: bool) -> list[dict[str, float]]:
+        if fitted:
+            task = fit(assign, feature_params, task, clips, updates=args.updates, config=config)
+        layers = measure(assign, feature_params, task, clips, config=config)
+        show(title, layers)
+        return layers
+
+    def refitted(task: PyTree) -> PyTree:
+        return start_at_frames(assign, feature_params, task, clips)
+
+    print(f"step {meta['step']}: {clips.count} clips, {frames} frames")
     result: dict[str, Any] = {
-        "layers": measure(assign, parts["features"], parts["task"], clips, config=config),
+        "layers": coded("codebooks of the run", trained, fitted=False),
+        "refitted": coded("codebooks refitted", refitted(trained), fitted=True),
         "frames": frames,
         "clips": clips.count,
         "step": int(meta["step"]),
+        "updates": args.updates,
     }
-    show(f"step {result['step']}: {clips.count} clips, {frames} frames", result["layers"])
     if args.untrained:
         init = jax.jit(pretrain.init, static_argnums=(1, 2))
-        _, unfitted = init(jax.random.key(config.seed), config, features.channels)
-        from_frames = start_at_frames(assign, parts["features"], unfitted, clips)
-        starts = {"unfitted": unfitted, "fitted": unfitted, "fitted_from_frames": from_frames}
-        result["untrained"] = {"updates": args.updates}
-        for name, task in starts.items():
-            if name != "unfitted":
-                task = fit(
-                    assign, parts["features"], task, clips, updates=args.updates, config=config
-                )
-            layers = measure(assign, parts["features"], task, clips, config=config)
-            show(f"untrained network, codebooks {name.replace('_', ' ')}", layers)
-            result["untrained"][name] = layers
+        _, fresh = init(jax.random.key(config.seed), config, features.channels)
+        result["untrained"] = {
+            "unfitted": coded("untrained, codebooks unfitted", fresh, fitted=False),
+            "fitted": coded("untrained, codebooks fitted", fresh, fitted=True),
+            "refitted": coded("untrained, codebooks refitted", refitted(fresh), fitted=True),
+        }
     if args.out:
         out = pathlib.Path(args.out)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -234,14 +241,9 @@ def start_at_frames(
 ) -> PyTree:
     """The task state with codewords at random frames of one batch, the same for all layers."""
     _, frames_B, _, targets_KxBxTxD = assign(feature_params, task_state, clips.batches[0])
-    real = np.argwhere(np.arange(targets_KxBxTxD.shape[2]) < np.asarray(frames_B)[:, None])
+    real = masking.frame_mask(frames_B, targets_KxBxTxD.shape[2])
     books = task_state["codebooks"]
-    words = books["counts"].shape[1]
-    chosen = np.random.default_rng(0).choice(real, words, replace=len(real) < words)
-    books = {
-        "sums": targets_KxBxTxD[:, chosen[:, 0], chosen[:, 1]],
-        "counts": jnp.ones((len(targets_KxBxTxD), words)),
-    }
+    books = codebooks.start_at_frames(books, jax.random.key(0), targets_KxBxTxD, real)
     return {**task_state, "codebooks": books}
 
 

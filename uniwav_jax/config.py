@@ -106,6 +106,7 @@ class DistillationConfig:
     top_layers: int = 8  # K: 8 of 12 (DinoSR base); 10 of 24 for large
     codewords: int = 256  # V, DinoSR
     codebook_decay: float = 0.9  # DinoSR
+    codebook_init: str = "noise"  # DinoSR; "frames": of the first batch, for small batches (ours)
     prediction: str = "spidr"  # "dinosr": all heads on the last layer; "spidr": head l on layer l
     teacher_schedule: str = "dinosr"  # or "spidr": 1 - 0.001 exp(-step / 20000), never stops
     teacher_decay_start: float = 0.999  # DinoSR
@@ -329,6 +330,7 @@ def validate(config: Config) -> None:
     one_of(
         "distillation.teacher_schedule", config.distillation.teacher_schedule, ("dinosr", "spidr")
     )
+    one_of("distillation.codebook_init", config.distillation.codebook_init, ("noise", "frames"))
     one_of("flow.solver", config.flow.solver, ("midpoint", "euler"))
     for path in POSITIVE:
         value = operator.attrgetter(path)(config)

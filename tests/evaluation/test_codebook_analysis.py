@@ -232,12 +232,13 @@ def test_probe_report(probe, aligned, speech_dir, capsys):
     assert result["step"] == 7 and result["clips"] == 3
     assert result["frames"] <= 3 * 8 * 50  # cut to the longest bucket
     untrained = result["untrained"]
-    named = [untrained[name] for name in ("unfitted", "fitted", "fitted_from_frames")]
-    for layers in (result["layers"], *named):
+    named = [untrained[name] for name in ("unfitted", "fitted", "refitted")]
+    for layers in (result["layers"], result["refitted"], *named):
         assert [layer["layer"] for layer in layers] == [2, 3]
         for layer in layers:
             assert 0 < layer["pnmi_shuffled"] < layer["pnmi"] < 1
             assert 0 < layer["cluster_purity"] <= 1 and 1 < layer["active_codewords"] <= 32
+    assert result["refitted"] != result["layers"] != untrained["unfitted"]
     # Even untrained features hold sound: codebooks fitted to them tell more of the phones.
     for unfitted, fitted, from_frames in zip(*named, strict=True):
         assert fitted != unfitted

@@ -127,3 +127,30 @@ def test_perplexity_counts_the_codewords_in_use():
     expected = np.exp(-(skewed * np.log(skewed)).sum())
     np.testing.assert_allclose(codebooks.perplexity(jnp.asarray([skewed])), expected, rtol=1e-5)
     assert np.isfinite(codebooks.perplexity(jnp.zeros((1, 4))))  # a batch without masked frames
+
+
+def test_start_at_frames_takes_different_real_frames_the_same_in_all_books():
+    targets, mask, books = problem()
+    targets[1] = targets[0] + 100.0
+    started = codebooks.start_at_frames(books, jax.random.key(0), targets, mask)
+    frames = targets[0][mask]
+    assert mask.sum() >= WORDS - 8
+    found = [
+        [i for i, frame in enumerate(frames) if np.allclose(frame, word)]
+        for word in np.asarray(started["sums"][0])
+    ]
+    taken = [places[0] for places in found if places]
+    assert len(taken) == len(set(taken)) == min(WORDS, len(frames))
+    for word, places in enumerate(found):
+        if places:
+            np.testing.assert_allclose(started["sums"][1, word], frames[places[0]] + 100, rtol=1e-5)
+            assert (np.asarray(started["counts"][:, word]) == 1).all()
+        else:  # fewer frames than codewords
+            np.testing.assert_array_equal(started["sums"][:, word], books["sums"][:, word])
+    other = codebooks.start_at_frames(books, jax.random.key(1), targets, mask)
+    assert not np.array_equal(other["sums"], started["sums"])
+    few = np.zeros_like(mask)
+    few[0, :5] = True
+    kept = codebooks.start_at_frames(books, jax.random.key(0), targets, few)
+    np.testing.assert_array_equal(kept["sums"][:, 5:], books["sums"][:, 5:])
+    np.testing.assert_array_equal(kept["counts"][:, :5], 1.0)

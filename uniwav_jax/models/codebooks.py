@@ -37,6 +37,22 @@ def init(key: jax.Array, *, books: int, codewords: int, width: int) -> PyTree:
     return {"sums": sums, "counts": jnp.ones((books, codewords))}
 
 
+def start_at_frames(
+    codebooks: PyTree, key: jax.Array, targets_KxBxTxD: jax.Array, frame_mask_BxT: jax.Array
+) -> PyTree:
+    """Move every codeword to a random real frame, the same frames in all books; counts 1.
+
+    From noise few of the 256 codewords ever win a frame when batches are small. With fewer frames
+    than codewords the rest stay where they were.
+    """
+    words = codebooks["counts"].shape[1]
+    score = jnp.where(frame_mask_BxT, jax.random.uniform(key, frame_mask_BxT.shape), jnp.inf)
+    rank_BxT = jnp.argsort(jnp.argsort(score, axis=None)).reshape(score.shape)
+    chosen = frame_mask_BxT & (rank_BxT < words)
+    rank_KxBxT = jnp.broadcast_to(rank_BxT, targets_KxBxTxD.shape[:3])
+    return update(codebooks, statistics(targets_KxBxTxD, rank_KxBxT, chosen, words), 0.0)
+
+
 def assign(codebooks: PyTree, targets_KxBxTxD: jax.Array) -> jax.Array:
     """Index of the nearest codeword by squared L2; int32 [K, B, T]."""
     words_KxVxD = codebooks["sums"] / codebooks["counts"][..., None]

@@ -1,7 +1,7 @@
 """Joint pretraining: L = L_enc + lambda L_dec (method section 6).
 
-A task is a module of pure functions that train/step.py calls in this order:
-`init` once; per step `draw`, `loss` (per microbatch), `update`, `metrics`.
+A task is a module of pure functions that train/step.py calls in this order: `init` once, `start`
+with the first batch of a fresh run; per step `draw`, `loss` (per microbatch), `update`, `metrics`.
 """
 
 import math
@@ -43,6 +43,18 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
         width=config.model.encoder.width,
     )
     return params, {"teacher": jax.tree.map(jnp.copy, params["encoder"]), "codebooks": books}
+
+
+def start(
+    key: jax.Array, task_state: PyTree, x_BxTxC: jax.Array, frames_B: jax.Array, config: Config
+) -> PyTree:
+    """The task state as training begins, seen the first batch: codewords at frames, if so set."""
+    if config.distillation.codebook_init == "noise":
+        return task_state
+    frame_mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
+    target, _ = targets(task_state["teacher"], x_BxTxC, frame_mask, config)
+    books = codebooks.start_at_frames(task_state["codebooks"], key, target, frame_mask)
+    return {**task_state, "codebooks": books}
 
 
 def draw(key: jax.Array, x_BxTxC: jax.Array, frames_B: jax.Array, config: Config) -> Draws:

@@ -105,6 +105,8 @@ def run(config: Config, workdir: str) -> bool:
             waited = time.perf_counter() - waited
             bad_files.add(item)
             batch = distributed.to_global(item, mesh, train_plan.rows[item["audio"].shape[1]])
+            if step == 0 and not config.init_from:
+                state = step_lib.make_start_step(task, config, features, shardings)(state, batch)
             state, metrics = train_step(state, batch)
             meter.add(step + 1, metrics, waited)
     say(f"finished {config.train.steps} steps; see {workdir}")

@@ -138,6 +138,21 @@ def make_train_step(
     )
 
 
+def make_start_step(
+    task: ModuleType, config: Config, features: SurfaceFeatures, shardings: PyTree
+) -> Callable[[TrainState, Batch], TrainState]:
+    """Compile `(state, first batch) -> state` for what a fresh task takes from data."""
+
+    def start_step(state: TrainState, batch: Batch) -> TrainState:
+        key = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 2)
+        x_BxTxC, frames_B = surface(batch, state.features, features)
+        return state.replace(task=task.start(key, state.task, x_BxTxC, frames_B, config))
+
+    return jax.jit(
+        start_step, in_shardings=(shardings, None), out_shardings=shardings, donate_argnums=0
+    )
+
+
 def make_eval_step(
     task: ModuleType, config: Config, features: SurfaceFeatures, mesh: Mesh
 ) -> Callable[[TrainState, Batch, jax.Array], PyTree]:
