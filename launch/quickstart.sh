@@ -159,6 +159,7 @@ packed="$data/$name/packed"
 if [ -d "$packed" ] && up_to_date "$packed.done" "$manifest"; then
   echo "$packed is up to date"
 else
+  rm -rf "$packed" # made from an older manifest
   python "$repository/tools/pack_array_record.py" "$manifest" --out "$packed"
   touch "$packed.done"
 fi
