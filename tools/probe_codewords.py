@@ -6,15 +6,16 @@ Every clip of the manifest with a FOLDER/<its file's stem>.TextGrid (tier "phone
 through the teacher and the codebooks of a pretraining checkpoint, as in training; clips longer
 than the longest bucket are cut to it. For each predicted layer the tool prints purities and mutual
 information of codes and phones, silence included (see uniwav_jax/evaluation/codebook_analysis.py):
-first with the codebooks of the run, then with new ones for the same teacher, which start at frames
-of this speech and are fitted to it by training's codebook updates, so that nearly all are in use.
-With --untrained also the floor to beat, the same network with fresh weights: with fresh codebooks;
-with these fitted likewise, many of them never hit; and with codebooks refitted from frames as
-above. Compare like with like: refitted with refitted, or equal numbers of active codewords.
+first with the teacher and codebooks of the run; then with new codebooks, which start at frames of
+this speech and are fitted to it by training's codebook updates, so that nearly all are in use: for
+the teacher, and for the trained encoder itself in the teacher's place. With --untrained also the
+floor to beat, the same network with fresh weights: with fresh codebooks; with these fitted
+likewise, many of them never hit; and with codebooks refitted from frames as above. Compare like
+with like: refitted with refitted, or equal numbers of active codewords.
 
 --out writes {"layers": [{"layer", "phone_purity", "cluster_purity", "pnmi", "pnmi_shuffled",
-"active_codewords"}], "refitted": [layers], "frames", "clips", "step", "updates"}; with --untrained
-also "untrained": {"unfitted": [layers], "fitted": [layers], "refitted": [layers]}.
+"active_codewords"}], "refitted": [layers], "encoder_refitted": [layers], "frames", "clips", "step",
+"updates"}; with --untrained also "untrained": {"unfitted", "fitted", "refitted": [layers] each}.
 """
 
 import argparse
@@ -73,7 +74,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", help="JSON file to write")
     args = parser.parse_args(argv)
 
-    parts, meta = checkpoint.load_numpy(args.workdir, ("task", "features"))
+    parts, meta = checkpoint.load_numpy(args.workdir, ("task", "features", "params"))
     if "codebooks" not in parts["task"]:
         raise UserError(f"{args.workdir} holds no codebooks; give a pretraining run")
     config = config_lib.from_dict(meta["config"])
@@ -89,6 +90,7 @@ def main(argv: list[str]) -> int:
     assign = make_assign(config, features)
     frames = sum(map(len, clips.labels))
     feature_params, trained = parts["features"], parts["task"]
+    encoder = {**trained, "teacher": parts["params"]["encoder"]}
 
     def coded(title: str, task: PyTree, *, fitted: bool) -> list[dict[str, float]]:
         if fitted:
@@ -104,6 +106,7 @@ def main(argv: list[str]) -> int:
     result: dict[str, Any] = {
         "layers": coded("codebooks of the run", trained, fitted=False),
         "refitted": coded("codebooks refitted", refitted(trained), fitted=True),
+        "encoder_refitted": coded("encoder, refitted", refitted(encoder), fitted=True),
         "frames": frames,
         "clips": clips.count,
         "step": int(meta["step"]),

@@ -238,6 +238,7 @@ def test_probe_report(probe, aligned, speech_dir, capsys):
         for layer in layers:
             assert 0 < layer["pnmi_shuffled"] < layer["pnmi"] < 1
             assert 0 < layer["cluster_purity"] <= 1 and 1 < layer["active_codewords"] <= 32
+    assert result["encoder_refitted"] == result["refitted"]  # a fresh teacher is the encoder
     assert result["refitted"] != result["layers"] != untrained["unfitted"]
     # Even untrained features hold sound: codebooks fitted to them tell more of the phones.
     for unfitted, fitted, from_frames in zip(*named, strict=True):
