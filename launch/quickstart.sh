@@ -165,12 +165,14 @@ else
 fi
 
 stage "training"
+# Ctrl-C and kill reach the training as SIGTERM: it saves before it ends.
+training="" stopped=""
+trap 'stopped=1; [ -z "$training" ] || kill -TERM "$training" 2>/dev/null' INT TERM
 python -m uniwav_jax.main --config="$repository/configs/demo.py" --workdir="$workdir" \
   --config.data.manifest="$packed" --config.data.eval_manifest="$eval_manifest" \
   "${settings[@]}" &
 training=$!
-# Ctrl-C and kill reach the training as SIGTERM: it saves before it ends.
-trap 'kill -TERM "$training" 2>/dev/null' INT TERM
+[ -z "$stopped" ] || kill -TERM "$training" # stopped before it started
 while :; do
   code=0
   wait "$training" || code=$?

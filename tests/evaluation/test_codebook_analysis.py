@@ -245,7 +245,7 @@ def test_probe_report(probe, aligned, speech_dir, capsys):
         assert fitted != unfitted
         assert from_frames["pnmi"] > unfitted["pnmi"] + 0.02
         assert from_frames["active_codewords"] > 28
-    assert "untrained network" in capsys.readouterr().out
+    assert "untrained, codebooks refitted" in capsys.readouterr().out
 
     assert probe.main([*arguments, "--limit", "1", "--out", str(out)]) == 0
     assert json.loads(out.read_text())["clips"] == 1

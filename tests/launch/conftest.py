@@ -7,6 +7,7 @@ pip, tools and the entry point, each with the environment that it saw.
 import json
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -79,7 +80,14 @@ class Machine:
         command = [BASH, str(self.repository / "launch" / script), *arguments]
         pipe = subprocess.PIPE
         return subprocess.Popen(
-            command, env=clean, cwd=self.folder, stdout=pipe, stderr=pipe, text=True
+            command,
+            env=clean,
+            cwd=self.folder,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            # A test run in the background would hand down that SIGINT is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:

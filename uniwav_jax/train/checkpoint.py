@@ -6,10 +6,13 @@
 A save is atomic (written aside, renamed): a kill in mid-save leaves the previous checkpoint.
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import os
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -100,7 +103,8 @@ def restore(
         args = ocp.args.PyTreeRestore(
             item=target, restore_args=ocp.checkpoint_utils.construct_restore_args(target)
         )
-        state = checkpoints.restore(step, args=ocp.args.Composite(state=args))["state"]
+        with _late_reads_ignored():
+            state = checkpoints.restore(step, args=ocp.args.Composite(state=args))["state"]
     except UserError:
         raise
     except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
@@ -110,6 +114,20 @@ def restore(
             " that folder to continue from the one before it, or choose another --workdir"
         ) from error
     return state, meta
+
+
+@contextlib.contextmanager
+def _late_reads_ignored() -> Iterator[None]:
+    """After one read failed, those under way find their event loop closed; do not print each."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    yield
+    sys.unraisablehook = before  # not after a failure: such reads may still come
 
 
 def check_meta(meta: dict[str, Any], config: Config, folder: epath.Path) -> None:
@@ -180,10 +198,9 @@ def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], di
         wanted = {part: tree[part] for part in parts}
         item = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), wanted)
         restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-        arrays = checkpointer.restore(
-            folder / "state",
-            args=ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True),
-        )
+        args = ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True)
+        with _late_reads_ignored():
+            arrays = checkpointer.restore(folder / "state", args=args)
     except Exception as error:
         first_line = str(error).strip().split("\n")[0][:200]
         raise UserError(
