@@ -27,8 +27,8 @@ def get_config():
 
     config.optim.lr = 1e-3  # ours: short run, small model
     config.optim.warmup, config.optim.hold, config.optim.decay = 0.1, 0.4, 0.5  # ours
-    # ours: with 48 s a batch, codewords that start as noise leave 40 of 256 in use
-    config.distillation.codebook_init = "frames"
+    # With 48 s a batch, codewords that start as noise leave 40 of 256 in use.
+    config.distillation.codebook_init = "frames"  # ours
     # Not faster than published: a teacher that soon follows so young a student learns codes that
     # depend on the clip, not on what is said there (measured with 0.99).
     config.distillation.teacher_decay_end = 0.999  # ours
