@@ -7,8 +7,8 @@ real speech. Its representations are those of a few minutes of training, no more
         --config.data.manifest=data/asterisk/packed \
         --config.data.eval_manifest=data/asterisk/eval.tsv
 
-`bash launch/quickstart.sh` does this and everything before it. Measured cost and losses:
-benchmarks/results/. All values below are ours: the paper has no model of this size.
+`bash launch/quickstart.sh` does this and everything before it. Measured speed and losses:
+README.md, "Results". All values below are ours: the paper has no model of this size.
 """
 
 from uniwav_jax.config import default_config
