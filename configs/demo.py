@@ -7,8 +7,8 @@ real speech. Its representations are those of a few minutes of training, no more
         --config.data.manifest=data/asterisk/packed \
         --config.data.eval_manifest=data/asterisk/eval.tsv
 
-`bash launch/quickstart.sh` does this and everything before it. What was measured and
-with which settings: README.md, "Results". All values below are ours: the paper has no model of this size.
+`bash launch/quickstart.sh` does this and everything before it. What was measured, with
+which settings: README.md, "Results". All values below are ours: the paper has no such size.
 """
 
 from uniwav_jax.config import default_config
