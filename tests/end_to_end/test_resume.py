@@ -111,10 +111,9 @@ def test_init_from_reports_what_it_took(program, undisturbed, tmp_path):
     output = program.run(tmp_path, train__steps=2, init_from=undisturbed, model__encoder__layers=4)
     assert "arrays loaded" in output
     assert "new:  params/encoder/layers/" in output  # stacked layers have another shape now
-    # Same architecture: everything is loaded and the first loss is nearer to where the other run
-    # ended than to where it began.
+    # Same architecture: everything is loaded and the first loss is where the other run ended.
     output = program.run(tmp_path / "same", train__steps=2, init_from=undisturbed)
     assert ", 0 left, 0 new" in output
     first = read_metrics(tmp_path / "same")[0]["loss"]
     began, *_, ended = (line["loss"] for line in read_metrics(undisturbed) if "loss" in line)
-    assert ended < began and abs(first - ended) < abs(first - began)
+    assert ended < began and abs(first - ended) < 0.2 * (began - ended)
