@@ -3,23 +3,28 @@
     python tools/probe_codewords.py WORKDIR --manifest manifest.tsv --alignments FOLDER
 
 Every clip of the manifest with a FOLDER/<its file's stem>.TextGrid (tier "phones") goes unmasked
-through the teacher and the codebooks of a pretraining checkpoint, as in training; clips longer
-than the longest bucket are cut to it. For each predicted layer the tool prints purities and mutual
-information of codes and phones, silence included (see uniwav_jax/evaluation/codebook_analysis.py):
-first with the teacher and codebooks of the run; then with new codebooks, which start at frames of
-this speech and are fitted to it by training's codebook updates, so that nearly all are in use: for
-the teacher, and for the trained encoder itself in the teacher's place. With --untrained also the
-floor to beat, the same network with fresh weights: with fresh codebooks; with these fitted
-likewise, many of them never hit; and with codebooks refitted from frames as above. Compare like
-with like: refitted with refitted, or equal numbers of active codewords.
+through the networks of a pretraining checkpoint. The tool prints purities and mutual information of
+codes and phones, silence included (see uniwav_jax/evaluation/codebook_analysis.py):
 
---out writes {"layers": [{"layer", "phone_purity", "cluster_purity", "pnmi", "pnmi_shuffled",
-"active_codewords"}], "refitted": [layers], "encoder_refitted": [layers], "frames", "clips", "step",
-"updates"}; with --untrained also "untrained": {"unfitted", "fitted", "refitted": [layers] each}.
+- codebooks of the run: the codes that the student has to predict in training, per predicted layer.
+- For the trained encoder, for its teacher and, with --untrained, for the same network with fresh
+  weights, the floor to beat: as many new codewords per layer, which start at frames of this
+  speech and are fitted to it by training's codebook updates, for
+    feed_forward  each layer's feed-forward output, instance-normalised: what training clusters
+    states        each layer's output h_l, LayerNorm without affine: what z mixes and what units of
+                  a speech tokenizer are made of
+
+Compare within these: nearly all of their codewords are in use. Repeating a fit with another --seed
+shows how much of a difference is chance.
+
+--out writes {"codebooks": [layers], "encoder", "teacher", "untrained": {"feed_forward": [layers],
+"states": [layers]}, "clips", "frames", "step", "updates", "seed"} where a layer is {"layer",
+"phone_purity", "cluster_purity", "pnmi", "pnmi_shuffled", "active_codewords"}.
 """
 
 import argparse
 import dataclasses
+import functools
 import json
 import pathlib
 import tempfile
@@ -36,12 +41,17 @@ from uniwav_jax.data import manifest, sources
 from uniwav_jax.errors import UserError, run_tool
 from uniwav_jax.evaluation import codebook_analysis, textgrid
 from uniwav_jax.features import SurfaceFeatures
-from uniwav_jax.models import codebooks, masking
+from uniwav_jax.models import codebooks, layers, masking, uniwav
 from uniwav_jax.tasks import pretrain
 from uniwav_jax.train import checkpoint, step
 from uniwav_jax.types import Batch, PyTree
 
 MAX_MISFIT = 0.5  # seconds between the ends of a clip and of its TextGrid
+PADDED = (4.0, 8.0, 16.0)  # seconds; each is compiled once, longer clips are cut
+
+KINDS = ("feed_forward", "states")
+
+Read = Callable[[PyTree, str, Batch], tuple[jax.Array, jax.Array]]
 
 
 @dataclasses.dataclass
@@ -69,6 +79,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--alignments", required=True, help="folder of TextGrids")
     parser.add_argument("--untrained", action="store_true", help="also probe fresh weights")
     parser.add_argument("--updates", type=int, default=50, help="that fit new codebooks")
+    parser.add_argument("--seed", type=int, default=0, help="of fresh weights and codewords")
     parser.add_argument("--limit", type=int, help="clips at most, spread over the manifest")
     parser.add_argument("--batch_seconds", type=float, default=60.0)
     parser.add_argument("--out", help="JSON file to write")
@@ -82,44 +93,35 @@ def main(argv: list[str]) -> int:
     clips = read_clips(
         args.manifest,
         args.alignments,
-        config=config,
         features=features,
         limit=args.limit,
         batch_seconds=args.batch_seconds,
     )
-    assign = make_assign(config, features)
-    frames = sum(map(len, clips.labels))
-    feature_params, trained = parts["features"], parts["task"]
-    encoder = {**trained, "teacher": parts["params"]["encoder"]}
-
-    def coded(title: str, task: PyTree, *, fitted: bool) -> list[dict[str, float]]:
-        if fitted:
-            task = fit(assign, feature_params, task, clips, updates=args.updates, config=config)
-        layers = measure(assign, feature_params, task, clips, config=config)
-        show(title, layers)
-        return layers
-
-    def refitted(task: PyTree) -> PyTree:
-        return start_at_frames(assign, feature_params, task, clips)
-
-    print(f"step {meta['step']}: {clips.count} clips, {frames} frames")
-    result: dict[str, Any] = {
-        "layers": coded("codebooks of the run", trained, fitted=False),
-        "refitted": coded("codebooks refitted", refitted(trained), fitted=True),
-        "encoder_refitted": coded("encoder, refitted", refitted(encoder), fitted=True),
-        "frames": frames,
-        "clips": clips.count,
-        "step": int(meta["step"]),
-        "updates": args.updates,
-    }
+    read = make_read(config, features, parts["features"])
+    teacher, books = parts["task"]["teacher"], parts["task"]["codebooks"]
+    encoders = {"encoder": parts["params"]["encoder"], "teacher": teacher}
     if args.untrained:
         init = jax.jit(pretrain.init, static_argnums=(1, 2))
-        _, fresh = init(jax.random.key(config.seed), config, features.channels)
-        result["untrained"] = {
-            "unfitted": coded("untrained, codebooks unfitted", fresh, fitted=False),
-            "fitted": coded("untrained, codebooks fitted", fresh, fitted=True),
-            "refitted": coded("untrained, codebooks refitted", refitted(fresh), fitted=True),
-        }
+        fresh, _ = init(jax.random.key(args.seed), config, features.channels)
+        encoders["untrained"] = fresh["encoder"]
+
+    result: dict[str, Any] = {
+        "clips": clips.count,
+        "frames": sum(map(len, clips.labels)),
+        "step": int(meta["step"]),
+        "updates": args.updates,
+        "seed": args.seed,
+    }
+    print(", ".join(f"{name} {value}" for name, value in result.items()))
+    result["codebooks"] = measure(functools.partial(read, teacher, "feed_forward"), books, clips)
+    show("codebooks of the run", result["codebooks"])
+    for name, encoder in encoders.items():
+        result[name] = {}
+        for kind in KINDS:
+            layers_of = functools.partial(read, encoder, kind)
+            fitted = fit(layers_of, clips, updates=args.updates, seed=args.seed, config=config)
+            result[name][kind] = measure(layers_of, fitted, clips)
+            show(f"{name}, {kind}", result[name][kind])
     if args.out:
         out = pathlib.Path(args.out)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -131,12 +133,11 @@ def read_clips(
     manifest_path: str,
     alignments: str,
     *,
-    config: Config,
     features: SurfaceFeatures,
     limit: int | None,
     batch_seconds: float,
 ) -> Clips:
-    """Read the clips that have a TextGrid, padded to the buckets of the configuration.
+    """Read the clips that have a TextGrid, padded to `PADDED` seconds.
 
     Raises:
         UserError: no clip has one, a file cannot be read, or the two differ in length.
@@ -157,7 +158,7 @@ def read_clips(
     rows = np.random.default_rng(0).permutation(rows).tolist()
 
     lengths = corpus.lengths(rate)
-    buckets = [round(seconds * rate) for seconds in config.data.buckets]
+    buckets = [round(seconds * rate) for seconds in PADDED]
     by_bucket: dict[int, list[int]] = {}
     for row in rows:
         length = min(int(lengths[row]), buckets[-1])
@@ -188,44 +189,37 @@ def read_clips(
     return clips
 
 
-def make_assign(config: Config, features: SurfaceFeatures) -> Callable[..., tuple]:
-    """Compile `(feature params, task state, batch) -> codes, frames, sums, targets`.
+def make_read(config: Config, features: SurfaceFeatures, feature_params: PyTree) -> Read:
+    """Compile `(encoder, kind, batch) -> layers float32 [L, B, T, D], real frames bool [B, T]`."""
 
-    Codes are int32 [K, B, T], frames int32 [B], targets float32 [K, B, T, D]. The codes are what
-    the student has to predict in training (tasks/pretrain.py: `loss`); the sums are what a codebook
-    update on all real frames needs. One compilation per padded length.
-    """
-
-    @jax.jit
-    def assign(feature_params: PyTree, task_state: PyTree, batch: Batch) -> tuple:
+    @functools.partial(jax.jit, static_argnums=1)
+    def read(encoder: PyTree, kind: str, batch: Batch) -> tuple[jax.Array, jax.Array]:
         x_BxTxC, frames_B = step.surface(batch, feature_params, features)
         mask_BxT = masking.frame_mask(frames_B, x_BxTxC.shape[1])
-        targets, _ = pretrain.targets(task_state["teacher"], x_BxTxC, mask_BxT, config)
-        codes = codebooks.assign(task_state["codebooks"], targets)
-        words = config.distillation.codewords
-        sums = codebooks.statistics(targets, codes, mask_BxT, words)
-        return codes, frames_B, sums, targets
+        seen = uniwav.encoder_module(config).apply({"params": encoder}, x_BxTxC, mask_BxT)
+        if kind == "feed_forward":
+            return codebooks.instance_norm(seen.feed_forward, mask_BxT)[0], mask_BxT
+        return layers.plain_layer_norm(seen.states), mask_BxT
 
-    return assign
+    return read
 
 
-def measure(
-    assign: Callable[..., tuple],
-    feature_params: PyTree,
-    task_state: PyTree,
-    clips: Clips,
-    *,
-    config: Config,
-) -> list[dict[str, float]]:
-    """Code all clips; one dict of measures per predicted layer, layers counted from 1."""
+@jax.jit
+def assign(books: PyTree, layers_LxBxTxD: jax.Array) -> jax.Array:
+    """Codes of the top layers, as many as there are codebooks; int32 [K, B, T]."""
+    return codebooks.assign(books, layers_LxBxTxD[-len(books["counts"]) :])
+
+
+def measure(read: Callable[..., tuple], books: PyTree, clips: Clips) -> list[dict[str, float]]:
+    """Code all clips; one dict of measures per coded layer, layers counted from 1."""
     per_row = []
     for batch in clips.batches:
-        codes_KxBxT, frames_B, *_ = assign(feature_params, task_state, batch)
-        codes_KxBxT, frames_B = jax.device_get((codes_KxBxT, frames_B))
-        per_row += [codes_KxBxT[:, row, :frames] for row, frames in enumerate(frames_B)]
+        layers_LxBxTxD, mask_BxT = read(batch)
+        codes_KxBxT, mask_BxT = jax.device_get((assign(books, layers_LxBxTxD), mask_BxT))
+        per_row.append(codes_KxBxT[:, mask_BxT])
     codes_KxN = np.concatenate(per_row, axis=1)
     labels = np.concatenate(clips.labels)
-    lowest = config.model.encoder.layers - len(codes_KxN) + 1
+    lowest = len(layers_LxBxTxD) - len(codes_KxN) + 1
     return [
         {
             "layer": lowest + index,
@@ -239,44 +233,35 @@ def measure(
     ]
 
 
-def start_at_frames(
-    assign: Callable[..., tuple], feature_params: PyTree, task_state: PyTree, clips: Clips
-) -> PyTree:
-    """The task state with codewords at random frames of one batch, the same for all layers."""
-    _, frames_B, _, targets_KxBxTxD = assign(feature_params, task_state, clips.batches[0])
-    real = masking.frame_mask(frames_B, targets_KxBxTxD.shape[2])
-    books = task_state["codebooks"]
-    books = codebooks.start_at_frames(books, jax.random.key(0), targets_KxBxTxD, real)
-    return {**task_state, "codebooks": books}
-
-
 def fit(
-    assign: Callable[..., tuple],
-    feature_params: PyTree,
-    task_state: PyTree,
-    clips: Clips,
-    *,
-    updates: int,
-    config: Config,
+    read: Callable[..., tuple], clips: Clips, *, updates: int, seed: int, config: Config
 ) -> PyTree:
-    """The task state after `updates` codebook updates on the clips' batches; nothing else moves."""
-    order = np.random.default_rng(0)
+    """One codebook a layer: starts at random frames of a batch, then `updates` codebook updates."""
+    words, decay = config.distillation.codewords, config.distillation.codebook_decay
+
+    @jax.jit
+    def update(books: PyTree, layers_LxBxTxD: jax.Array, mask_BxT: jax.Array) -> PyTree:
+        codes = codebooks.assign(books, layers_LxBxTxD)
+        seen = codebooks.statistics(layers_LxBxTxD, codes, mask_BxT, words)
+        return codebooks.update(books, seen, decay)
+
+    key, order = jax.random.key(seed), np.random.default_rng(seed)
+    layers_LxBxTxD, mask_BxT = read(clips.batches[0])
+    count, *_, width = layers_LxBxTxD.shape
+    books = codebooks.init(key, books=count, codewords=words, width=width)
+    books = codebooks.start_at_frames(books, key, layers_LxBxTxD, mask_BxT)
     for index in range(updates):
         if index % len(clips.batches) == 0:
             pass_order = order.permutation(len(clips.batches))
-        batch = clips.batches[pass_order[index % len(clips.batches)]]
-        _, _, sums, _ = assign(feature_params, task_state, batch)
-        decay = config.distillation.codebook_decay
-        books = codebooks.update(task_state["codebooks"], sums, decay)
-        task_state = {**task_state, "codebooks": books}
-    return task_state
+        books = update(books, *read(clips.batches[pass_order[index % len(clips.batches)]]))
+    return books
 
 
-def show(title: str, layers: list[dict[str, float]]) -> None:
+def show(title: str, table: list[dict[str, float]]) -> None:
     """Print one table."""
     print(title)
-    print("  " + "  ".join(f"{name:>16}" for name in layers[0]))
-    for layer in layers:
+    print("  " + "  ".join(f"{name:>16}" for name in table[0]))
+    for layer in table:
         cells = (f"{v:16.4f}" if isinstance(v, float) else f"{v:16d}" for v in layer.values())
         print("  " + "  ".join(cells), flush=True)
 

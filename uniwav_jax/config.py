@@ -113,6 +113,7 @@ class DistillationConfig:
     teacher_decay_end: float = 0.9999  # DinoSR
     teacher_decay_steps: int = 30000  # DinoSR
     teacher_stop: float = 0.5  # share of the run after which the teacher is frozen (DinoSR)
+    teacher_positions: str = "copied"  # from the student (DinoSR); "averaged" like the rest (ours)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -331,6 +332,11 @@ def validate(config: Config) -> None:
         "distillation.teacher_schedule", config.distillation.teacher_schedule, ("dinosr", "spidr")
     )
     one_of("distillation.codebook_init", config.distillation.codebook_init, ("noise", "frames"))
+    one_of(
+        "distillation.teacher_positions",
+        config.distillation.teacher_positions,
+        ("copied", "averaged"),
+    )
     one_of("flow.solver", config.flow.solver, ("midpoint", "euler"))
     for path in POSITIVE:
         value = operator.attrgetter(path)(config)

@@ -199,53 +199,57 @@ def test_probe_codes_are_the_targets_of_training(probe, aligned, speech_dir):
     clips = probe.read_clips(
         str(folder / "manifest.tsv"),
         str(speech_dir / "alignments"),
-        config=config,
         features=features,
         limit=None,
-        batch_seconds=20.0,
+        batch_seconds=32.0,
     )
     assert clips.count == 3
-    assert {b.audio.shape for b in clips.batches} == {(2, 8 * 16000), (5, 4 * 16000)}
-    codes, frames, sums, _ = probe.make_assign(config, features)(
-        state.features, state.task, clips.batches[0]
-    )
-    x, frames_B = step.surface(clips.batches[0], state.features, features)
+    assert {b.audio.shape for b in clips.batches} == {(2, 16 * 16000), (8, 4 * 16000)}
+    batch = clips.batches[0]
+    x, frames_B = step.surface(batch, state.features, features)
     mask = masking.frame_mask(frames_B, x.shape[1])
     draws = pretrain.draw(jax.random.key(0), x, frames_B, config).replace(span_mask_BxT=mask)
     loss = jax.jit(pretrain.loss, static_argnums=7)
     key = jax.random.key(0)
     _, trained = loss(state.params, state.task, x, frames_B, draws, 1.0, key, config)
-    assert frames.tolist() == frames_B.tolist()
-    np.testing.assert_array_equal(sums["counts"], trained["targets"]["counts"])
-    np.testing.assert_allclose(sums["sums"], trained["targets"]["sums"], atol=2e-3)
-    counted = np.bincount(np.asarray(codes)[0][np.asarray(mask)], minlength=32)
-    np.testing.assert_array_equal(counted, sums["counts"][0])
+
+    read = probe.make_read(config, features, state.features)
+    layers, read_mask = read(state.task["teacher"], "feed_forward", batch)
+    np.testing.assert_array_equal(read_mask, mask)
+    codes = np.asarray(probe.assign(state.task["codebooks"], layers))
+    for book, counts in zip(codes, trained["targets"]["counts"], strict=True):
+        counted = np.bincount(book[np.asarray(mask)], minlength=32)
+        np.testing.assert_array_equal(counted, counts)
+    total = (layers[-2:] * mask[..., None]).sum((1, 2))
+    np.testing.assert_allclose(total, trained["targets"]["sums"].sum(1), atol=2e-2)
+    states, _ = read(state.task["teacher"], "states", batch)
+    assert states.shape == layers.shape
+    real = np.asarray(states)[:, np.asarray(mask)]
+    np.testing.assert_allclose(real.std(-1), 1.0, atol=1e-3)
 
 
 def test_probe_report(probe, aligned, speech_dir, capsys):
     folder, *_ = aligned
     out = folder / "deep" / "probe.json"
     arguments = [str(folder / "run"), "--manifest", str(folder / "manifest.tsv")]
-    arguments += ["--alignments", str(speech_dir / "alignments"), "--batch_seconds", "20"]
+    arguments += ["--alignments", str(speech_dir / "alignments"), "--batch_seconds", "32"]
     assert probe.main([*arguments, "--untrained", "--updates", "10", "--out", str(out)]) == 0
     result = json.loads(out.read_text())
     assert result["step"] == 7 and result["clips"] == 3
-    assert result["frames"] <= 3 * 8 * 50  # cut to the longest bucket
-    untrained = result["untrained"]
-    named = [untrained[name] for name in ("unfitted", "fitted", "refitted")]
-    for layers in (result["layers"], result["refitted"], *named):
-        assert [layer["layer"] for layer in layers] == [2, 3]
-        for layer in layers:
-            assert 0 < layer["pnmi_shuffled"] < layer["pnmi"] < 1
-            assert 0 < layer["cluster_purity"] <= 1 and 1 < layer["active_codewords"] <= 32
-    assert result["encoder_refitted"] == result["refitted"]  # a fresh teacher is the encoder
-    assert result["refitted"] != result["layers"] != untrained["unfitted"]
+    assert result["frames"] <= 3 * 16 * 50  # longer clips are cut
+    fitted = [result[name][kind] for name in ("encoder", "untrained") for kind in probe.KINDS]
+    assert [layer["layer"] for layer in result["codebooks"]] == [2, 3]
+    for layers in fitted:
+        assert [layer["layer"] for layer in layers] == [1, 2, 3]
+    for layer in (layer for layers in (result["codebooks"], *fitted) for layer in layers):
+        assert 0 < layer["pnmi_shuffled"] < layer["pnmi"] < 1
+        assert 0 < layer["cluster_purity"] <= 1 and 1 < layer["active_codewords"] <= 32
+    assert result["encoder"] == result["teacher"]  # a fresh teacher is the encoder
     # Even untrained features hold sound: codebooks fitted to them tell more of the phones.
-    for unfitted, fitted, from_frames in zip(*named, strict=True):
-        assert fitted != unfitted
-        assert from_frames["pnmi"] > unfitted["pnmi"] + 0.02
+    for noise, from_frames in zip(result["codebooks"], fitted[0][1:], strict=True):
+        assert from_frames["pnmi"] > noise["pnmi"] + 0.02
         assert from_frames["active_codewords"] > 28
-    assert "untrained, codebooks refitted" in capsys.readouterr().out
+    assert "untrained, states" in capsys.readouterr().out
 
     assert probe.main([*arguments, "--limit", "1", "--out", str(out)]) == 0
     assert json.loads(out.read_text())["clips"] == 1

@@ -22,12 +22,18 @@ def decay_at(step: jax.Array, config: DistillationConfig, total_steps: int) -> j
     return jnp.where(step >= config.teacher_stop * total_steps, 1.0, decay)
 
 
-def update(teacher: PyTree, student: PyTree, decay: jax.Array) -> PyTree:
-    """Teacher <- decay teacher + (1 - decay) student; convolutional positions are copied.
+def update(
+    teacher: PyTree, student: PyTree, decay: jax.Array, config: DistillationConfig
+) -> PyTree:
+    """Teacher <- decay teacher + (1 - decay) student, convolutional positions as configured.
 
-    Once the decay is 1 the teacher is frozen whole, positions included.
+    "copied" positions are the student's, until the teacher is frozen whole at decay 1. With small
+    batches that is a teacher as fast as the student: targets lose dimensions and the loss falls for
+    no gain. "averaged" positions follow like all the rest.
     """
     averaged = jax.tree.map(lambda t, s: decay * t + (1.0 - decay) * s, teacher, student)
+    if config.teacher_positions == "averaged":
+        return averaged
     positions = jax.tree.map(
         lambda t, s: jnp.where(decay < 1.0, s, t), teacher["positions"], student["positions"]
     )

@@ -167,7 +167,9 @@ def update(
     """Teacher and codebooks after an optimizer update; `params` are the new ones."""
     decay = teacher.decay_at(step, config.distillation, config.train.steps)
     return {
-        "teacher": teacher.update(task_state["teacher"], params["encoder"], decay),
+        "teacher": teacher.update(
+            task_state["teacher"], params["encoder"], decay, config.distillation
+        ),
         "codebooks": codebooks.update(
             task_state["codebooks"], sums["targets"], config.distillation.codebook_decay
         ),
