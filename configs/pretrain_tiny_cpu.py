@@ -1,6 +1,6 @@
 """Joint pretraining that shows on two CPU cores, within the hour, that the method learns phones.
 
-    python -m uniwav_jax.main --config=configs/pretrain_tiny_cpu.py --workdir=runs/tiny \\
+    python -m uniwav_jax.main --config=configs/pretrain_tiny_cpu.py --workdir=runs/tiny \
         --config.data.manifest=data/mine/packed --config.data.eval_manifest=data/mine/eval.tsv
 
 Hours of speech of many speakers and some 64 000 s of audio in 4000 small updates. What it reached,
@@ -8,8 +8,8 @@ with the command that measured it: benchmarks/results/. All values below are our
 such size. Two of them make the difference to the demo's settings:
 
 - Spans of 2 frames. So few updates do not teach what a span of 10 frames (two or three phones)
-  hides; what can be told of it is loudness and pitch, and codewords come to mean these. A phone that
-  is hidden in part can be told from the rest of it.
+  hides; what can be told of it is slow, such as loudness, and codewords come to mean that. A phone
+  that is hidden in part can be told from the rest of it.
 - A teacher that is slow in all its parts. Copied positions make it as fast as the student.
 """
 

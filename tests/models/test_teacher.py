@@ -54,15 +54,20 @@ def trees():
     ]
 
 
-def test_update_averages_layers_and_copies_positions():
+@pytest.mark.parametrize("positions", ["copied", "averaged"])
+def test_update(positions):
     old, student = trees()
-    new = teacher.update(old, student, jnp.float32(0.75))
-    expected = 0.75 * old["layers"]["kernel"] + 0.25 * student["layers"]["kernel"]
-    np.testing.assert_allclose(new["layers"]["kernel"], expected, rtol=1e-6)
-    np.testing.assert_array_equal(new["positions"]["kernel"], student["positions"]["kernel"])
+    config = DistillationConfig(teacher_positions=positions)
+    new = teacher.update(old, student, jnp.float32(0.75), config)
+    expected = jax.tree.map(lambda t, s: 0.75 * t + 0.25 * s, old, student)
+    if positions == "copied":
+        expected["positions"] = student["positions"]
+    jax.tree.map(lambda n, e: np.testing.assert_allclose(n, e, rtol=1e-6), new, expected)
 
 
-def test_stopped_teacher_is_frozen_whole():
+@pytest.mark.parametrize("positions", ["copied", "averaged"])
+def test_stopped_teacher_is_frozen_whole(positions):
     old, student = trees()
-    new = teacher.update(old, student, jnp.float32(1.0))
+    config = DistillationConfig(teacher_positions=positions)
+    new = teacher.update(old, student, jnp.float32(1.0), config)
     jax.tree.map(np.testing.assert_array_equal, new, old)
