@@ -226,7 +226,7 @@ class Config:
 
 # name: (encoder layers, width, heads, ffn), (decoder ...), K, dropout as DinoSR base
 SIZES = {
-    "tiny": ((5, 192, 4, 768), (2, 192, 4, 512), 4, False),  # ours: CPU demo
+    "tiny": ((4, 160, 4, 640), (2, 128, 4, 340), 3, False),  # ours: CPU demo
     "small": ((12, 384, 6, 1536), (4, 384, 6, 1024), 8, False),  # ours
     "base": ((12, 768, 12, 3072), (6, 768, 12, 2048), 8, True),  # paper; dropout as DinoSR base
     "large": ((24, 1024, 16, 4096), (12, 1024, 16, 2816), 10, False),  # paper

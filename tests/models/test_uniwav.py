@@ -86,7 +86,7 @@ def test_fresh_parameters_are_float32_whatever_the_compute_type(make_config):
 
 
 @pytest.mark.parametrize(
-    ("size", "millions"), [("tiny", 4.10), ("small", 33.7), ("base", 152.9), ("large", 532.9)]
+    ("size", "millions"), [("tiny", 2.18), ("small", 33.7), ("base", 152.9), ("large", 532.9)]
 )
 def test_size_of_the_presets(size, millions):
     config = from_dict(default_config(size))
