@@ -21,7 +21,7 @@ def get_config():
     config.data.eval_manifest = "data/mine/eval.tsv"  # ours; change
 
     # Seconds of audio in one update. Halve it when memory runs out, or keep it and double
-    # train.accumulate. Small batches make clusters collapse: stay above some hundred seconds.
+    # train.accumulate. For much smaller batches take configs/demo.py's masks and teacher.
     config.data.batch_seconds = 800.0  # ours
     config.data.buckets = (4.0, 8.0, 12.0, 16.0)  # ours; the last one is the longest crop
     config.data.min_seconds = 2.0  # paper: crops of 2-20 s; ours to lower for short recordings
