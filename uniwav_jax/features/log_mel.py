@@ -19,6 +19,7 @@ from uniwav_jax.types import PyTree
 
 FLOOR = 1e-3  # of the mel magnitude, about the noise floor of int16; ours
 GRIFFIN_LIM_STEPS = 48  # ours
+SINGULAR = 0.05  # of the largest: below, bands share bins, and their difference is noise; ours
 MOMENTUM = 0.99  # fast Griffin-Lim (Perraudin et al., 2013)
 
 
@@ -53,7 +54,7 @@ class LogMel:
     def decode(self, params: PyTree, x_BxTxC: jax.Array) -> jax.Array:
         """Waveform, float32 [B, T * hop] in [-1, 1], by Griffin-Lim."""
         mel = jnp.exp(x_BxTxC.astype(jnp.float32) * params["std"] + params["mean"])
-        inverse_CxF = np.linalg.pinv(self._filters_FxC).astype(np.float32)
+        inverse_CxF = np.linalg.pinv(self._filters_FxC, rcond=SINGULAR).astype(np.float32)
         magnitude = jnp.maximum(jnp.einsum("btc,cf->btf", mel, inverse_CxF), 0.0)
         samples = x_BxTxC.shape[1] * self.hop
         # Random start phases; a fixed key, so that decoding is a function.
