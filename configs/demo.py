@@ -30,7 +30,7 @@ def get_config():
     config.data.buckets = (2.0,)  # ours: each bucket is compiled once, some ten seconds
     config.data.min_seconds = 1.0  # ours: telephone prompts are short
     config.data.threads = 2  # ours
-    config.features.window = 400  # ours: 25 ms, too short to resolve a voice's harmonics
+    config.features.window = 512  # ours: short, so that a voice's harmonics hardly show
     config.features.stats_seconds = 300.0  # ours
 
     config.masking.length, config.masking.probability = 2, 0.5  # ours, see above
