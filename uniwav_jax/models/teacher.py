@@ -27,9 +27,8 @@ def update(
 ) -> PyTree:
     """Teacher <- decay teacher + (1 - decay) student, convolutional positions as configured.
 
-    "copied" positions are the student's, until the teacher is frozen whole at decay 1. With small
-    batches that is a teacher as fast as the student: targets lose dimensions and the loss falls for
-    no gain. "averaged" positions follow like all the rest.
+    "copied" positions are the student's, until the teacher is frozen whole at decay 1; "averaged"
+    positions follow like all the rest.
     """
     averaged = jax.tree.map(lambda t, s: decay * t + (1.0 - decay) * s, teacher, student)
     if config.teacher_positions == "averaged":
