@@ -4,9 +4,9 @@
         --config.data.manifest=data/asterisk/packed \
         --config.data.eval_manifest=data/asterisk/eval.tsv
 
-`bash launch/quickstart.sh` does this and everything before it. What near relatives of these settings
+`bash launch/quickstart.sh` does this and everything before it. What settings close to these
 learned on LibriSpeech: README.md, "Results"; this very file was not trained there. All values are
-ours where nothing else is said: the paper has no such size. Two came from short runs, one seed each:
+ours where nothing else is said: the paper has no such size. Two came from short runs, one seed:
 
 - Spans of 2 frames did better than spans of 4. Supposed: so few updates do not teach what a longer
   span hides.
