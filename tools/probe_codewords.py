@@ -14,12 +14,14 @@ codes and phones, silence included (see uniwav_jax/evaluation/codebook_analysis.
     states        each layer's output h_l, LayerNorm without affine: what z mixes and what units of
                   a speech tokenizer are made of
 
-Compare within these: nearly all of their codewords are in use. Repeating a fit with another --seed
-shows how much of a difference is chance.
+Compare within these: nearly all of their codewords are in use. With --untrained follow intervals of
+encoder less untrained, by bootstrap over the clips; repeating with another --seed of fresh weights
+and first codewords shows what else is chance.
 
 --out writes {"codebooks": [layers], "encoder", "teacher", "untrained": {"feed_forward": [layers],
-"states": [layers]}, "clips", "frames", "step", "updates", "seed"} where a layer is {"layer",
-"phone_purity", "cluster_purity", "pnmi", "pnmi_shuffled", "active_codewords"}.
+"states": [layers]}, "encoder_minus_untrained": likewise, "clips", "frames", "step", "updates",
+"seed"} where a layer is {"layer", "phone_purity", "cluster_purity", "pnmi", "pnmi_shuffled",
+"active_codewords"}, or of a difference {"layer", "pnmi_low", "pnmi_high", ...}.
 """
 
 import argparse
@@ -39,7 +41,7 @@ from uniwav_jax import features as features_lib
 from uniwav_jax.config import Config
 from uniwav_jax.data import manifest, sources
 from uniwav_jax.errors import UserError, run_tool
-from uniwav_jax.evaluation import codebook_analysis, textgrid
+from uniwav_jax.evaluation import bootstrap, codebook_analysis, textgrid
 from uniwav_jax.features import SurfaceFeatures
 from uniwav_jax.models import codebooks, layers, masking, uniwav
 from uniwav_jax.tasks import pretrain
@@ -49,7 +51,11 @@ from uniwav_jax.types import Batch, PyTree
 MAX_MISFIT = 0.5  # seconds between the ends of a clip and of its TextGrid
 PADDED = (4.0, 8.0, 16.0)  # seconds; each is compiled once, longer clips are cut
 
+FIT_DECAY = 0.9  # of new codebooks, whatever the run's own decay is: runs compare
 KINDS = ("feed_forward", "states")
+MEASURES = {
+    name: getattr(codebook_analysis, name) for name in ("phone_purity", "cluster_purity", "pnmi")
+}
 
 Read = Callable[[PyTree, str, Batch], tuple[jax.Array, jax.Array]]
 
@@ -113,15 +119,26 @@ def main(argv: list[str]) -> int:
         "seed": args.seed,
     }
     print(", ".join(f"{name} {value}" for name, value in result.items()))
-    result["codebooks"] = measure(functools.partial(read, teacher, "feed_forward"), books, clips)
+    codes_KxN = encode(functools.partial(read, teacher, "feed_forward"), books, clips)
+    lowest = config.model.encoder.layers - len(codes_KxN) + 1
+    result["codebooks"] = measure(codes_KxN, clips, lowest=lowest)
     show("codebooks of the run", result["codebooks"])
+    words = config.distillation.codewords
+    codes: dict[tuple[str, str], np.ndarray] = {}
     for name, encoder in encoders.items():
         result[name] = {}
         for kind in KINDS:
             layers_of = functools.partial(read, encoder, kind)
-            fitted = fit(layers_of, clips, updates=args.updates, seed=args.seed, config=config)
-            result[name][kind] = measure(layers_of, fitted, clips)
+            fitted = fit(layers_of, clips, updates=args.updates, seed=args.seed, words=words)
+            codes[name, kind] = encode(layers_of, fitted, clips)
+            result[name][kind] = measure(codes[name, kind], clips, lowest=1)
             show(f"{name}, {kind}", result[name][kind])
+    if args.untrained:
+        result["encoder_minus_untrained"] = {}
+        for kind in KINDS:
+            table = compare(codes["encoder", kind], codes["untrained", kind], clips)
+            result["encoder_minus_untrained"][kind] = table
+            show(f"encoder less untrained, {kind}: 95 % intervals", table)
     if args.out:
         out = pathlib.Path(args.out)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -210,40 +227,51 @@ def assign(books: PyTree, layers_LxBxTxD: jax.Array) -> jax.Array:
     return codebooks.assign(books, layers_LxBxTxD[-len(books["counts"]) :])
 
 
-def measure(read: Callable[..., tuple], books: PyTree, clips: Clips) -> list[dict[str, float]]:
-    """Code all clips; one dict of measures per coded layer, layers counted from 1."""
+def encode(read: Callable[..., tuple], books: PyTree, clips: Clips) -> np.ndarray:
+    """Code all clips by the top layers' codebooks; int32 [K, real frames]."""
     per_row = []
     for batch in clips.batches:
         layers_LxBxTxD, mask_BxT = read(batch)
         codes_KxBxT, mask_BxT = jax.device_get((assign(books, layers_LxBxTxD), mask_BxT))
         per_row.append(codes_KxBxT[:, mask_BxT])
-    codes_KxN = np.concatenate(per_row, axis=1)
+    return np.concatenate(per_row, axis=1)
+
+
+def measure(codes_KxN: np.ndarray, clips: Clips, *, lowest: int) -> list[dict[str, float]]:
+    """One dict of measures per coded layer; the first is layer `lowest`, counted from 1."""
+    labels, table = np.concatenate(clips.labels), []
+    for layer, codes in enumerate(codes_KxN, lowest):
+        joint = codebook_analysis.joint_counts(codes, labels)
+        values = {name: of(joint) for name, of in MEASURES.items()}
+        values["pnmi_shuffled"] = codebook_analysis.pnmi_shuffled(codes, labels, seed=0)
+        table.append({"layer": layer, **values, "active_codewords": len(np.unique(codes))})
+    return table
+
+
+def compare(codes_KxN: np.ndarray, floor_KxN: np.ndarray, clips: Clips) -> list[dict[str, float]]:
+    """Bounds of what `codes` have over `floor` with 95 %, by bootstrap over the clips."""
     labels = np.concatenate(clips.labels)
-    lowest = len(layers_LxBxTxD) - len(codes_KxN) + 1
-    return [
-        {
-            "layer": lowest + index,
-            "phone_purity": codebook_analysis.phone_purity(codes, labels),
-            "cluster_purity": codebook_analysis.cluster_purity(codes, labels),
-            "pnmi": codebook_analysis.pnmi(codes, labels),
-            "pnmi_shuffled": codebook_analysis.pnmi_shuffled(codes, labels, seed=0),
-            "active_codewords": len(np.unique(codes)),
-        }
-        for index, codes in enumerate(codes_KxN)
-    ]
+    clip = np.repeat(np.arange(clips.count), [len(row) for row in clips.labels])
+    table = []
+    for layer, pair in enumerate(zip(codes_KxN, floor_KxN, strict=True), 1):
+        counts, floor = (
+            codebook_analysis.joint_counts_by_clip(codes, labels, clip) for codes in pair
+        )
+        table.append({"layer": layer})
+        for name, of in MEASURES.items():
+            low, high = bootstrap.interval(counts, of, minus=floor)
+            table[-1] |= {f"{name}_low": low, f"{name}_high": high}
+    return table
 
 
-def fit(
-    read: Callable[..., tuple], clips: Clips, *, updates: int, seed: int, config: Config
-) -> PyTree:
+def fit(read: Callable[..., tuple], clips: Clips, *, updates: int, seed: int, words: int) -> PyTree:
     """One codebook a layer: starts at random frames of a batch, then `updates` codebook updates."""
-    words, decay = config.distillation.codewords, config.distillation.codebook_decay
 
     @jax.jit
     def update(books: PyTree, layers_LxBxTxD: jax.Array, mask_BxT: jax.Array) -> PyTree:
         codes = codebooks.assign(books, layers_LxBxTxD)
         seen = codebooks.statistics(layers_LxBxTxD, codes, mask_BxT, words)
-        return codebooks.update(books, seen, decay)
+        return codebooks.update(books, seen, FIT_DECAY)
 
     key, order = jax.random.key(seed), np.random.default_rng(seed)
     layers_LxBxTxD, mask_BxT = read(clips.batches[0])

@@ -1,8 +1,9 @@
 """How well discrete codes match phones: purities and mutual information (HuBERT, section V-A).
 
-Inputs are one code (int [N]) and one phone label (str [N]) per frame. Logarithms are natural.
-All three measures grow with the number of codes in use, and phone purity with silence too: compare
-at equal codebook sizes, and with `pnmi_shuffled`, what the same codes would reach by chance.
+`joint_counts` counts pairs of one code and one phone per frame; the measures read its table,
+[phones, codes], or a sum of such tables. Logarithms are natural. All three measures grow with the
+number of codes in use, and phone purity with silence too: compare at equal codebook sizes, and with
+`pnmi_shuffled`, what the same codes would reach by chance.
 """
 
 import numpy as np
@@ -13,41 +14,55 @@ from uniwav_jax.errors import UserError
 def joint_counts(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Frames per pair of phone and code, int64 [phones seen, codes seen], both sorted.
 
+    Args:
+        codes: int [N].
+        labels: str [N].
+
     Raises:
         UserError: no frames, or not as many codes as labels.
+    """
+    return joint_counts_by_clip(codes, labels, np.zeros(len(codes), int))[0]
+
+
+def joint_counts_by_clip(codes: np.ndarray, labels: np.ndarray, clips: np.ndarray) -> np.ndarray:
+    """`joint_counts` of every clip, for `bootstrap.interval`; int64 [clips, phones, codes].
+
+    Args:
+        codes: int [N].
+        labels: str [N].
+        clips: the clip of each frame, int [N].
+
+    Raises:
+        UserError: as in `joint_counts`.
     """
     if codes.ndim != 1 or codes.shape != labels.shape or not codes.size:
         raise UserError(
             f"codes {codes.shape} and labels {labels.shape} must be two lists of the same length,"
             " one entry per frame, at least one"
         )
-    phones, phone = np.unique(labels, return_inverse=True)
-    words, word = np.unique(codes, return_inverse=True)
-    pairs = np.bincount(phone * len(words) + word, minlength=len(phones) * len(words))
-    return pairs.reshape(len(phones), len(words))
+    seen, index = zip(*(np.unique(v, return_inverse=True) for v in (clips, labels, codes)))
+    shape = tuple(map(len, seen))
+    return np.bincount(np.ravel_multi_index(index, shape), minlength=np.prod(shape)).reshape(shape)
 
 
-def phone_purity(codes: np.ndarray, labels: np.ndarray) -> float:
+def phone_purity(joint: np.ndarray) -> float:
     """Frame accuracy when every code is read as its most frequent phone; 0 to 1."""
-    joint = joint_counts(codes, labels)
     return float(joint.max(axis=0).sum() / joint.sum())
 
 
-def cluster_purity(codes: np.ndarray, labels: np.ndarray) -> float:
+def cluster_purity(joint: np.ndarray) -> float:
     """Frame accuracy when every phone is read as its most frequent code; 0 to 1.
 
     Falls as phones are split over more codes: the counterweight of `phone_purity`.
     """
-    joint = joint_counts(codes, labels)
     return float(joint.max(axis=1).sum() / joint.sum())
 
 
-def pnmi(codes: np.ndarray, labels: np.ndarray) -> float:
+def pnmi(joint: np.ndarray) -> float:
     """I(phone; code) / H(phone): share of the phone's uncertainty that the code removes; 0 to 1.
 
     0 when there is only one phone, which leaves nothing to know.
     """
-    joint = joint_counts(codes, labels)
     phones = _entropy(joint.sum(axis=1))
     if phones == 0.0:
         return 0.0
@@ -56,7 +71,7 @@ def pnmi(codes: np.ndarray, labels: np.ndarray) -> float:
 
 def pnmi_shuffled(codes: np.ndarray, labels: np.ndarray, *, seed: int) -> float:
     """`pnmi` with the labels permuted over frames: the floor that the finite sample gives."""
-    return pnmi(codes, np.random.default_rng(seed).permutation(labels))
+    return pnmi(joint_counts(codes, np.random.default_rng(seed).permutation(labels)))
 
 
 def _entropy(counts: np.ndarray) -> float:
