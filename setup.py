@@ -9,6 +9,7 @@ HERE = pathlib.Path(__file__).parent
 EXTRAS = {
     "gcs": ["gcsfs"],  # gs:// paths for manifests and working directories
     "analysis": ["praatio>=6", "scikit-learn>=1.4"],  # TextGrids, mutual information
+    "lyra": ["tflite>=2.18"],  # tools/import_codec.py: Lyra's .tflite files
     "convert": ["av>=12"],  # tools/convert_audio.py: G.722, m4a and what libsndfile cannot read
 }
 ACCELERATORS = {
@@ -39,6 +40,7 @@ setup(
         "numpy>=2.0",
         "absl-py>=2.1",
         "pyarrow>=15",  # manifests: columnar, memory-mapped; tensorflow-datasets brings it anyway
+        "safetensors>=0.4.3",  # codecs
         "soundfile>=0.12",  # wav, flac, ogg/opus, mp3
         "soxr>=0.5",  # resampling
         "tensorboardX>=2.6",

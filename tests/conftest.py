@@ -43,3 +43,11 @@ def small_corpus(speech_dir: pathlib.Path, tmp_path_factory) -> pathlib.Path:
         lines.append(f"{source.name}\t{len(audio)}\t{rate}\t{source.name.split('-')[0]}\t")
     (folder / "manifest.tsv").write_text("\n".join(lines) + "\n")
     return folder
+
+
+@pytest.fixture(scope="session")
+def clip(speech_dir: pathlib.Path):
+    """The first five seconds of a real clip, float32 [79877]; not a whole number of frames."""
+    source = min((speech_dir / "librispeech" / "dev").rglob("*.flac"))
+    audio, _ = soundfile.read(source, frames=5 * 16000 - 123, dtype="float32")
+    return audio

@@ -5,7 +5,7 @@
 #
 # UNIWAV_VENV, PYTHON: see launch/venv.sh. UNIWAV_SPEECH: a folder of real speech with a
 # manifest.tsv; tests that want it say so when they run without. UNIWAV_ORACLES=0 leaves out torch
-# and spidr, against which the numbers are compared (torch is large).
+# and the implementations on it against which numbers are compared (torch is large).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=launch/venv.sh
@@ -13,9 +13,9 @@ source launch/venv.sh dev
 
 if [ "${UNIWAV_ORACLES:-1}" != 0 ]; then
   python -m pip install --quiet --disable-pip-version-check -r tests/requirements-oracles.txt
-  # spidr asks for Python 3.12 and runs on 3.11; its own requirements are torch and numpy.
+  # These ask for more than they need; see requirements-oracles.txt.
   python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
-    spidr==0.2.0
+    spidr==0.2.0 encodec==0.1.1
 fi
 ruff check .
 ruff format --check .

@@ -14,6 +14,7 @@ PACKAGE = REPOSITORY / "uniwav_jax"
 # meshes and batches, no task.
 ORDER = (
     {"errors", "types"},
+    {"codec"},  # stands alone: a network, its files, importers
     {"config"},
     {"distributed"},
     {"data", "features"},

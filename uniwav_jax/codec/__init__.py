@@ -1,0 +1,1 @@
+"""Neural codecs: waveform <-> continuous latents, imported or trained here (paper, section 3)."""

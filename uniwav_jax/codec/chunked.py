@@ -1,0 +1,154 @@
+"""Audio of any length through a codec in bounded memory, with the whole audio's result.
+
+Convolutions run over overlapping windows, and of each window only what its cut ends did not touch
+is kept; an LSTM carries its memory from block to block. First and last window end where the audio
+does, so that padding there is the codec's own. All windows have one length (the last: up to a hop
+more), for few compilations.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from uniwav_jax.codec import layers
+from uniwav_jax.codec.network import Codec, CodecConfig, chain
+from uniwav_jax.types import PyTree
+
+SECONDS = 16.0  # per window
+
+
+def encode(
+    config: CodecConfig,
+    params: PyTree,
+    audio: Iterable[np.ndarray],
+    *,
+    seconds: float = SECONDS,
+) -> Iterator[np.ndarray]:
+    """Latents of a stream.
+
+    Args:
+        config: the codec's structure.
+        params: of `network.Codec`.
+        audio: blocks float32 [n] in [-1, 1], of any lengths.
+        seconds: of one window; memory grows with it.
+
+    Yields:
+        Blocks float32 [frames, C]; frames in all: ceil(samples / hop).
+    """
+    window = max(1, round(seconds * config.sample_rate / config.hop)) * config.hop
+    return _stream(config, params, "encoder", (block[:, None] for block in audio), window)
+
+
+def decode(
+    config: CodecConfig,
+    params: PyTree,
+    latents: Iterable[np.ndarray],
+    *,
+    seconds: float = SECONDS,
+) -> Iterator[np.ndarray]:
+    """Waveform of a stream of latents, blocks [frames, C]; yields float32 [samples]."""
+    window = max(1, round(seconds * config.sample_rate / config.hop))
+    for block in _stream(config, params, "decoder", latents, window):
+        yield block[:, 0]
+
+
+def _stream(
+    config: CodecConfig,
+    params: PyTree,
+    part: str,
+    blocks: Iterable[np.ndarray],
+    window: int,
+) -> Iterator[np.ndarray]:
+    parts = chain(config, part)
+    model, variables = Codec(config), {"params": params}
+    memory = [i for i, layer in enumerate(parts) if isinstance(layer, layers.Lstm)]
+    for first, last in zip([0, *(i + 1 for i in memory)], [*memory, len(parts)], strict=True):
+        apply = functools.partial(model.apply, variables, part=part, first=first, last=last)
+        run = jax.jit(functools.partial(apply, method="run_part"))
+        left, right, up, down = reach(parts[first:last])
+        blocks = overlapped(blocks, run, window=window, left=left, right=right, up=up, down=down)
+        window = window * up // down
+        if last < len(parts):
+            blocks = _carried(blocks, functools.partial(model.apply, variables), part, last)
+    return blocks
+
+
+def _carried(
+    blocks: Iterable[np.ndarray], apply: Callable[..., Any], part: str, index: int
+) -> Iterator[np.ndarray]:
+    step = jax.jit(functools.partial(apply, part=part, index=index, method="run_memory"))
+    carry = None
+    for block in blocks:
+        out, carry = step(block[None], carry=carry)
+        yield np.asarray(out[0])
+
+
+def reach(parts: list[layers.Layer]) -> tuple[int, int, int, int]:
+    """How far beyond an output step its inputs lie, in input steps, left and right; up; down."""
+    left = right = 0
+    up = down = 1
+    for layer in reversed(parts):
+        if isinstance(layer, layers.Upsampling):
+            more = layer.kernel // layer.stride - 1
+            left, right = (-(-side // layer.stride) + more for side in (left, right))
+            up *= layer.stride
+        elif isinstance(layer, nn.Module):  # a convolution or a unit
+            stride = getattr(layer, "stride", 1)
+            left, right = (
+                side * stride + more
+                for side, more in zip((left, right), layer.padding, strict=True)
+            )
+            down *= stride
+    return -(-left // down) * down, right, up, down
+
+
+def overlapped(
+    blocks: Iterable[np.ndarray],
+    run: Callable[[np.ndarray], jax.Array],
+    *,
+    window: int,
+    left: int,
+    right: int,
+    up: int,
+    down: int,
+) -> Iterator[np.ndarray]:
+    """Apply `run` ([1, n, C] -> [1, ceil(n / down) * up, C']) to a stream as if to the whole.
+
+    Args:
+        blocks: [n, C], of any lengths.
+        run: depends on `left` and `right` input steps around each output.
+        window: input steps of one call besides those; a multiple of `down`, as `left` is.
+        left, right, up, down: see `reach`.
+
+    Yields:
+        [n, C'] blocks.
+    """
+    window += left + right + -right % down
+    held, start, done = None, 0, 0  # input from step `start` on; outputs of `done` steps are out
+
+    def outputs(begin: int, end: int | None) -> np.ndarray:
+        nonlocal done
+        piece = held[begin - start : None if end is None else end - start]
+        y = np.asarray(run(piece[None])[0])
+        since, done = done, begin + len(piece) - right if end is not None else None
+        if done is not None:
+            done -= done % down
+        stop = None if done is None else (done - begin) // down * up
+        return y[(since - begin) // down * up : stop]
+
+    for block in blocks:
+        held = np.asarray(block) if held is None else np.concatenate([held, block])
+        while start + len(held) > (begin := max(0, done - left)) + window:
+            yield outputs(begin, begin + window)
+        # The last window is as long as the others and ends with the audio.
+        drop = min(max(0, done - left), start + len(held) - window - down) - start
+        if drop > 0:
+            drop -= drop % down
+            held, start = held[drop:], start + drop
+    if held is not None and len(held):
+        begin = max(0, start + len(held) - window)
+        yield outputs(begin - begin % down, None)

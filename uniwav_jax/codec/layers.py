@@ -1,0 +1,150 @@
+"""Layers over time that codecs are chains of; [batch, time, channels] float32 throughout.
+
+A chain's element maps [B, T, C] to [B, ceil(T / stride), C'] or, where it upsamples, to
+[B, T * stride, C'].
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+Carry = tuple[jax.Array, jax.Array]  # LSTM memory: hidden and cell, each [layers, B, D]
+
+
+def pad(x_BxTxC: jax.Array, left: int, right: int, mode: str) -> jax.Array:
+    """Pad time by zeros ("constant") or mirrored ("reflect").
+
+    What is too short to be mirrored is first lengthened by zeros, which are cut off again.
+    """
+    short = max(left, right) - x_BxTxC.shape[1] + 1
+    if mode == "constant" or short <= 0:
+        return jnp.pad(x_BxTxC, ((0, 0), (left, right), (0, 0)), mode=mode)
+    longer = jnp.pad(x_BxTxC, ((0, 0), (0, short), (0, 0)))
+    return jnp.pad(longer, ((0, 0), (left, right), (0, 0)), mode=mode)[:, :-short]
+
+
+class Convolution(nn.Module):
+    """Convolution over time whose result has ceil(T / stride) steps."""
+
+    features: int
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+    groups: int = 1
+    causal: bool = False
+    mode: str = "constant"  # of `pad`
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """Steps of input beyond its two ends that the result depends on."""
+        total = (self.kernel - 1) * self.dilation + 1 - self.stride
+        right = 0 if self.causal else total // 2
+        return total - right, right
+
+    @nn.compact
+    def __call__(self, x_BxTxC: jax.Array) -> jax.Array:
+        """[B, T, C] -> [B, ceil(T / stride), features]."""
+        shape = (self.kernel, x_BxTxC.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        left, right = self.padding
+        x_BxTxC = pad(x_BxTxC, left, right + -x_BxTxC.shape[1] % self.stride, self.mode)
+        y = jax.lax.conv_general_dilated(
+            x_BxTxC,
+            kernel,
+            window_strides=(self.stride,),
+            padding="VALID",
+            rhs_dilation=(self.dilation,),
+            dimension_numbers=("NWC", "WIO", "NWC"),
+            feature_group_count=self.groups,
+            precision="highest",
+        )
+        return y + bias
+
+
+class Upsampling(nn.Module):
+    """Transposed convolution of stride r and a kernel of m r: r output steps per input step."""
+
+    features: int
+    stride: int
+    kernel: int
+    groups: int = 1
+    causal: bool = False
+    trim_right: float = 1.0  # share of a causal layer's surplus that is cut on the right
+
+    @property
+    def trimmed(self) -> tuple[int, int]:
+        """Steps cut from the two ends of the full transposed convolution."""
+        surplus = self.kernel - self.stride
+        right = math.ceil(surplus * self.trim_right) if self.causal else surplus // 2
+        return surplus - right, right
+
+    @nn.compact
+    def __call__(self, x_BxTxC: jax.Array) -> jax.Array:
+        """[B, T, C] -> [B, T * stride, features]."""
+        rows, steps, width = x_BxTxC.shape
+        inside = width // self.groups
+        shape = (self.kernel, inside, self.features)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        # Input step t writes output steps [rt, rt + mr): each block of r is the sum of m matmuls.
+        x = x_BxTxC.reshape(rows, steps, self.groups, inside)
+        later = self.kernel // self.stride - 1
+        blocks = jnp.zeros((rows, steps + later, self.stride, self.features))
+        for delay, part in enumerate(jnp.split(kernel, later + 1)):
+            part = part.reshape(self.stride, inside, self.groups, -1)
+            y = jnp.einsum("btgi,kigo->btkgo", x, part, precision="highest")
+            y = y.reshape(rows, steps, self.stride, self.features)
+            blocks += jnp.pad(y, ((0, 0), (delay, later - delay), (0, 0), (0, 0)))
+        y = blocks.reshape(rows, -1, self.features)
+        left, right = self.trimmed
+        return y[:, left : y.shape[1] - right] + bias
+
+
+class Lstm(nn.Module):
+    """Stacked LSTM over time, its input added to its output; gates in torch's order i, f, g, o."""
+
+    layers: int
+
+    @nn.compact
+    def __call__(self, x_BxTxD: jax.Array, carry: Carry | None = None) -> tuple[jax.Array, Carry]:
+        """Output [B, T, D] and the memory after the last step; `carry` None starts from zeros."""
+        rows, _, width = x_BxTxD.shape
+        if carry is None:
+            zeros = jnp.zeros((self.layers, rows, width))
+            carry = (zeros, zeros)
+        uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+        h_BxTxD, memory = x_BxTxD, []
+        for layer, start in enumerate(zip(*carry, strict=True)):
+            into = self.param(f"input_kernel_{layer}", uniform, (width, 4 * width))
+            again = self.param(f"state_kernel_{layer}", uniform, (width, 4 * width))
+            bias = self.param(f"bias_{layer}", nn.initializers.zeros, (4 * width,))
+            driven = jnp.einsum("btd,dg->tbg", h_BxTxD, into, precision="highest") + bias
+
+            def step(state: Carry, x: jax.Array, again: jax.Array = again) -> tuple[Carry, Any]:
+                hidden, cell = state
+                gates = x + jnp.dot(hidden, again, precision="highest")
+                i, f, g, o = jnp.split(gates, 4, axis=-1)
+                cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
+                hidden = nn.sigmoid(o) * jnp.tanh(cell)
+                return (hidden, cell), hidden
+
+            end, h_TxBxD = jax.lax.scan(step, start, driven)
+            memory.append(end)
+            h_BxTxD = jnp.moveaxis(h_TxBxD, 0, 1)
+        hidden, cell = (jnp.stack(part) for part in zip(*memory, strict=True))
+        return x_BxTxD + h_BxTxD, (hidden, cell)
+
+
+Layer = nn.Module | Callable[[jax.Array], jax.Array]
+
+
+def run(chain: Sequence[Layer], x_BxTxC: jax.Array) -> jax.Array:
+    """Apply the layers in turn, the LSTM from an empty memory."""
+    for layer in chain:
+        x_BxTxC = layer(x_BxTxC)[0] if isinstance(layer, Lstm) else layer(x_BxTxC)
+    return x_BxTxC

@@ -1,0 +1,100 @@
+"""Lyra's SoundStream (google/lyra, Apache-2.0): causal, 16 kHz, 50 frames a second, 64 channels.
+
+    waveform [B, S, 1] -> convolution (kernel 64, stride 16)
+        -> per further rate: three units, leaky ReLU, strided convolution
+        -> leaky ReLU -> convolution -> latents [B, ceil(S / 320), 64]
+
+and the decoder in mirror image. Wide layers are split into groups of 64 channels or more.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import ClassVar
+
+import jax
+from flax import linen as nn
+
+from uniwav_jax.codec import layers
+
+DILATIONS = (1, 3, 9)  # of a rate's units
+
+leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.3)
+Convolution = functools.partial(layers.Convolution, causal=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class LyraConfig:
+    """There is one structure; only the quantiser may be left out."""
+
+    codebooks: int = 46  # of 16 codewords each: 9.2 kbit/s; 0: continuous latents only
+    codewords: int = 16
+
+    sample_rate: ClassVar[int] = 16000
+    dimension: ClassVar[int] = 64
+    strides: ClassVar[tuple[int, ...]] = (16, 5, 2, 2)
+    kernels: ClassVar[tuple[int, ...]] = (64, 10, 4, 4)
+    widths: ClassVar[tuple[int, ...]] = (64, 128, 256, 512)
+    groups: ClassVar[tuple[int, ...]] = (1, 1, 2, 4)
+
+    @property
+    def hop(self) -> int:
+        """Samples per latent frame."""
+        return math.prod(self.strides)
+
+    def validate(self) -> None:
+        """Nothing can be set wrong."""
+
+
+class SeparableUnit(nn.Module):
+    """x + grouped(leaky(pointwise(depthwise(leaky(x)))))."""
+
+    width: int
+    dilation: int
+
+    def setup(self) -> None:
+        self.block = unit(self.width, self.dilation)
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """As of `layers.Convolution`."""
+        return 2 * self.dilation, 0
+
+    def __call__(self, x_BxTxC: jax.Array) -> jax.Array:
+        """[B, T, width] -> the same shape."""
+        return x_BxTxC + layers.run(self.block, x_BxTxC)
+
+
+def unit(width: int, dilation: int) -> list[layers.Layer]:
+    """The chain inside a `SeparableUnit`."""
+    return [
+        leaky_relu,
+        Convolution(width, 3, dilation=dilation, groups=width),
+        Convolution(width, 1),
+        leaky_relu,
+        Convolution(width, 1, groups=width // 64),
+    ]
+
+
+def encoder(c: LyraConfig) -> list[layers.Layer]:
+    """The encoder's chain."""
+    chain: list[layers.Layer] = []
+    rates = list(zip(c.widths, c.kernels, c.strides, c.groups, strict=True))
+    for width, kernel, stride, groups in rates:
+        chain += [Convolution(width, kernel, stride=stride, groups=groups)]
+        if width < c.widths[-1]:
+            chain += [SeparableUnit(width, dilation) for dilation in DILATIONS]
+        chain += [leaky_relu]
+    return [*chain, Convolution(c.dimension, 3, groups=4)]
+
+
+def decoder(c: LyraConfig) -> list[layers.Layer]:
+    """The decoder's chain."""
+    chain: list[layers.Layer] = [Convolution(c.widths[-1], 3, groups=4)]
+    rates = list(zip((1, *c.widths[:-1]), c.kernels, c.strides, c.groups, strict=True))
+    for width, kernel, stride, groups in reversed(rates):
+        chain += [leaky_relu]
+        chain += [layers.Upsampling(width, stride, kernel, groups=groups, causal=True)]
+        if width > 1:
+            chain += [SeparableUnit(width, dilation) for dilation in DILATIONS]
+    return chain

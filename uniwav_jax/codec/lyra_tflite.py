@@ -1,0 +1,168 @@
+"""Lyra's three .tflite files as parameters of `lyra`: convolutions in float32.
+
+The files hold streaming graphs, int8 in part, whose operations stand in the order of our chains. So
+weights are taken from the convolutions in turn, dequantised where they are int8, and every shape
+must be the one that the chain expects. What is lost is the graphs' rounding of activations.
+"""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from uniwav_jax.codec import layers, lyra
+from uniwav_jax.errors import UserError
+from uniwav_jax.types import PyTree
+
+FILES = {
+    "encoder": "soundstream_encoder.tflite",
+    "decoder": "lyragan.tflite",
+    "codebooks": "quantizer.tflite",
+}
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
+
+
+def load(folder: str) -> tuple[lyra.LyraConfig, PyTree]:
+    """Read the encoder, the decoder and, where it is there, the quantiser.
+
+    Returns:
+        The configuration and float32 numpy parameters {"network": ..., "codebooks" [Q, V, C]}.
+
+    Raises:
+        UserError: a file is missing, damaged, or another model; names the file and the tensor.
+    """
+    paths = {part: pathlib.Path(folder) / name for part, name in FILES.items()}
+    config = lyra.LyraConfig(**({} if paths["codebooks"].exists() else {"codebooks": 0}))
+    network: PyTree = {}
+    for part, chain, width in (
+        ("encoder", lyra.encoder(config), 1),
+        ("decoder", lyra.decoder(config), config.dimension),
+    ):
+        weights = _Weights(paths[part])
+        for index, layer in enumerate(chain):
+            if isinstance(layer, lyra.SeparableUnit):
+                network[f"{part}_{index}"] = {
+                    f"block_{i}": weights.take(inner, width)
+                    for i, inner in enumerate(lyra.unit(layer.width, layer.dilation))
+                    if isinstance(inner, layers.Convolution)
+                }
+            elif isinstance(layer, layers.Convolution | layers.Upsampling):
+                network[f"{part}_{index}"] = weights.take(layer, width)
+                width = layer.features
+        weights.finish()
+    params = {"network": network}
+    if config.codebooks:
+        params["codebooks"] = _codebooks(paths["codebooks"], config)
+    return config, params
+
+
+class _Graph:
+    """Operations of a .tflite file's first graph, and its constant tensors in float32."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        try:
+            import tflite
+        except ImportError:
+            raise UserError('reading .tflite files needs: pip install "uniwav_jax[lyra]"') from None
+        self.path = path
+        try:
+            self._model = tflite.Model.GetRootAs(path.read_bytes(), 0)
+            self._graph = self._model.Subgraphs(0)
+            self.operations: list[tuple[str, list[int], list[int]]] = []
+            for number in range(self._graph.OperatorsLength()):
+                operation = self._graph.Operators(number)
+                code = self._model.OperatorCodes(operation.OpcodeIndex())
+                kind = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+                sides = (operation.InputsAsNumpy(), operation.OutputsAsNumpy())
+                # tflite gives 0 for an empty list.
+                ends = ([] if isinstance(side, int) else side.tolist() for side in sides)
+                self.operations.append((tflite.opcode2name(kind), *ends))
+        except FileNotFoundError:
+            raise UserError(f"{path} does not exist; Lyra's are {sorted(FILES.values())}") from None
+        except Exception as error:  # flatbuffers reads what it is told to: damage shows anyhow
+            raise UserError(f"{path} is not a readable .tflite file: {error!r}") from error
+
+    def constant(self, index: int) -> np.ndarray | None:
+        """The tensor's value in float32, dequantised; None where it is computed."""
+        tensor = self._graph.Tensors(index)
+        data = self._model.Buffers(tensor.Buffer()).DataAsNumpy()
+        if isinstance(data, int):
+            return None
+        dtype = {0: np.float32, 2: np.int32, 9: np.int8}.get(tensor.Type())
+        if dtype is None:
+            return None
+        value = data.view(dtype).reshape(tensor.ShapeAsNumpy()).astype(np.float32)
+        quantization: Any = tensor.Quantization()
+        if dtype is np.float32 or quantization is None or not quantization.ScaleLength():
+            return value
+        shape = [1] * value.ndim
+        shape[quantization.QuantizedDimension()] = -1
+        scale, zero = quantization.ScaleAsNumpy(), quantization.ZeroPointAsNumpy()
+        return (value - zero.reshape(shape)) * scale.reshape(shape).astype(np.float32)
+
+
+class _Weights:
+    """The kernels and biases of a graph's convolutions, handed out in order."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        graph = _Graph(path)
+        self._path, self._left = path, []
+        for kind, inputs, _ in graph.operations:
+            if kind in CONVOLUTIONS:
+                constants = [value for i in inputs if (value := graph.constant(i)) is not None]
+                kernel = next(value for value in constants if value.ndim == 4)
+                bias = next(value for value in reversed(constants) if value.ndim == 1)
+                self._left.append((kind, kernel, bias))
+
+    def take(self, layer: layers.Convolution | layers.Upsampling, width: int) -> PyTree:
+        """Parameters of `layer`, whose input has `width` channels."""
+        up = isinstance(layer, layers.Upsampling)
+        # tflite splits a grouped transposed convolution into one per group.
+        parts = [self._next(layer) for _ in range(layer.groups if up else 1)]
+        kernel = np.concatenate([self._ordered(*part) for part in parts], axis=-1)
+        bias = np.concatenate([bias for *_, bias in parts])
+        expected = (layer.kernel, width // layer.groups, layer.features)
+        if kernel.shape != expected or bias.shape != expected[2:]:
+            raise UserError(
+                f"{self._path}: a convolution of {kernel.shape} where Lyra has {expected}; only"
+                " version 1.3's files are known"
+            )
+        return {"kernel": np.ascontiguousarray(kernel), "bias": bias}
+
+    def finish(self) -> None:
+        """All must be used."""
+        if self._left:
+            raise UserError(f"{self._path}: {len(self._left)} convolutions more than Lyra has")
+
+    def _next(self, layer: Any) -> tuple[str, np.ndarray, np.ndarray]:
+        if not self._left:
+            raise UserError(f"{self._path}: too few convolutions; {layer} has no weights")
+        return self._left.pop(0)
+
+    @staticmethod
+    def _ordered(kind: str, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
+        """Kernel as [time, inputs of a group, outputs]."""
+        del bias
+        if kind == "DEPTHWISE_CONV_2D":  # [1, time, 1, channels]
+            return kernel[0]
+        # [outputs, time, 1, inputs]; of one channel also [1, time, 1, inputs] or [.., 1, time, ..]
+        return kernel.squeeze(2).transpose(1, 2, 0)
+
+
+def _codebooks(path: pathlib.Path, config: lyra.LyraConfig) -> np.ndarray:
+    """Tables of the graph that decodes; the slice of the codes that a table is read by names it."""
+    graph = _Graph(path)
+    stages, books = {}, {}
+    for kind, inputs, outputs in graph.operations:
+        if kind == "STRIDED_SLICE":
+            begin = graph.constant(inputs[1])
+            stages[outputs[0]] = None if begin is None else int(begin[0])
+        elif kind == "GATHER":
+            books[stages.get(inputs[1])] = graph.constant(inputs[0])
+    if set(books) != set(range(config.codebooks)):
+        raise UserError(f"{path}: {len(books)} codebooks, Lyra has {config.codebooks}")
+    shape = (config.codewords, config.dimension)
+    for book in books.values():
+        if book is None or book.shape != shape:
+            raise UserError(f"{path}: a codebook is not of shape {shape}")
+    return np.stack([books[stage] for stage in range(config.codebooks)])

@@ -1,0 +1,50 @@
+"""A codec's encoder and decoder as one Flax module, whatever its structure."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from uniwav_jax.codec import layers, lyra, seanet
+from uniwav_jax.codec.lyra import LyraConfig
+from uniwav_jax.codec.seanet import SEANetConfig
+
+CodecConfig = SEANetConfig | LyraConfig
+STRUCTURES = {"seanet": SEANetConfig, "lyra": LyraConfig}
+
+
+def chain(config: CodecConfig, part: str) -> list[layers.Layer]:
+    """The layers of `part`, "encoder" or "decoder"."""
+    structure = lyra if isinstance(config, LyraConfig) else seanet
+    return getattr(structure, part)(config)
+
+
+class Codec(nn.Module):
+    """Waveform to continuous latents and back; the quantiser is in `residual_vq`."""
+
+    config: CodecConfig
+
+    def setup(self) -> None:
+        self.encoder = chain(self.config, "encoder")
+        self.decoder = chain(self.config, "decoder")
+
+    def encode(self, audio_BxS: jax.Array) -> jax.Array:
+        """Latents, float32 [B, ceil(S / hop), dimension], of a waveform in [-1, 1]."""
+        return layers.run(self.encoder, audio_BxS[..., None].astype(jnp.float32))
+
+    def decode(self, z_BxTxC: jax.Array) -> jax.Array:
+        """Waveform, float32 [B, T * hop], of latents."""
+        return layers.run(self.decoder, z_BxTxC.astype(jnp.float32))[..., 0]
+
+    def __call__(self, audio_BxS: jax.Array) -> jax.Array:
+        """Both ways; for initialisation."""
+        return self.decode(self.encode(audio_BxS))
+
+    def run_part(self, x_BxTxC: jax.Array, *, part: str, first: int, last: int) -> jax.Array:
+        """Layers `first` to before `last` of "encoder" or "decoder"; see `chunked`."""
+        return layers.run(getattr(self, part)[first:last], x_BxTxC)
+
+    def run_memory(
+        self, x_BxTxD: jax.Array, *, part: str, index: int, carry: layers.Carry | None
+    ) -> tuple[jax.Array, layers.Carry]:
+        """The LSTM at `index` of "encoder" or "decoder", continued from `carry`."""
+        return getattr(self, part)[index](x_BxTxD, carry)
