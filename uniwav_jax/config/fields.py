@@ -1,0 +1,216 @@
+"""The configuration's fields: frozen dataclasses with defaults.
+
+Comments give the source of each number: a section of the UniWav paper (arXiv 2503.00733), "DinoSR"
+(arXiv 2305.10005), "SpidR", or "ours" where no publication states it.
+"""
+
+import dataclasses
+import json
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where speech comes from and how it is cut into batches."""
+
+    manifest: str = ""  # manifest.tsv, or a folder made by tools/pack_array_record; commas: several
+    weights: str = ""  # share of each corpus in seconds of audio, "0.7,0.3"; empty: natural shares
+    eval_manifest: str = ""  # held-out speech; empty: no evaluation
+    batch_seconds: float = 3800.0  # global batch: 60.8M samples at 16 kHz = 63 min (DinoSR)
+    buckets: tuple[float, ...] = (4.0, 8.0, 12.0, 16.0, 20.0)  # seconds; crops 2-20 s (paper)
+    min_seconds: float = 2.0  # shorter clips are left out and counted (paper: crops 2-20 s)
+    row_multiple: int = (
+        8  # rows of every batch are a multiple of this; the mesh must divide it (ours)
+    )
+    workers: int = 0  # reader processes per host; 0: threads only (ours)
+    threads: int = 4  # reader threads per process (ours)
+    prefetch: int = 4  # batches read ahead per process (ours)
+    max_bad_fraction: float = 0.02  # unreadable clips above this share stop the run (ours)
+
+
+@dataclasses.dataclass(frozen=True)
+class FeaturesConfig:
+    """Surface features: what the encoder reads and the decoder generates (paper, section 3)."""
+
+    kind: str = "log_mel"
+    sample_rate: int = 16000
+    hop: int = 320  # 50 frames per second (paper)
+    mel_bands: int = 80  # paper, appendix
+    window: int = 1024  # ours
+    mel_low: float = 0.0  # Hz, ours
+    mel_high: float = 8000.0  # Hz, ours
+    stats: str = ""  # JSON made by tools/measure_stats.py; empty: measured at start-up
+    stats_seconds: float = 1800.0  # audio measured at start-up when `stats` is empty (ours)
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """Transformer encoder (method section 2)."""
+
+    layers: int = 12
+    width: int = 768
+    heads: int = 12
+    ffn: int = 3072
+    norm: str = "pre"  # "pre", or "post" as DinoSR base
+    dropout: float = 0.1  # residual dropout (DinoSR base)
+    attention_dropout: float = 0.1  # DinoSR base
+    layer_drop: float = 0.05  # DinoSR base
+    position_convolutions: int = 5  # DinoSR
+    position_kernel: int = 19  # DinoSR
+    position_groups: int = 16  # DinoSR
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    """Flow Matching decoder (method section 5)."""
+
+    layers: int = 6
+    width: int = 768
+    heads: int = 12
+    ffn: int = 2048  # GEGLU hidden width; 8/3 of the width (ours)
+    position_kernel: int = 31  # depthwise convolution, SpeechFlow / Voicebox
+    positions: str = "rotary"  # or "alibi", symmetric, as SpeechFlow
+    dropout: float = 0.0  # ours
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The two networks and how they are computed."""
+
+    size: str = "base"  # name of the preset the sizes came from; informative
+    encoder: EncoderConfig = EncoderConfig()
+    decoder: DecoderConfig = DecoderConfig()
+    compute_dtype: str = "bfloat16"  # matmuls; norms, softmax, losses, teacher weights stay float32
+    remat: str = "full"  # "none", "dots" (keep matmul outputs) or "full" (keep layer inputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskingConfig:
+    """Span masking (method section 3)."""
+
+    probability: float = 0.8  # DinoSR
+    length: int = 10  # frames per span, DinoSR
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillationConfig:
+    """Self-distillation with online clustering (method section 4)."""
+
+    top_layers: int = 8  # K: 8 of 12 (DinoSR base); 10 of 24 for large
+    codewords: int = 256  # V, DinoSR
+    codebook_decay: float = 0.9  # DinoSR
+    codebook_init: str = "noise"  # DinoSR; "frames": of the first batch, for small batches (ours)
+    prediction: str = "spidr"  # "dinosr": all heads on the last layer; "spidr": head l on layer l
+    teacher_schedule: str = "dinosr"  # or "spidr": 1 - 0.001 exp(-step / 20000), never stops
+    teacher_decay_start: float = 0.999  # DinoSR
+    teacher_decay_end: float = 0.9999  # DinoSR
+    teacher_decay_steps: int = 30000  # DinoSR
+    teacher_stop: float = 0.5  # share of the run after which the teacher is frozen (DinoSR)
+    teacher_positions: str = "copied"  # from the student (DinoSR); "averaged" like the rest (ours)
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowConfig:
+    """Flow Matching (method section 5)."""
+
+    weight: float = 1.0  # lambda: L = L_enc + lambda L_dec; ours, the paper finds it insensitive
+    sigma: float = 1e-5  # s in x_t = (1 - (1-s)t) x0 + t x1
+    condition_drop: float = 0.1  # rows whose z becomes the null vector
+    context: bool = False  # also show the decoder the visible frames (ours, off)
+    ema_decay: float = 0.9999  # weights kept for sampling (ours)
+    guidance: float = 0.5  # a in v = (1+a) v_cond - a v_null, for the evaluation samples
+    sample_steps: int = 16  # solver steps (ours)
+    solver: str = "midpoint"  # or "euler"
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with a tri-stage schedule (method section 6)."""
+
+    lr: float = 5e-4  # peak: base 5e-4, large 2e-4 (paper)
+    beta1: float = 0.9
+    beta2: float = 0.98
+    eps: float = 1e-6
+    weight_decay: float = 0.01  # not on norms, biases and embeddings
+    clip: float = 1.0  # global norm
+    warmup: float = 0.03  # shares of the run: warm-up, hold, decay (DinoSR)
+    hold: float = 0.47
+    decay: float = 0.5
+    final_scale: float = 0.01  # last lr / peak lr (ours)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """The loop."""
+
+    steps: int = 600_000  # paper
+    accumulate: int = 1  # microbatches per update
+    log_every: int = 50
+    max_skipped: int = 20  # non-finite steps in a row that stop the run (ours)
+    profile_at: int = -1  # first of five steps recorded with jax.profiler; -1: none
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Devices per mesh axis; one axis may be -1: all devices that are left."""
+
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+    slices: int = 1  # multi-slice TPU: the data axis spans slices
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """Orbax checkpoints under workdir/checkpoints."""
+
+    every: int = 1000
+    keep: int = 2  # the newest ones
+    keep_every: int = 50_000  # and every so many steps, for good; 0: none
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """Held-out losses and samples."""
+
+    every: int = 5000
+    batches: int = 8  # held-out batches measured
+    sample_every: int = 20_000  # pictures and wavs; 0: none
+    samples: int = 4  # clips rendered
+
+
+@dataclasses.dataclass(frozen=True)
+class HealthConfig:
+    """Alarms (ours; bands from DinoSR's and SpidR's published curves)."""
+
+    enabled: bool = True
+    grace_steps: int = 2000  # no alarm before this step
+    min_target_perplexity: float = 10.0  # of 256 codewords; below: clusters have collapsed
+    min_encoder_loss: float = 0.3  # nats; about 0.2 means that the teacher collapsed
+    min_target_variance: float = 1e-6  # of a target layer over time, before normalisation
+    max_grad_norm: float = 1000.0
+    max_input_wait: float = 0.5  # share of a step spent waiting for data, warning only
+    patience: int = 10  # alarms in a row before the run stops
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything a run is made of. `validate` checks it, `to_json` stores it."""
+
+    task: str = "pretrain"
+    seed: int = 0
+    init_from: str = ""  # workdir or checkpoint folder of another run: start from its parameters
+    data: DataConfig = DataConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    model: ModelConfig = ModelConfig()
+    masking: MaskingConfig = MaskingConfig()
+    distillation: DistillationConfig = DistillationConfig()
+    flow: FlowConfig = FlowConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    mesh: MeshConfig = MeshConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    health: HealthConfig = HealthConfig()
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2)

@@ -1,0 +1,106 @@
+"""What values a configuration may have, alone and together."""
+
+import operator
+
+from uniwav_jax.config.fields import Config
+from uniwav_jax.errors import UserError
+
+POSITIVE = """model.encoder.layers model.encoder.width model.encoder.heads model.encoder.ffn
+model.encoder.position_groups model.encoder.position_kernel model.encoder.position_convolutions
+model.decoder.layers model.decoder.width model.decoder.heads model.decoder.ffn
+model.decoder.position_kernel features.sample_rate features.hop features.mel_bands features.window
+features.stats_seconds masking.length distillation.codewords flow.sample_steps optim.lr optim.eps
+optim.clip data.row_multiple data.max_bad_fraction train.steps train.accumulate train.log_every
+train.max_skipped mesh.slices checkpoint.every checkpoint.keep evaluate.every evaluate.batches
+evaluate.samples health.patience""".split()
+SHARES = """model.encoder.dropout model.encoder.attention_dropout model.decoder.dropout
+distillation.codebook_decay flow.ema_decay optim.beta1 optim.beta2""".split()  # 1 divides by zero
+PROBABILITIES = """model.encoder.layer_drop flow.condition_drop distillation.teacher_decay_start
+distillation.teacher_decay_end optim.warmup optim.hold optim.decay""".split()
+
+
+def validate(config: Config) -> None:
+    """Check values and combinations; raise a `UserError` that names the first field at fault."""
+
+    def require(condition: bool, message: str) -> None:
+        if not condition:
+            raise UserError("config." + message)
+
+    def one_of(path: str, value: str, options: tuple[str, ...]) -> None:
+        require(value in options, f"{path} must be one of {', '.join(options)}; got '{value}'")
+
+    encoder, decoder = config.model.encoder, config.model.decoder
+    one_of("task", config.task, ("pretrain",))
+    one_of("features.kind", config.features.kind, ("log_mel",))
+    one_of("model.encoder.norm", encoder.norm, ("pre", "post"))
+    one_of("model.decoder.positions", decoder.positions, ("rotary", "alibi"))
+    one_of("model.remat", config.model.remat, ("none", "dots", "full"))
+    one_of("model.compute_dtype", config.model.compute_dtype, ("float32", "bfloat16"))
+    one_of("distillation.prediction", config.distillation.prediction, ("dinosr", "spidr"))
+    one_of(
+        "distillation.teacher_schedule", config.distillation.teacher_schedule, ("dinosr", "spidr")
+    )
+    one_of("distillation.codebook_init", config.distillation.codebook_init, ("noise", "frames"))
+    one_of(
+        "distillation.teacher_positions",
+        config.distillation.teacher_positions,
+        ("copied", "averaged"),
+    )
+    one_of("flow.solver", config.flow.solver, ("midpoint", "euler"))
+    for path in POSITIVE:
+        value = operator.attrgetter(path)(config)
+        require(value > 0, f"{path} must be positive; got {value}")  # not NaN either
+    for path in SHARES:
+        value = operator.attrgetter(path)(config)
+        require(0 <= value < 1, f"{path} must be at least 0 and below 1; got {value}")
+    for path in PROBABILITIES:
+        value = operator.attrgetter(path)(config)
+        require(0 <= value <= 1, f"{path} must lie between 0 and 1; got {value}")
+    for name, part in (("encoder", encoder), ("decoder", decoder)):
+        require(part.width % part.heads == 0, f"model.{name}.width must divide by its heads")
+    require(
+        decoder.positions != "rotary" or decoder.width // decoder.heads % 2 == 0,
+        "model.decoder.width / heads must be even for rotary positions",
+    )
+    require(
+        encoder.width % encoder.position_groups == 0,
+        f"model.encoder.position_groups ({encoder.position_groups}) must divide the width"
+        f" ({encoder.width})",
+    )
+    require(encoder.position_kernel % 2 == 1, "model.encoder.position_kernel must be odd")
+    require(decoder.position_kernel % 2 == 1, "model.decoder.position_kernel must be odd")
+    require(
+        decoder.layers % 2 == 0, "model.decoder.layers must be even: U-Net skips pair the layers"
+    )
+    require(
+        1 <= config.distillation.top_layers <= encoder.layers,
+        f"distillation.top_layers must be between 1 and model.encoder.layers ({encoder.layers})",
+    )
+    require(0 < config.masking.probability <= 1, "masking.probability must be in (0, 1]")
+    buckets = config.data.buckets
+    require(
+        bool(buckets) and list(buckets) == sorted(set(buckets)) and buckets[0] > 0,
+        f"data.buckets must be rising positive seconds; got {buckets}",
+    )
+    require(
+        0 <= config.data.min_seconds <= buckets[-1],
+        f"data.min_seconds must lie between 0 and the longest bucket ({buckets[-1]} s)",
+    )
+    require(
+        config.data.batch_seconds >= buckets[-1] * config.data.row_multiple,
+        f"data.batch_seconds ({config.data.batch_seconds:g}) must hold data.row_multiple"
+        f" ({config.data.row_multiple}) rows of the longest bucket ({buckets[-1]:g} s); raise it,"
+        " or shorten data.buckets or data.row_multiple",
+    )
+    require(
+        config.data.row_multiple % config.train.accumulate == 0,
+        f"data.row_multiple ({config.data.row_multiple}) must be a multiple of train.accumulate"
+        f" ({config.train.accumulate})",
+    )
+    stages = config.optim.warmup + config.optim.hold + config.optim.decay
+    require(abs(stages - 1) < 1e-6, f"optim.warmup + hold + decay must be 1; got {stages:g}")
+    sizes = (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
+    require(
+        sum(size == -1 for size in sizes) <= 1 and all(size == -1 or size > 0 for size in sizes),
+        f"mesh.data, mesh.fsdp, mesh.tensor must be positive, at most one -1; got {sizes}",
+    )
