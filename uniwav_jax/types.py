@@ -24,7 +24,8 @@ class Batch:
     """One global batch; rows are sharded over the mesh's data and fsdp axes.
 
     Attributes:
-        audio: int16 [B, S], mono at `features.sample_rate`, zero after each row's end.
+        audio: int16 [B, S], mono at `features.sample_rate`, zero after each row's end; S counts
+            `features.context` too. Or latents extracted before, float16 [B, T, C].
         samples: int32 [B], real samples per row; 0 for a row whose file could not be read.
         bad: bool [B], True where the clip was unreadable and stands in as silence.
     """

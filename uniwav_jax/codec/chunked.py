@@ -87,8 +87,16 @@ def _carried(
         yield np.asarray(out[0])
 
 
+def has_memory(parts: list[layers.Layer]) -> bool:
+    """Whether an LSTM is among them, whose past has no end."""
+    return any(isinstance(layer, layers.Lstm) for layer in parts)
+
+
 def reach(parts: list[layers.Layer]) -> tuple[int, int, int, int]:
-    """How far beyond an output step its inputs lie, in input steps, left and right; up; down."""
+    """How far beyond an output step its inputs lie, in input steps, left and right; up; down.
+
+    Left is a multiple of `down`. An LSTM's memory is not counted.
+    """
     left = right = 0
     up = down = 1
     for layer in reversed(parts):
@@ -96,7 +104,7 @@ def reach(parts: list[layers.Layer]) -> tuple[int, int, int, int]:
             more = layer.kernel // layer.stride - 1
             left, right = (-(-side // layer.stride) + more for side in (left, right))
             up *= layer.stride
-        elif isinstance(layer, nn.Module):  # a convolution or a unit
+        elif isinstance(layer, nn.Module) and not isinstance(layer, layers.Lstm):
             stride = getattr(layer, "stride", 1)
             left, right = (
                 side * stride + more

@@ -1,6 +1,7 @@
 """A codec on disk: a folder with codec.json (structure, origin) and model.safetensors (weights)."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -105,6 +106,15 @@ def load(folder: str) -> tuple[CodecConfig, PyTree]:
             raise UserError(f"{path / WEIGHTS}: {name} is {tensors[name].shape}, expected {shape}")
     arrays = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
     return config, traverse_util.unflatten_dict(arrays, sep=".")
+
+
+def digest(folder: str) -> str:
+    """Hash of a codec's weights: two folders with the same give the same latents."""
+    try:
+        content = (pathlib.Path(folder) / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise UserError(f"{folder} holds no codec: {error}") from error
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def shapes(config: CodecConfig) -> PyTree:

@@ -31,7 +31,8 @@ class DataConfig:
 class FeaturesConfig:
     """Surface features: what the encoder reads and the decoder generates (paper, section 3)."""
 
-    kind: str = "log_mel"
+    kind: str = "log_mel"  # or "codec"
+    codec: str = ""  # folder made by tools/import_codec.py or a training of ours, for kind=codec
     sample_rate: int = 16000
     hop: int = 320  # 50 frames per second (paper)
     mel_bands: int = 80  # paper, appendix

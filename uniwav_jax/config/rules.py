@@ -31,7 +31,11 @@ def validate(config: Config) -> None:
 
     encoder, decoder = config.model.encoder, config.model.decoder
     one_of("task", config.task, ("pretrain",))
-    one_of("features.kind", config.features.kind, ("log_mel",))
+    one_of("features.kind", config.features.kind, ("log_mel", "codec"))
+    require(
+        (config.features.kind == "codec") == bool(config.features.codec),
+        "features.codec must name a codec's folder if, and only if, features.kind is codec",
+    )
     one_of("model.encoder.norm", encoder.norm, ("pre", "post"))
     one_of("model.decoder.positions", decoder.positions, ("rotary", "alibi"))
     one_of("model.remat", config.model.remat, ("none", "dots", "full"))

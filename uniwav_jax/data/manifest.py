@@ -10,6 +10,7 @@ reader process.
 
 import dataclasses
 import hashlib
+import json
 import os
 import pathlib
 import tempfile
@@ -35,6 +36,7 @@ class Manifest:
         source: the path as the user gave it.
         folder: where relative paths start, or the folder of the packed records.
         packed: rows are records of `folder` in order, not files.
+        latents: what latents.json says where the records are latents; else empty.
         digest: hash of the manifest's content.
         cache: the memory-mapped Arrow file.
     """
@@ -44,6 +46,7 @@ class Manifest:
     packed: bool
     digest: str
     cache: str
+    latents: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         table = pa.ipc.open_file(pa.memory_map(self.cache)).read_all()
@@ -109,7 +112,9 @@ def load(path: str, *, cache: str) -> Manifest:
     target = pathlib.Path(cache) / f"manifest-{digest}.arrow"
     if not target.exists():
         _write_arrow(_parse(content, path), target)
-    return Manifest(path, str(file.parent), packed, digest, str(target))
+    latents = file.parent / "latents.json"
+    described = json.loads(latents.read_text()) if packed and latents.exists() else {}
+    return Manifest(path, str(file.parent), packed, digest, str(target), described)
 
 
 def _packed_folder(folder: epath.Path) -> epath.Path:

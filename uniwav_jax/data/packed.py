@@ -1,12 +1,13 @@
-"""Packed speech: clips in sharded ArrayRecord, laid out as a tensorflow-datasets folder.
+"""Packed speech: clips, or their latents, in ArrayRecord shards of a tensorflow-datasets folder.
 
     folder/uniwav_speech-train.array_record-00000-of-00004 ...   one record a clip, in order
     folder/features.json, dataset_info.json                      for tfds.builder_from_directory
     folder/manifest.tsv                                          lengths, for the batch plan
+    folder/latents.json                                          with latents only: of which codec
 
-Features: speech int16 [samples], text, speaker_id, id. Written here and not by a
-`GeneratorBasedBuilder`, whose shuffler needs TensorFlow as soon as a dataset passes 1 GB; shards
-are streamed, so memory stays constant. TensorFlow is never imported.
+Features: speech int16 [samples] or latents float16 [frames, channels]; text, speaker_id, id.
+Written here and not by a `GeneratorBasedBuilder`, whose shuffler needs TensorFlow as soon as a
+dataset passes 1 GB; shards are streamed, so memory stays constant. TensorFlow is never imported.
 """
 
 import contextlib
@@ -23,16 +24,17 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 
 NAME, SPLIT = "uniwav_speech", "train"
+LABELS = ("text", "speaker_id", "id")
 
 
-def _features() -> tfds.features.FeaturesDict:
+def features_dict(channels: int = 0) -> tfds.features.FeaturesDict:
+    """What a record holds: speech, or latents of so many channels."""
+    tensor, shape, dtype = ("latents", (None, channels), np.float16)
+    if not channels:
+        tensor, shape, dtype = ("speech", (None,), np.int16)
+    value = tfds.features.Tensor(shape=shape, dtype=dtype, encoding="bytes")
     return tfds.features.FeaturesDict(
-        {
-            "speech": tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes"),
-            "text": tfds.features.Text(),
-            "speaker_id": tfds.features.Text(),
-            "id": tfds.features.Text(),
-        }
+        {tensor: value, **{label: tfds.features.Text() for label in LABELS}}
     )
 
 
@@ -50,35 +52,56 @@ def write(
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    features = _features()
-    shards: list[list[int]] = []  # bytes and clips of each
-    writer, room = None, 0
-    with (folder / "manifest.tsv").open("w", encoding="utf-8") as manifest:
-        manifest.write("path\tsamples\tsample_rate\tspeaker\ttext\n")
-        for clip in clips:
-            if room <= 0:
-                if writer:
-                    writer.close()
-                path = folder / f"part-{len(shards):05d}"
-                writer = ArrayRecordWriter(str(path), "group_size:1")  # random access
-                room = int(shard_seconds * sample_rate)
-                shards.append([0, 0])
-            record = features.serialize_example(clip)
-            writer.write(record)
+    features = features_dict()
+    shards: list[tuple[int, int]] = []  # bytes and clips of each
+    lines: list[str] = []
+
+    def limited(first: dict[str, Any], rest: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
+        room, clip = shard_seconds * sample_rate, first
+        while clip is not None:
+            lines.append(manifest_line(clip, len(clip["speech"]), sample_rate))
+            yield clip
             room -= len(clip["speech"])
-            shards[-1][0] += len(record)
-            shards[-1][1] += 1
-            fields = (
-                clip["id"],
-                len(clip["speech"]),
-                sample_rate,
-                clip["speaker_id"],
-                clip["text"],
-            )
-            manifest.write("\t".join(map(str, fields)) + "\n")
-    if writer is None:
-        return 0
+            clip = next(rest, None) if room > 0 else None
+
+    clips = iter(clips)
+    for first in clips:
+        path = folder / f"part-{len(shards):05d}"
+        shards.append(write_shard(path, limited(first, clips), features))
+    if shards:
+        describe(folder, features, shards, lines)
+    return len(lines)
+
+
+def manifest_line(clip: dict[str, Any], samples: int, sample_rate: int) -> str:
+    """One row of the folder's manifest."""
+    fields = (clip["id"], samples, sample_rate, clip["speaker_id"], clip["text"])
+    return "\t".join(map(str, fields)) + "\n"
+
+
+def write_shard(
+    path: pathlib.Path, clips: Iterable[dict[str, Any]], features: tfds.features.FeaturesDict
+) -> tuple[int, int]:
+    """Write one file of records; returns bytes and clips."""
+    writer = ArrayRecordWriter(str(path), "group_size:1")  # random access
+    size = count = 0
+    for clip in clips:
+        record = features.serialize_example(clip)
+        writer.write(record)
+        size, count = size + len(record), count + 1
     writer.close()
+    return size, count
+
+
+def describe(
+    folder: pathlib.Path,
+    features: tfds.features.FeaturesDict,
+    shards: list[tuple[int, int]],
+    lines: list[str],
+) -> None:
+    """Give the files part-00000, ... their names, and the folder its description."""
+    text = "path\tsamples\tsample_rate\tspeaker\ttext\n" + "".join(lines)
+    (folder / "manifest.tsv").write_text(text, encoding="utf-8")
     template = tfds.core.ShardedFileTemplate(
         data_dir=epath.Path(folder), dataset_name=NAME, split=SPLIT, filetype_suffix="array_record"
     )
@@ -99,11 +122,10 @@ def write(
             check_data=False,  # that check reads through TensorFlow
             description="Speech packed by uniwav_jax",
         )
-    return sum(clips for _, clips in shards)
 
 
 class PackedReader:
-    """Random access to the audio of a packed folder."""
+    """Random access to the clips of a packed folder."""
 
     def __init__(self, folder: str) -> None:
         info = json.loads((epath.Path(folder) / "dataset_info.json").read_text())
@@ -119,3 +141,7 @@ class PackedReader:
     def speech(self, row: int) -> np.ndarray:
         """int16 [samples] of clip `row`."""
         return self._features.deserialize_example_np(self._records[row])["speech"]
+
+    def latents(self, row: int) -> np.ndarray:
+        """float16 [frames, channels] of clip `row`."""
+        return self._features.deserialize_example_np(self._records[row])["latents"]

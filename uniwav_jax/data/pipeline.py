@@ -14,37 +14,79 @@ from uniwav_jax.errors import UserError
 
 
 class LoadRows(grain.transforms.Map):
-    """PlannedBatch -> {"audio" int16 [R, S], "samples" int32 [R], "bad" bool [R], "problems"}.
+    """PlannedBatch -> {"bucket", "audio" int16 [R, S], "samples" int32 [R], "bad" bool [R], ...}.
 
-    R are the rows of this host, in rising order. A clip that cannot be read is a row of silence
-    with 0 samples, so that no loss sees it; `problems` names it.
+    R are the rows of this host, in rising order; S is the bucket with `context` on both sides. Of
+    corpora of latents "audio" is float16 [R, T, C]. A clip that cannot be read is a row of silence
+    with 0 samples, so that no loss sees it; "problems" names it.
     """
 
-    def __init__(self, plan: BatchPlan, *, host_rows: dict[int, np.ndarray], rate: int) -> None:
-        self._rows = host_rows
+    def __init__(
+        self,
+        plan: BatchPlan,
+        *,
+        host_rows: dict[int, np.ndarray],
+        rate: int,
+        context: tuple[int, int],
+    ) -> None:
+        self._rows, self._context = host_rows, context
+        described = plan.corpora[0].latents
+        self._hop, self._channels = described.get("hop", 0), described.get("channels", 0)
         self._readers = [ClipReader(manifest, sample_rate=rate) for manifest in plan.corpora]
 
     def map(self, batch: PlannedBatch) -> dict[str, Any]:
         rows = self._rows[batch.bucket]
-        audio = np.zeros((len(rows), batch.bucket), np.int16)
+        load = self._latents if self._hop else self._audio
+        frames = -(-batch.bucket // self._hop) if self._hop else sum(self._context) + batch.bucket
+        shape = (frames, self._channels) if self._hop else (frames,)
+        audio = np.zeros((len(rows), *shape), np.float16 if self._hop else np.int16)
         samples = np.zeros(len(rows), np.int32)
         problems = []
         for place, row in enumerate(rows):
             reader, clip = self._readers[batch.corpus[row]], int(batch.clip[row])
             try:
-                wave = reader.read(
-                    clip, start=int(batch.start[row]), samples=int(batch.samples[row])
+                samples[place] = load(
+                    reader, clip, int(batch.start[row]), int(batch.samples[row]), audio[place]
                 )
             except BadAudioError as error:
                 problems.append((reader.name(clip), str(error)))
-                continue
-            audio[place, : len(wave)] = wave
-            samples[place] = len(wave)
-        return {"audio": audio, "samples": samples, "bad": samples == 0, "problems": problems}
+        return {
+            "bucket": batch.bucket,
+            "audio": audio,
+            "samples": samples,
+            "bad": samples == 0,
+            "problems": problems,
+        }
+
+    def _audio(
+        self, reader: ClipReader, clip: int, start: int, wanted: int, out_S: np.ndarray
+    ) -> int:
+        """Fill a row with samples and those around them; returns how many it has."""
+        left, right = self._context
+        before = min(left, start)
+        wave = reader.read(clip, start=start - before, samples=before + wanted + right)
+        if len(wave) <= before:
+            raise BadAudioError(f"ends before sample {start}")
+        out_S[left - before :][: len(wave)] = wave
+        return min(len(wave) - before, wanted)
+
+    def _latents(
+        self, reader: ClipReader, clip: int, start: int, wanted: int, out_TxC: np.ndarray
+    ) -> int:
+        """Fill a row with frames; returns how many samples they stand for."""
+        first, frames = start // self._hop, -(-wanted // self._hop)
+        latents = reader.read_latents(clip, start=first, frames=frames)
+        out_TxC[: len(latents)] = latents
+        return min(len(latents) * self._hop, wanted)
 
 
 def make_loader(
-    config: Config, plan: BatchPlan, *, host_rows: dict[int, np.ndarray], start: int
+    config: Config,
+    plan: BatchPlan,
+    *,
+    host_rows: dict[int, np.ndarray],
+    start: int,
+    context: tuple[int, int] = (0, 0),
 ) -> grain.DatasetIterator:
     """An endless iterator over this host's part of global batches start, start + 1, ...
 
@@ -55,9 +97,10 @@ def make_loader(
         plan: the batch plan.
         host_rows: for each bucket the global rows that this host loads.
         start: first global batch, that is, the step to continue from.
+        context: samples to read around each crop, left and right: `SurfaceFeatures.context`.
     """
     data = config.data
-    load = LoadRows(plan, host_rows=host_rows, rate=config.features.sample_rate)
+    load = LoadRows(plan, host_rows=host_rows, rate=config.features.sample_rate, context=context)
     batches = grain.MapDataset.source(plan)[start:].map(load)
     per_process = grain.ReadOptions(
         num_threads=max(data.threads, 1), prefetch_buffer_size=max(data.prefetch, data.threads, 1)

@@ -130,7 +130,10 @@ class BatchPlan:
         samples = np.minimum(length, bucket)
         place = self._random(CROPS, int(g)).random(rows)
         start = np.floor((part + place) / parts * (length - samples + 1)).astype(np.int64)
-        return PlannedBatch(bucket, corpus, clip, np.minimum(start, length - samples), samples)
+        start = np.minimum(start, length - samples)
+        if self._config.features.kind == "codec":
+            start -= start % self._config.features.hop  # whole frames, as extracted latents have
+        return PlannedBatch(bucket, corpus, clip, start, samples)
 
     def _draw(self, bucket: int, position: int, count: int) -> np.ndarray:
         """Segments [position, position + count) of a bucket's endless stream."""

@@ -100,6 +100,19 @@ class ClipReader:
                 samples=samples,
                 expected_rate=int(self._manifest.sample_rate[row]),
             )
+        audio = self._record(row, "speech")[start : start + samples]
+        if not len(audio):
+            raise BadAudioError(f"record {row} ends before sample {start}")
+        return audio
+
+    def read_latents(self, row: int, *, start: int, frames: int) -> np.ndarray:
+        """float16 [n <= frames, C] of clip `row` from frame `start`; raises `BadAudioError`."""
+        latents = self._record(row, "latents")[start : start + frames]
+        if not len(latents):
+            raise BadAudioError(f"record {row} ends before frame {start}")
+        return latents
+
+    def _record(self, row: int, what: str) -> np.ndarray:
         if self._manifest.sample_rate[row] != self._rate:
             raise BadAudioError(
                 f"packed at {self._manifest.sample_rate[row]} Hz, config.features.sample_rate is"
@@ -111,12 +124,9 @@ class ClipReader:
 
                 self._packed = PackedReader(self._manifest.folder)
         try:
-            audio = self._packed.speech(row)[start : start + samples]
+            return getattr(self._packed, what)(row)
         except Exception as error:  # array_record and protobuf raise many kinds on damage
             raise BadAudioError(f"record {row} of {self._manifest.folder}: {error}") from error
-        if not len(audio):
-            raise BadAudioError(f"record {row} ends before sample {start}")
-        return audio
 
     def name(self, row: int) -> str:
         """How a report names the clip."""

@@ -30,6 +30,8 @@ class LogMel:
         self.sample_rate, self.hop = config.sample_rate, config.hop
         self.frame_rate = config.sample_rate / config.hop
         self.channels = config.mel_bands
+        self.weights: PyTree = {}
+        self.context = (0, 0)
         self.window = config.window
         self._filters_FxC = mel_filters(
             config.mel_bands, config.window, config.sample_rate, config.mel_low, config.mel_high

@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from uniwav_jax.codec import files
 from uniwav_jax.config import FeaturesConfig
 from uniwav_jax.errors import UserError
 from uniwav_jax.features.surface import SurfaceFeatures
+from uniwav_jax.types import PyTree
 
 MIN_STD = 1e-3  # a channel that never moves is not blown up
 
@@ -22,7 +24,8 @@ def measure(
 
     Args:
         features: the surface features; only `raw` is used.
-        batches: items of `data.pipeline.make_loader`: audio int16 [B, S], samples int32 [B].
+        batches: items of `data.pipeline.make_loader`: audio int16 [B, S] or latents float16
+            [B, T, C], samples int32 [B].
         seconds: stop after this much audio.
 
     Raises:
@@ -30,15 +33,18 @@ def measure(
     """
 
     @jax.jit
-    def sums(audio_BxS: jax.Array, samples_B: jax.Array) -> tuple[jax.Array, ...]:
-        x_BxTxC = features.raw({}, audio_BxS)
+    def sums(weights: PyTree, audio: jax.Array, samples_B: jax.Array) -> tuple[jax.Array, ...]:
+        x_BxTxC = features.raw(weights, audio) if audio.ndim == 2 else audio.astype(jnp.float32)
         real = jnp.arange(x_BxTxC.shape[1]) < features.output_length(samples_B)[:, None]
         x_BxTxC = jnp.where(real[..., None], x_BxTxC, 0.0)
         return real.sum(), x_BxTxC.sum((0, 1)), (x_BxTxC**2).sum((0, 1))
 
     count, total, squares, heard = 0.0, 0.0, 0.0, 0.0
     for index, item in enumerate(batches):
-        n, s, q = (np.asarray(a, np.float64) for a in sums(item["audio"], item["samples"]))
+        n, s, q = (
+            np.asarray(a, np.float64)
+            for a in sums(features.weights, item["audio"], item["samples"])
+        )
         count, total, squares = count + n, total + s, squares + q
         heard += item["samples"].sum() / features.sample_rate
         if heard >= seconds or index == 199:
@@ -84,5 +90,7 @@ def load(path: str, config: FeaturesConfig) -> dict[str, np.ndarray]:
 
 
 def _identity(config: FeaturesConfig) -> dict[str, str | int | float]:
+    if config.kind == "codec":
+        return {"kind": config.kind, "codec": files.digest(config.codec)}
     fields = ("kind", "sample_rate", "hop", "mel_bands", "window", "mel_low", "mel_high")
     return {name: getattr(config, name) for name in fields}

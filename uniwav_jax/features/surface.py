@@ -18,18 +18,27 @@ class SurfaceFeatures(Protocol):
         hop: samples per frame.
         frame_rate: frames per second.
         channels: C.
+        weights: frozen parameters beside the statistics, float32; {} where there are none.
+        context: samples around the wanted ones, left and right, that `raw` and `encode` read.
     """
 
     sample_rate: int
     hop: int
     frame_rate: float
     channels: int
+    weights: PyTree
+    context: tuple[int, int]
 
     def raw(self, params: PyTree, audio_BxS: jax.Array) -> jax.Array:
-        """Frames before normalisation, float32 [B, T, C]; `audio` int16 or float in [-1, 1]."""
+        """Frames before normalisation, float32 [B, T, C].
+
+        Args:
+            params: at least `weights`.
+            audio_BxS: int16, or float in [-1, 1]; S with `context`.
+        """
 
     def encode(self, params: PyTree, audio_BxS: jax.Array) -> jax.Array:
-        """Normalised frames, float32 [B, ceil(S / hop), C]."""
+        """Normalised frames, float32 [B, ceil(S / hop), C] for S samples besides `context`."""
 
     def decode(self, params: PyTree, x_BxTxC: jax.Array) -> jax.Array:
         """Waveform, float32 [B, T * hop], of normalised frames."""

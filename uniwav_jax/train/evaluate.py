@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from uniwav_jax import distributed
 from uniwav_jax.config import Config
 from uniwav_jax.data import pipeline, plan
-from uniwav_jax.features import SurfaceFeatures
+from uniwav_jax.features import SurfaceFeatures, check_corpora
 from uniwav_jax.train import pictures
 from uniwav_jax.train import step as step_lib
 from uniwav_jax.train.metrics import MetricsWriter
@@ -40,6 +40,7 @@ class Evaluator:
         self._config = dataclasses.replace(config, data=data, seed=0)
         self._held_out = bool(held_out)
         self._plan = plan.BatchPlan(self._config, cache=str(workdir / "data"))
+        check_corpora(config.features, [corpus.latents for corpus in self._plan.corpora])
         for rows in self._plan.rows.values():
             distributed.check_rows(rows, mesh, 1)
         self._eval_step = step_lib.make_eval_step(task, self._config, features, mesh)
@@ -47,13 +48,13 @@ class Evaluator:
 
     def _batches(self, count: int):  # noqa: ANN202
         rows = {b: distributed.host_rows(self._mesh, n) for b, n in self._plan.rows.items()}
-        loader = pipeline.make_loader(self._config, self._plan, host_rows=rows, start=0)
+        loader = pipeline.make_loader(
+            self._config, self._plan, host_rows=rows, start=0, context=self._features.context
+        )
         try:
             for _ in range(count):
                 item = next(loader)
-                yield distributed.to_global(
-                    item, self._mesh, self._plan.rows[item["audio"].shape[1]]
-                )
+                yield distributed.to_global(item, self._mesh, self._plan.rows[item["bucket"]])
         finally:
             loader.close()
 

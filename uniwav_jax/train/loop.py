@@ -48,6 +48,7 @@ def run(config: Config, workdir: str) -> bool:
     for rows in train_plan.rows.values():
         distributed.check_rows(rows, mesh, config.train.accumulate)
     features = features_lib.build(config.features)
+    features_lib.check_corpora(config.features, [c.latents for c in train_plan.corpora])
     bad_files = pipeline.BadFileReport(str(workdir / "bad_files.tsv"), config.data)
 
     with jax.set_mesh(mesh), contextlib.ExitStack() as closing:
@@ -79,7 +80,9 @@ def run(config: Config, workdir: str) -> bool:
         closing.callback(progress.close)
         meter = Meter(config, writer, progress)
         host_rows = {b: distributed.host_rows(mesh, rows) for b, rows in train_plan.rows.items()}
-        loader = pipeline.make_loader(config, train_plan, host_rows=host_rows, start=first)
+        loader = pipeline.make_loader(
+            config, train_plan, host_rows=host_rows, start=first, context=features.context
+        )
         closing.callback(loader.close)
         train_step = step_lib.make_train_step(task, config, features, mesh, shardings)
         profile = closing.enter_context(_profiler(config, workdir))
@@ -104,7 +107,7 @@ def run(config: Config, workdir: str) -> bool:
             item = next(loader)
             waited = time.perf_counter() - waited
             bad_files.add(item)
-            batch = distributed.to_global(item, mesh, train_plan.rows[item["audio"].shape[1]])
+            batch = distributed.to_global(item, mesh, train_plan.rows[item["bucket"]])
             if step == 0 and not config.init_from:
                 state = step_lib.make_start_step(task, config, features, shardings)(state, batch)
             state, metrics = train_step(state, batch)
@@ -174,14 +177,16 @@ def _feature_params(
     *,
     known: bool,
 ) -> PyTree:
-    """Feature statistics: placeholders if a checkpoint has them, from a file, or measured here."""
+    """Weights and statistics: placeholders if a checkpoint has them, of a file, or measured."""
     if known:
-        return {"mean": np.zeros(features.channels), "std": np.ones(features.channels)}
-    if config.features.stats:
-        return statistics.load(config.features.stats, config.features)
-    measured = measure_features(config, features, train_plan, bad_files)
-    # Every process measured the same clips; take one result to the last bit.
-    return multihost_utils.broadcast_one_to_all(measured)
+        measured = {"mean": np.zeros(features.channels), "std": np.ones(features.channels)}
+    elif config.features.stats:
+        measured = statistics.load(config.features.stats, config.features)
+    else:
+        measured = measure_features(config, features, train_plan, bad_files)
+        # Every process measured the same clips; take one result to the last bit.
+        measured = multihost_utils.broadcast_one_to_all(measured)
+    return {**measured, **features.weights}
 
 
 def measure_features(
@@ -192,7 +197,9 @@ def measure_features(
 ) -> PyTree:
     """Feature statistics over the first `features.stats_seconds` seconds of the run's batches."""
     every_row = {bucket: np.arange(rows) for bucket, rows in train_plan.rows.items()}
-    loader = pipeline.make_loader(config, train_plan, host_rows=every_row, start=0)
+    loader = pipeline.make_loader(
+        config, train_plan, host_rows=every_row, start=0, context=features.context
+    )
 
     def batches() -> Iterator[dict]:
         for item in loader:

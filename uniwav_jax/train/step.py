@@ -46,7 +46,10 @@ def surface(
     batch: Batch, feature_params: PyTree, features: SurfaceFeatures
 ) -> tuple[jax.Array, jax.Array]:
     """Normalised surface features [B, T, C], zero on padding, and real frames per row [B]."""
-    x_BxTxC = features.encode(feature_params, batch.audio)
+    if batch.audio.ndim == 2:
+        x_BxTxC = features.encode(feature_params, batch.audio)
+    else:
+        x_BxTxC = (batch.audio - feature_params["mean"]) / feature_params["std"]
     frames_B = features.output_length(batch.samples)
     mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
     x_BxTxC = jnp.where(mask[..., None], x_BxTxC, 0.0)

@@ -1,0 +1,169 @@
+"""Extracted latents: the batches of encoding on the fly; hosts, restarts, damage."""
+
+import importlib.util
+import json
+import pathlib
+import shutil
+import sys
+
+import jax
+import numpy as np
+import pytest
+import soundfile
+
+from uniwav_jax import config as config_lib
+from uniwav_jax import features as features_lib
+from uniwav_jax.codec import files
+from uniwav_jax.codec.network import Codec
+from uniwav_jax.codec.seanet import SEANetConfig
+from uniwav_jax.data import pipeline, plan
+from uniwav_jax.errors import UserError
+from uniwav_jax.train import step
+from uniwav_jax.types import Batch
+
+CONFIG = SEANetConfig(filters=4, dimension=8, lstm=0)
+
+
+@pytest.fixture(scope="module")
+def tool():
+    """tools/extract_latents.py as a module."""
+    file = pathlib.Path(__file__).resolve().parents[2] / "tools" / "extract_latents.py"
+    spec = importlib.util.spec_from_file_location("extract_latents", file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def codec(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("codec") / "codec"
+    params = jax.jit(Codec(CONFIG).init)(jax.random.key(0), np.zeros((1, 640), np.float32))
+    params = jax.tree.map(lambda a: np.asarray(a) + 0.05 * (a.ndim == 1), params["params"])
+    files.save(folder, CONFIG, {"network": params}, info={})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(speech_dir, tmp_path_factory):
+    """Real clips of 1.3 to 20 s, two of them longer than the longest window."""
+    folder = tmp_path_factory.mktemp("corpus")
+    sources = sorted((speech_dir / "librispeech" / "train").rglob("19-*.flac"))[:8]
+    audio = np.concatenate([soundfile.read(file, dtype="int16")[0] for file in sources])
+    lines, first = ["path\tsamples\tsample_rate\tspeaker\ttext"], 0
+    for number, samples in enumerate((21000, 320000, 64000, 50001, 300777, 80000)):
+        soundfile.write(folder / f"{number}.flac", audio[first : first + samples], 16000)
+        lines.append(f"{number}.flac\t{samples}\t16000\t{number % 3}\ttext {number}")
+        first += samples
+    (folder / "manifest.tsv").write_text("\n".join(lines) + "\n")
+    return folder / "manifest.tsv"
+
+
+@pytest.fixture(scope="module")
+def extracted(tool, corpus, codec, tmp_path_factory):
+    out = tmp_path_factory.mktemp("latents") / "whole"
+    flags = ["--codec", str(codec), "--out", str(out), "--batch_seconds", "32"]
+    assert tool.main([str(corpus), *flags, "--shard_seconds", "20"]) == 0
+    return out
+
+
+def batches(manifest, codec, cache, count=6):
+    """Normalised features and frames of the first batches of a run on `manifest`."""
+    values = config_lib.default_config("tiny")
+    values.data.update(manifest=str(manifest), batch_seconds=16.0, row_multiple=1, min_seconds=1.0)
+    values.data.buckets = (2.0, 5.0)
+    values.features.update(kind="codec", codec=str(codec))
+    config = config_lib.from_dict(values)
+    features = features_lib.build(config.features)
+    planned = plan.BatchPlan(config, cache=str(cache))
+    features_lib.check_corpora(config.features, [c.latents for c in planned.corpora])
+    rows = {bucket: np.arange(count) for bucket, count in planned.rows.items()}
+    loader = pipeline.make_loader(
+        config, planned, host_rows=rows, start=0, context=features.context
+    )
+    params = {**features.weights, "mean": np.full(8, 0.5), "std": np.full(8, 2.0)}
+    surface = jax.jit(lambda batch: step.surface(batch, params, features))
+    for _ in range(count):
+        item = next(loader)
+        assert not item["problems"]
+        yield surface(Batch(item["audio"], item["samples"], item["bad"]))
+    loader.close()
+
+
+def test_same_batches_as_on_the_fly(extracted, corpus, codec, tmp_path):
+    pairs = zip(batches(corpus, codec, tmp_path / "a"), batches(extracted, codec, tmp_path / "b"))
+    shapes = set()
+    for (audio, frames), (latents, same_frames) in pairs:
+        np.testing.assert_array_equal(frames, same_frames)
+        scale = np.abs(audio).max()
+        assert np.abs(np.asarray(audio) - latents).max() < 2e-3 * scale  # float16
+        assert np.asarray(audio).std() > 0.05 * scale
+        shapes.add(audio.shape)
+    assert len(shapes) == 2  # both buckets, long clips cropped
+
+
+def test_statistics_and_folder(extracted, codec, corpus, tmp_path):
+    described = json.loads((extracted / "latents.json").read_text())
+    manifest = (extracted / "manifest.tsv").read_text()
+    assert manifest == corpus.read_text()
+    import tensorflow_datasets as tfds
+
+    source = tfds.builder_from_directory(str(extracted)).as_data_source("train")
+    rows = [source[i] for i in range(len(source))]
+    assert [row["text"].decode() for row in rows] == [f"text {i}" for i in range(6)]
+    total = np.concatenate([row["latents"] for row in rows]).astype(np.float64)
+    assert len(total) == sum(-(-n // 320) for n in (21000, 320000, 64000, 50001, 300777, 80000))
+    np.testing.assert_allclose(described["mean"], total.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(described["std"], total.std(0), rtol=1e-5)
+
+
+def test_hosts_and_restart_give_the_same(tool, extracted, corpus, codec, tmp_path, monkeypatch):
+    out = tmp_path / "shared"
+    flags = [str(corpus), "--codec", str(codec), "--out", str(out), "--batch_seconds", "32"]
+    flags += ["--shard_seconds", "20", "--hosts", "2"]
+    assert tool.main([*flags, "--host", "1"]) == 0
+    assert not out.exists()
+
+    stopped = []
+
+    def die(self, *arguments):
+        if stopped:
+            raise KeyboardInterrupt
+        stopped.append(1)
+        return write(self, *arguments)
+
+    write = tool._Encoder.write
+    monkeypatch.setattr(tool._Encoder, "write", die)
+    with pytest.raises(KeyboardInterrupt):
+        tool.main([*flags, "--host", "0"])
+    monkeypatch.setattr(tool._Encoder, "write", write)
+    with pytest.raises(UserError, match="begun with other speech"):
+        tool.main([*flags, "--host", "0", "--shard_seconds", "50"])
+    assert tool.main([*flags, "--host", "0"]) == 0
+    for path in extracted.iterdir():
+        assert (out / path.name).read_bytes() == path.read_bytes(), path.name
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_unreadable_clips_are_left_out(tool, corpus, codec, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(corpus.parent, copy)
+    (copy / "2.flac").write_bytes(b"no audio")
+    out = tmp_path / "latents"
+    assert tool.main([str(copy / "manifest.tsv"), "--codec", str(codec), "--out", str(out)]) == 0
+    assert "2.flac\tcannot be decoded" in (out / "left_out.tsv").read_text()
+    assert len((out / "manifest.tsv").read_text().splitlines()) == 1 + 5
+    with pytest.raises(UserError, match="exists"):
+        tool.main([str(copy / "manifest.tsv"), "--codec", str(codec), "--out", str(out)])
+
+
+def test_latents_of_another_codec_are_refused(extracted, codec, tmp_path):
+    known = json.loads((extracted / "latents.json").read_text())
+    features = config_lib.FeaturesConfig(kind="codec", codec=str(codec))
+    features_lib.check_corpora(features, [known, known])
+    with pytest.raises(UserError, match="cannot be mixed"):
+        features_lib.check_corpora(features, [known, {}])
+    with pytest.raises(UserError, match="latents of codec 0123"):
+        features_lib.check_corpora(features, [{**known, "codec": "0123"}])
+    with pytest.raises(UserError, match="features is log_mel"):
+        features_lib.check_corpora(config_lib.FeaturesConfig(), [known])
