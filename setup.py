@@ -12,6 +12,7 @@ EXTRAS = {
     "lyra": ["tflite>=2.18"],  # tools/import_codec.py: Lyra's .tflite files
     "convert": ["av>=12"],  # tools/convert_audio.py: G.722, m4a and what libsndfile cannot read
 }
+JUDGES = ["pesq", "pystoi", "speechmos"]  # quality of decoded speech; pesq wants a C compiler
 ACCELERATORS = {
     "tpu": ["jax[tpu]"],
     "cuda12": ["jax[cuda12]"],
@@ -27,6 +28,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["uniwav_jax", "uniwav_jax.*"]),
+    entry_points={"console_scripts": ["uniwav = uniwav_jax.cli:script"]},
     python_requires=">=3.11",
     install_requires=[
         "jax>=0.10.0,<0.13",
@@ -51,6 +53,7 @@ setup(
         **EXTRAS,
         **ACCELERATORS,
         "dev": ["pytest>=8", "ruff>=0.6", *EVERYTHING],
-        "all": EVERYTHING,
+        "judges": JUDGES,
+        "all": [*EVERYTHING, *JUDGES],
     },
 )

@@ -25,7 +25,7 @@ ORDER = (
     {"inference"},
     {"evaluation"},
     {"export"},
-    {"main"},
+    {"main", "cli"},
 )
 LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 

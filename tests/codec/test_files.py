@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from tests.codec.random_codec import random_codec
 from uniwav_jax.codec import files, importers
 from uniwav_jax.codec.network import Codec
 from uniwav_jax.codec.seanet import SEANetConfig
@@ -20,12 +21,7 @@ CONFIG = SEANetConfig(filters=2, dimension=4, codebooks=2, codewords=8)
 
 @pytest.fixture(scope="module")
 def params():
-    rng = np.random.default_rng(0)
-    return jax.tree.map(
-        lambda shape: rng.normal(size=shape).astype(np.float32),
-        files.shapes(CONFIG),
-        is_leaf=lambda node: isinstance(node, tuple),
-    )
+    return random_codec(CONFIG)
 
 
 @pytest.fixture
@@ -122,12 +118,7 @@ def source():
     config = SEANetConfig(
         filters=4, dimension=6, lstm=0, ratios=(5, 2), residual_layers=2, codebooks=2, codewords=8
     )
-    rng = np.random.default_rng(1)
-    params = jax.tree.map(
-        lambda shape: rng.normal(size=shape).astype(np.float32),
-        files.shapes(config),
-        is_leaf=lambda node: isinstance(node, tuple),
-    )
+    params = random_codec(config)
     return config, params, as_encodec(params, config)
 
 

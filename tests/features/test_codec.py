@@ -4,10 +4,11 @@ import jax
 import numpy as np
 import pytest
 
+from tests.codec.random_codec import random_codec
 from uniwav_jax import features as features_lib
 from uniwav_jax.codec import chunked, files
 from uniwav_jax.codec.lyra import LyraConfig
-from uniwav_jax.codec.network import Codec, chain
+from uniwav_jax.codec.network import chain
 from uniwav_jax.codec.seanet import SEANetConfig
 from uniwav_jax.config import FeaturesConfig
 from uniwav_jax.errors import UserError
@@ -17,18 +18,6 @@ CODECS = {
     "lstm": SEANetConfig(filters=4, dimension=8, causal=True, padding="constant"),
     "lyra": LyraConfig(codebooks=0),
 }
-
-
-def random_codec(config):
-    """Random weights, biases included: silence and padding give other frames than zero."""
-    params = jax.jit(Codec(config).init)(jax.random.key(0), np.zeros((1, 640), np.float32))
-    rng = np.random.default_rng(0)
-    return {
-        "network": jax.tree.map(
-            lambda leaf: np.asarray(leaf + 0.1 * rng.normal(size=leaf.shape) * (leaf.ndim == 1)),
-            params["params"],
-        )
-    }
 
 
 @pytest.fixture(scope="module", params=CODECS)

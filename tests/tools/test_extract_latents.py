@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.codec.random_codec import random_codec
 from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
 from uniwav_jax.codec import files
-from uniwav_jax.codec.network import Codec
 from uniwav_jax.codec.seanet import SEANetConfig
 from uniwav_jax.data import pipeline, plan
 from uniwav_jax.errors import UserError
@@ -24,8 +24,7 @@ from uniwav_jax.types import Batch
 CONFIG = SEANetConfig(filters=4, dimension=8, lstm=0)
 
 
-@pytest.fixture(scope="module")
-def tool():
+def load_tool():
     """tools/extract_latents.py as a module."""
     file = pathlib.Path(__file__).resolve().parents[2] / "tools" / "extract_latents.py"
     spec = importlib.util.spec_from_file_location("extract_latents", file)
@@ -36,11 +35,14 @@ def tool():
 
 
 @pytest.fixture(scope="module")
+def tool():
+    return load_tool()
+
+
+@pytest.fixture(scope="module")
 def codec(tmp_path_factory):
     folder = tmp_path_factory.mktemp("codec") / "codec"
-    params = jax.jit(Codec(CONFIG).init)(jax.random.key(0), np.zeros((1, 640), np.float32))
-    params = jax.tree.map(lambda a: np.asarray(a) + 0.05 * (a.ndim == 1), params["params"])
-    files.save(folder, CONFIG, {"network": params}, info={})
+    files.save(folder, CONFIG, random_codec(CONFIG), info={})
     return folder
 
 

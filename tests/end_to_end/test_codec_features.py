@@ -1,0 +1,53 @@
+"""Pretraining on codec latents: encoded in the step, or extracted; samples through the codec."""
+
+import json
+
+import numpy as np
+import soundfile
+
+from tests.codec.random_codec import random_codec
+from tests.end_to_end.conftest import Program, read_metrics
+from uniwav_jax.codec import files
+from uniwav_jax.codec.seanet import SEANetConfig
+from uniwav_jax.train import checkpoint
+
+CONFIG = SEANetConfig(filters=4, dimension=16, lstm=0)
+
+
+def test_pretraining_on_latents(program, small_corpus, tmp_path):
+    codec = tmp_path / "codec"
+    files.save(codec, CONFIG, random_codec(CONFIG), info={})
+    settings = {"features__kind": "codec", "features__codec": codec, "train__steps": 4}
+    settings |= {"evaluate__sample_every": 4, "data__eval_manifest": small_corpus / "manifest.tsv"}
+    audio = tmp_path / "audio"
+    program.run(audio, **settings)
+
+    parts, _ = checkpoint.load_numpy(str(audio), ("features",))
+    _, weights = files.load(codec)
+    for name in ("encoder_0", "decoder_0"):
+        kept = parts["features"]["network"][name]["kernel"]
+        np.testing.assert_array_equal(kept, weights["network"][name]["kernel"])
+    assert parts["features"]["mean"].shape == (16,)
+    wav, rate = soundfile.read(audio / "samples" / "step_0000004" / "clip0_generated.wav")
+    assert rate == 16000 and len(wav) >= 16000 and np.isfinite(wav).all() and wav.std() > 0
+
+    from tests.tools.test_extract_latents import load_tool
+
+    latents = tmp_path / "latents"
+    manifest = str(small_corpus / "manifest.tsv")
+    assert load_tool().main([manifest, "--codec", str(codec), "--out", str(latents)]) == 0
+    described = json.loads((latents / "latents.json").read_text())
+    whole = tmp_path / "extracted"
+    Program(latents).run(
+        whole, **{**settings, "data__manifest": latents, "data__eval_manifest": latents}
+    )
+    # The same batches: losses agree to float16.
+    pairs = list(zip(read_metrics(audio), read_metrics(whole), strict=True))
+    assert len(pairs) == 5  # four updates, one evaluation
+    for ours, theirs in pairs:
+        for name in ("loss_encoder", "loss_decoder"):
+            if name in ours:
+                assert abs(ours[name] - theirs[name]) < 2e-2 * ours[name], (name, ours, theirs)
+    assert len(described["mean"]) == 16
+    # Another run's codec weights come out of its checkpoint.
+    assert "resuming at step 4" in program.run(audio, **{**settings, "train__steps": 5})

@@ -1,0 +1,134 @@
+"""Files through a neural codec: audio -> latents or codes, and back; any length, bounded memory."""
+
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import soundfile
+import soxr
+
+from uniwav_jax.codec import chunked, files, residual_vq
+from uniwav_jax.codec.network import CodecConfig
+from uniwav_jax.errors import UserError
+from uniwav_jax.types import PyTree
+
+SCHEMA = 1
+BLOCK = 1 << 18  # samples read at once
+
+
+class FileCodec:
+    """A codec folder, ready to encode and decode files.
+
+    Attributes:
+        config: its structure.
+        digest: of its weights; a file of latents says which codec it needs.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.config: CodecConfig
+        self._params: PyTree
+        self.config, self._params = files.load(folder)
+        self.folder, self.digest = folder, files.digest(folder)
+        self._network = jax.device_put(self._params["network"])
+        self._quantise = jax.jit(residual_vq.encode)
+        self._dequantise = jax.jit(residual_vq.decode)
+
+    def encode(self, audio: Iterable[np.ndarray], *, stages: int = 0) -> np.ndarray:
+        """Latents float32 [T, C] of blocks float32 [n], or codes int16 [stages, T].
+
+        Raises:
+            UserError: more stages than the codec has codebooks.
+        """
+        if stages > self.config.codebooks:
+            raise UserError(f"{self.folder} has {self.config.codebooks} codebooks, not {stages}")
+        blocks = chunked.encode(self.config, self._network, audio)
+        if not stages:
+            return np.concatenate(list(blocks))
+        books = self._params["codebooks"][:stages]
+        codes = [np.asarray(self._quantise(books, block[None]))[:, 0] for block in blocks]
+        return np.concatenate(codes, axis=1).astype(np.int16)
+
+    def decode(self, value: np.ndarray) -> Iterator[np.ndarray]:
+        """Waveform, blocks float32 [n] in [-1, 1], of what `encode` gave."""
+        if value.dtype == np.int16:
+            value = np.asarray(self._dequantise(self._params["codebooks"], value[:, None]))[0]
+        window = round(chunked.SECONDS * self.config.sample_rate / self.config.hop)
+        latents = (value[first : first + window] for first in range(0, len(value), window))
+        for block in chunked.decode(self.config, self._network, latents):
+            yield np.clip(block, -1.0, 1.0)
+
+
+def read_blocks(path: str, *, sample_rate: int) -> Iterator[np.ndarray]:
+    """Mono float32 blocks of an audio file at `sample_rate`.
+
+    Raises:
+        UserError: the file cannot be read or holds no audio.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            stream = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32")
+            heard = 0
+            while True:
+                block = file.read(BLOCK, dtype="float32", always_2d=True).mean(1)
+                heard += len(block)
+                last = len(block) < BLOCK
+                if file.samplerate != sample_rate:
+                    block = stream.resample_chunk(block, last)
+                if len(block):
+                    yield block
+                if last:
+                    break
+    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    if not heard:
+        raise UserError(f"{path} holds no audio")
+
+
+def encode_file(codec: FileCodec, source: str, target: pathlib.Path, *, stages: int = 0) -> int:
+    """Write `target`.npz with latents or codes of an audio file; returns its samples."""
+    samples = 0
+
+    def counted() -> Iterator[np.ndarray]:
+        nonlocal samples
+        for block in read_blocks(source, sample_rate=codec.config.sample_rate):
+            samples += len(block)
+            yield block
+
+    value = codec.encode(counted(), stages=stages)
+    arrays = {"codes" if stages else "latents": value, "samples": samples, "schema": SCHEMA}
+    temporary = target.with_suffix(".part.npz")
+    np.savez(temporary, codec=codec.digest, **arrays)
+    temporary.rename(target)
+    return samples
+
+
+def decode_file(codec: FileCodec, source: str, target: pathlib.Path) -> int:
+    """Write the audio (16-bit) of a file of `encode_file`; returns its samples.
+
+    Raises:
+        UserError: no such file, damaged, or of another codec.
+    """
+    try:
+        with np.load(source, allow_pickle=False) as document:
+            held: dict[str, Any] = {name: document[name] for name in document.files}
+        samples, digest = int(held["samples"]), str(held["codec"])
+        value = held["codes"] if "codes" in held else held["latents"]
+    except Exception as error:  # numpy, zip and zlib each raise their own
+        raise UserError(f"{source} is not a file of 'uniwav encode': {error}") from error
+    if digest != codec.digest:
+        raise UserError(
+            f"{source} was encoded with codec {digest}, {codec.folder} is {codec.digest}"
+        )
+    temporary, left = target.with_suffix(f".part{target.suffix}"), samples
+    try:
+        with soundfile.SoundFile(temporary, "w", codec.config.sample_rate, 1) as file:
+            for block in codec.decode(value):
+                file.write(block[:left])
+                left -= min(left, len(block))
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    temporary.rename(target)
+    return samples
