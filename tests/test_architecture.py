@@ -18,12 +18,12 @@ ORDER = (
     {"config"},
     {"distributed"},
     {"data", "features"},
+    {"evaluation"},  # measures on arrays and files
     {"losses"},  # formulas on arrays; the sampler takes the flow's path from there
     {"models"},
     {"tasks"},
     {"train"},
     {"inference"},
-    {"evaluation"},
     {"export"},
     {"main", "cli"},
 )

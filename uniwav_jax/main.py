@@ -28,7 +28,8 @@ def main(argv: list[str]) -> None:
     try:
         if not CONFIG.value or not WORKDIR.value:
             raise UserError("give --config=configs/NAME.py and --workdir=DIR")
-        file = config_flags.get_config_filename(flags.FLAGS["config"])
+        # configs/X.py:NAME gives get_config the argument NAME.
+        file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
         if not os.path.isfile(file):
             raise UserError(f"--config={file}: no such file; see the folder configs/")
         config = config_lib.from_dict(CONFIG.value)

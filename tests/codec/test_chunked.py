@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from uniwav_jax.codec import chunked
-from uniwav_jax.codec.lyra import LyraConfig
+from uniwav_jax.codec.config import LyraConfig, SEANetConfig
 from uniwav_jax.codec.network import Codec
-from uniwav_jax.codec.seanet import SEANetConfig
 
 SMALL = {"filters": 4, "dimension": 8}
 CODECS = {

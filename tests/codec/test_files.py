@@ -12,8 +12,8 @@ import safetensors.numpy
 
 from tests.codec.random_codec import random_codec
 from uniwav_jax.codec import files, importers
+from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.codec.network import Codec
-from uniwav_jax.codec.seanet import SEANetConfig
 from uniwav_jax.errors import UserError
 
 CONFIG = SEANetConfig(filters=2, dimension=4, codebooks=2, codewords=8)

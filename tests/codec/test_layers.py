@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from uniwav_jax.codec import layers, residual_vq
+from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.codec.network import Codec
-from uniwav_jax.codec.seanet import SEANetConfig
 from uniwav_jax.errors import UserError
 
 

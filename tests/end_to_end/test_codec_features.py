@@ -8,7 +8,7 @@ import soundfile
 from tests.codec.random_codec import random_codec
 from tests.end_to_end.conftest import Program, read_metrics
 from uniwav_jax.codec import files
-from uniwav_jax.codec.seanet import SEANetConfig
+from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.train import checkpoint
 
 CONFIG = SEANetConfig(filters=4, dimension=16, lstm=0)
@@ -18,6 +18,7 @@ def test_pretraining_on_latents(program, small_corpus, tmp_path):
     codec = tmp_path / "codec"
     files.save(codec, CONFIG, random_codec(CONFIG), info={})
     settings = {"features__kind": "codec", "features__codec": codec, "train__steps": 4}
+    settings["data__buckets"] = "(1.0,)"
     settings |= {"evaluate__sample_every": 4, "data__eval_manifest": small_corpus / "manifest.tsv"}
     audio = tmp_path / "audio"
     program.run(audio, **settings)

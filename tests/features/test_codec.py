@@ -7,9 +7,8 @@ import pytest
 from tests.codec.random_codec import random_codec
 from uniwav_jax import features as features_lib
 from uniwav_jax.codec import chunked, files
-from uniwav_jax.codec.lyra import LyraConfig
+from uniwav_jax.codec.config import LyraConfig, SEANetConfig
 from uniwav_jax.codec.network import chain
-from uniwav_jax.codec.seanet import SEANetConfig
 from uniwav_jax.config import FeaturesConfig
 from uniwav_jax.errors import UserError
 

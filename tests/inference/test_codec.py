@@ -10,8 +10,8 @@ import soundfile
 from tests.codec.random_codec import random_codec
 from uniwav_jax import cli
 from uniwav_jax.codec import files, residual_vq
+from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.codec.network import Codec
-from uniwav_jax.codec.seanet import SEANetConfig
 from uniwav_jax.errors import UserError
 from uniwav_jax.inference import codec as codec_lib
 

@@ -15,7 +15,7 @@ from tests.codec.random_codec import random_codec
 from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
 from uniwav_jax.codec import files
-from uniwav_jax.codec.seanet import SEANetConfig
+from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.data import pipeline, plan
 from uniwav_jax.errors import UserError
 from uniwav_jax.train import step

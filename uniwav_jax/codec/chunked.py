@@ -15,14 +15,15 @@ import numpy as np
 from flax import linen as nn
 
 from uniwav_jax.codec import layers
-from uniwav_jax.codec.network import Codec, CodecConfig, chain
+from uniwav_jax.codec.config import Structure
+from uniwav_jax.codec.network import Codec, chain
 from uniwav_jax.types import PyTree
 
 SECONDS = 16.0  # per window
 
 
 def encode(
-    config: CodecConfig,
+    config: Structure,
     params: PyTree,
     audio: Iterable[np.ndarray],
     *,
@@ -44,7 +45,7 @@ def encode(
 
 
 def decode(
-    config: CodecConfig,
+    config: Structure,
     params: PyTree,
     latents: Iterable[np.ndarray],
     *,
@@ -57,7 +58,7 @@ def decode(
 
 
 def _stream(
-    config: CodecConfig,
+    config: Structure,
     params: PyTree,
     part: str,
     blocks: Iterable[np.ndarray],

@@ -14,7 +14,8 @@ import numpy as np
 import safetensors.numpy
 from flax import traverse_util
 
-from uniwav_jax.codec.network import STRUCTURES, Codec, CodecConfig
+from uniwav_jax.codec.config import STRUCTURES, Structure
+from uniwav_jax.codec.network import Codec
 from uniwav_jax.errors import UserError
 from uniwav_jax.types import PyTree
 
@@ -24,7 +25,7 @@ DESCRIPTION, WEIGHTS = "codec.json", "model.safetensors"
 
 def save(
     folder: str,
-    config: CodecConfig,
+    config: Structure,
     params: PyTree,
     *,
     info: dict[str, Any],
@@ -65,7 +66,7 @@ def save(
         raise
 
 
-def load(folder: str) -> tuple[CodecConfig, PyTree]:
+def load(folder: str) -> tuple[Structure, PyTree]:
     """Read what `save` wrote; weights in float32 numpy.
 
     Raises:
@@ -117,7 +118,7 @@ def digest(folder: str) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
-def shapes(config: CodecConfig) -> PyTree:
+def shapes(config: Structure) -> PyTree:
     """The shape of every parameter."""
     audio = jax.ShapeDtypeStruct((1, config.hop), np.float32)
     network = jax.eval_shape(Codec(config).init, jax.random.key(0), audio)["params"]

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from uniwav_jax.codec import layers, seanet
-from uniwav_jax.codec.seanet import SEANetConfig
+from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.errors import UserError
 from uniwav_jax.types import PyTree
 

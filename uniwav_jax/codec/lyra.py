@@ -7,43 +7,18 @@
 and the decoder in mirror image. Wide layers are split into groups of 64 channels or more.
 """
 
-import dataclasses
 import functools
-import math
-from typing import ClassVar
 
 import jax
 from flax import linen as nn
 
 from uniwav_jax.codec import layers
+from uniwav_jax.codec.config import LyraConfig
 
 DILATIONS = (1, 3, 9)  # of a rate's units
 
 leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.3)
 Convolution = functools.partial(layers.Convolution, causal=True)
-
-
-@dataclasses.dataclass(frozen=True)
-class LyraConfig:
-    """There is one structure; only the quantiser may be left out."""
-
-    codebooks: int = 46  # of 16 codewords each: 9.2 kbit/s; 0: continuous latents only
-    codewords: int = 16
-
-    sample_rate: ClassVar[int] = 16000
-    dimension: ClassVar[int] = 64
-    strides: ClassVar[tuple[int, ...]] = (16, 5, 2, 2)
-    kernels: ClassVar[tuple[int, ...]] = (64, 10, 4, 4)
-    widths: ClassVar[tuple[int, ...]] = (64, 128, 256, 512)
-    groups: ClassVar[tuple[int, ...]] = (1, 1, 2, 4)
-
-    @property
-    def hop(self) -> int:
-        """Samples per latent frame."""
-        return math.prod(self.strides)
-
-    def validate(self) -> None:
-        """Nothing can be set wrong."""
 
 
 class SeparableUnit(nn.Module):

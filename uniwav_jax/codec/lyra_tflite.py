@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from uniwav_jax.codec import layers, lyra
+from uniwav_jax.codec.config import LyraConfig
 from uniwav_jax.errors import UserError
 from uniwav_jax.types import PyTree
 
@@ -22,7 +23,7 @@ FILES = {
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 
 
-def load(folder: str) -> tuple[lyra.LyraConfig, PyTree]:
+def load(folder: str) -> tuple[LyraConfig, PyTree]:
     """Read the encoder, the decoder and, where it is there, the quantiser.
 
     Returns:
@@ -32,7 +33,7 @@ def load(folder: str) -> tuple[lyra.LyraConfig, PyTree]:
         UserError: a file is missing, damaged, or another model; names the file and the tensor.
     """
     paths = {part: pathlib.Path(folder) / name for part, name in FILES.items()}
-    config = lyra.LyraConfig(**({} if paths["codebooks"].exists() else {"codebooks": 0}))
+    config = LyraConfig(**({} if paths["codebooks"].exists() else {"codebooks": 0}))
     network: PyTree = {}
     for part, chain, width in (
         ("encoder", lyra.encoder(config), 1),
@@ -149,7 +150,7 @@ class _Weights:
         return kernel.squeeze(2).transpose(1, 2, 0)
 
 
-def _codebooks(path: pathlib.Path, config: lyra.LyraConfig) -> np.ndarray:
+def _codebooks(path: pathlib.Path, config: LyraConfig) -> np.ndarray:
     """Tables of the graph that decodes; the slice of the codes that a table is read by names it."""
     graph = _Graph(path)
     stages, books = {}, {}

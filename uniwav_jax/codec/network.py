@@ -5,14 +5,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from uniwav_jax.codec import layers, lyra, seanet
-from uniwav_jax.codec.lyra import LyraConfig
-from uniwav_jax.codec.seanet import SEANetConfig
-
-CodecConfig = SEANetConfig | LyraConfig
-STRUCTURES = {"seanet": SEANetConfig, "lyra": LyraConfig}
+from uniwav_jax.codec.config import LyraConfig, Structure
 
 
-def chain(config: CodecConfig, part: str) -> list[layers.Layer]:
+def chain(config: Structure, part: str) -> list[layers.Layer]:
     """The layers of `part`, "encoder" or "decoder"."""
     structure = lyra if isinstance(config, LyraConfig) else seanet
     return getattr(structure, part)(config)
@@ -21,7 +17,7 @@ def chain(config: CodecConfig, part: str) -> list[layers.Layer]:
 class Codec(nn.Module):
     """Waveform to continuous latents and back; the quantiser is in `residual_vq`."""
 
-    config: CodecConfig
+    config: Structure
 
     def setup(self) -> None:
         self.encoder = chain(self.config, "encoder")

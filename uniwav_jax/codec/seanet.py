@@ -9,74 +9,13 @@ EnCodec's state dicts, activations included, which makes import a matter of name
 plain: weight norm is folded by the importer.
 """
 
-import dataclasses
 import functools
-import math
 
 import jax
 from flax import linen as nn
 
 from uniwav_jax.codec import layers
-from uniwav_jax.errors import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class SEANetConfig:
-    """Structure of a codec; the defaults are EnCodec's, but at 16 kHz and 50 frames a second."""
-
-    sample_rate: int = 16000
-    dimension: int = 128  # latent channels
-    filters: int = 32  # channels at the waveform's rate; doubled by each downsampling
-    residual_layers: int = 1  # units per rate
-    ratios: tuple[int, ...] = (8, 5, 4, 2)  # upsampling in the decoder's order
-    kernel: int = 7  # of the first convolution
-    last_kernel: int = 7
-    residual_kernel: int = 3
-    dilation_base: int = 2  # unit j of a rate has dilation base ** j
-    compress: int = 2  # hidden channels of a unit: its width / compress
-    lstm: int = 2  # layers; 0: none
-    causal: bool = False
-    padding: str = "reflect"  # or "constant" (zeros)
-    true_skip: bool = False  # units add their input itself, not a 1x1 convolution of it
-    trim_right: float = 1.0  # share of a causal transposed convolution's surplus cut on the right
-    codebooks: int = 0  # quantiser stages; 0: continuous latents only
-    codewords: int = 1024  # per stage
-
-    @property
-    def hop(self) -> int:
-        """Samples per latent frame."""
-        return math.prod(self.ratios)
-
-    def validate(self) -> None:
-        """Check the values against each other.
-
-        Raises:
-            UserError: naming the field.
-        """
-
-        def require(condition: bool, message: str) -> None:
-            if not condition:
-                raise UserError(f"codec: {message}")
-
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.type is int and field.name not in ("lstm", "codebooks", "residual_layers"):
-                require(value > 0, f"{field.name} must be positive; got {value}")
-        for name in ("lstm", "codebooks", "residual_layers"):
-            require(getattr(self, name) >= 0, f"{name} must not be negative")
-        require(
-            bool(self.ratios) and all(ratio > 1 for ratio in self.ratios),
-            f"ratios must be factors above 1; got {self.ratios}",
-        )
-        require(
-            self.padding in ("reflect", "constant"),
-            f"padding must be reflect or constant; got {self.padding!r}",
-        )
-        for name in ("kernel", "last_kernel", "residual_kernel"):
-            require(getattr(self, name) % 2 == 1, f"{name} must be odd")
-        require(self.filters % self.compress == 0, "compress must divide filters")
-        require(0 <= self.trim_right <= 1, "trim_right must lie between 0 and 1")
-        require(self.causal or self.trim_right == 1, "trim_right below 1 is for causal codecs only")
+from uniwav_jax.codec.config import SEANetConfig
 
 
 class ResidualUnit(nn.Module):

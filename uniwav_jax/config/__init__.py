@@ -3,6 +3,7 @@
 from uniwav_jax.config.build import SIZES, default_config, did_you_mean, from_dict
 from uniwav_jax.config.fields import (
     CheckpointConfig,
+    CodecConfig,
     Config,
     DataConfig,
     DecoderConfig,
@@ -22,6 +23,7 @@ from uniwav_jax.config.fields import (
 __all__ = [
     "SIZES",
     "CheckpointConfig",
+    "CodecConfig",
     "Config",
     "DataConfig",
     "DecoderConfig",

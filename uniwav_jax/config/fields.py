@@ -7,6 +7,8 @@ Comments give the source of each number: a section of the UniWav paper (arXiv 25
 import dataclasses
 import json
 
+from uniwav_jax.codec.config import SEANetConfig
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -31,7 +33,7 @@ class DataConfig:
 class FeaturesConfig:
     """Surface features: what the encoder reads and the decoder generates (paper, section 3)."""
 
-    kind: str = "log_mel"  # or "codec"
+    kind: str = "log_mel"  # or "codec", or "waveform" for task=codec
     codec: str = ""  # folder made by tools/import_codec.py or a training of ours, for kind=codec
     sample_rate: int = 16000
     hop: int = 320  # 50 frames per second (paper)
@@ -124,6 +126,24 @@ class FlowConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class CodecConfig:
+    """Training of a codec, task=codec (EnCodec, section 3.4)."""
+
+    structure: SEANetConfig = dataclasses.field(default_factory=SEANetConfig)
+    bottleneck: str = "noise"  # or "rvq"; see tasks/codec.py
+    penalty: float = 1e-2  # on the latents' mean square, or on their distance to codewords; ours
+    codebook_decay: float = 0.99  # EnCodec
+    # Shares in the gradient to the decoded waveform, divided by their sum.
+    wave_share: float = 0.1  # EnCodec
+    mel_share: float = 4.0  # ours
+    adversarial_share: float = 1.0  # ours
+    features_share: float = 2.0  # ours
+    balance_decay: float = 0.999  # EnCodec
+    discriminator_filters: int = 32  # EnCodec
+    discriminator_windows: tuple[int, ...] = (1024, 2048, 512)  # samples, EnCodec
+
+
+@dataclasses.dataclass(frozen=True)
 class OptimConfig:
     """AdamW with a tri-stage schedule (method section 6)."""
 
@@ -206,6 +226,7 @@ class Config:
     masking: MaskingConfig = MaskingConfig()
     distillation: DistillationConfig = DistillationConfig()
     flow: FlowConfig = FlowConfig()
+    codec: CodecConfig = CodecConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     mesh: MeshConfig = MeshConfig()

@@ -30,8 +30,12 @@ def validate(config: Config) -> None:
         require(value in options, f"{path} must be one of {', '.join(options)}; got '{value}'")
 
     encoder, decoder = config.model.encoder, config.model.decoder
-    one_of("task", config.task, ("pretrain",))
-    one_of("features.kind", config.features.kind, ("log_mel", "codec"))
+    one_of("task", config.task, ("pretrain", "codec"))
+    one_of("features.kind", config.features.kind, ("log_mel", "codec", "waveform"))
+    require(
+        (config.task == "codec") == (config.features.kind == "waveform"),
+        "features.kind must be waveform for task codec, and only there",
+    )
     require(
         (config.features.kind == "codec") == bool(config.features.codec),
         "features.codec must name a codec's folder if, and only if, features.kind is codec",
@@ -101,6 +105,19 @@ def validate(config: Config) -> None:
         f"data.row_multiple ({config.data.row_multiple}) must be a multiple of train.accumulate"
         f" ({config.train.accumulate})",
     )
+    if config.task == "codec":
+        structure = config.codec.structure
+        structure.validate()
+        one_of("codec.bottleneck", config.codec.bottleneck, ("noise", "rvq"))
+        require(
+            (config.codec.bottleneck == "rvq") == bool(structure.codebooks),
+            "codec.structure.codebooks must be given for the bottleneck rvq, and only for it",
+        )
+        require(
+            structure.sample_rate == config.features.sample_rate,
+            f"codec.structure.sample_rate ({structure.sample_rate}) must be"
+            f" features.sample_rate ({config.features.sample_rate})",
+        )
     stages = config.optim.warmup + config.optim.hold + config.optim.decay
     require(abs(stages - 1) < 1e-6, f"optim.warmup + hold + decay must be 1; got {stages:g}")
     sizes = (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)

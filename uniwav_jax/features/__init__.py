@@ -8,6 +8,7 @@ from uniwav_jax.errors import UserError
 from uniwav_jax.features.codec import CodecFeatures
 from uniwav_jax.features.log_mel import LogMel
 from uniwav_jax.features.surface import SurfaceFeatures
+from uniwav_jax.features.waveform import Waveform
 
 
 def check_corpora(config: FeaturesConfig, latents: list[dict[str, Any]]) -> None:
@@ -36,4 +37,4 @@ def check_corpora(config: FeaturesConfig, latents: list[dict[str, Any]]) -> None
 
 def build(config: FeaturesConfig) -> SurfaceFeatures:
     """The surface features that `config.kind` names (checked by `config.validate`)."""
-    return {"log_mel": LogMel, "codec": CodecFeatures}[config.kind](config)
+    return {"log_mel": LogMel, "codec": CodecFeatures, "waveform": Waveform}[config.kind](config)

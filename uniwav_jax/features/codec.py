@@ -66,3 +66,7 @@ class CodecFeatures:
     def output_length(self, samples: int | jax.Array) -> int | jax.Array:
         """Frames of `samples` samples: ceil(samples / hop)."""
         return -(-samples // self.hop)
+
+    def picture(self, x_TxC: jax.Array) -> jax.Array:
+        """The frames as they are."""
+        return x_TxC

@@ -76,6 +76,10 @@ class LogMel:
         """Frames of `samples` samples: ceil(samples / hop)."""
         return -(-samples // self.hop)
 
+    def picture(self, x_TxC: jax.Array) -> jax.Array:
+        """The frames as they are."""
+        return x_TxC
+
     def _transform(self, audio_BxS: jax.Array) -> jax.Array:
         """Short-time Fourier transform, complex64 [B, T, window / 2 + 1]."""
         frames = self.output_length(audio_BxS.shape[1])

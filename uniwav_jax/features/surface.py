@@ -45,3 +45,6 @@ class SurfaceFeatures(Protocol):
 
     def output_length(self, samples: Any) -> Any:
         """Frames of `samples` samples (int or int array): ceil(samples / hop)."""
+
+    def picture(self, x_TxC: jax.Array) -> jax.Array:
+        """What a picture shows of one row's frames, float32 [T', C']."""

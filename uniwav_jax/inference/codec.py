@@ -10,7 +10,7 @@ import soundfile
 import soxr
 
 from uniwav_jax.codec import chunked, files, residual_vq
-from uniwav_jax.codec.network import CodecConfig
+from uniwav_jax.codec.config import Structure
 from uniwav_jax.errors import UserError
 from uniwav_jax.types import PyTree
 
@@ -27,7 +27,7 @@ class FileCodec:
     """
 
     def __init__(self, folder: str) -> None:
-        self.config: CodecConfig
+        self.config: Structure
         self._params: PyTree
         self.config, self._params = files.load(folder)
         self.folder, self.digest = folder, files.digest(folder)

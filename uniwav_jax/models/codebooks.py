@@ -53,9 +53,14 @@ def start_at_frames(
     return update(codebooks, statistics(targets_KxBxTxD, rank_KxBxT, chosen, words), 0.0)
 
 
+def codewords(codebooks: PyTree) -> jax.Array:
+    """Codewords S / c, float32 [K, V, D]."""
+    return codebooks["sums"] / codebooks["counts"][..., None]
+
+
 def assign(codebooks: PyTree, targets_KxBxTxD: jax.Array) -> jax.Array:
     """Index of the nearest codeword by squared L2; int32 [K, B, T]."""
-    words_KxVxD = codebooks["sums"] / codebooks["counts"][..., None]
+    words_KxVxD = codewords(codebooks)
     # |x - e|^2 = |x|^2 - 2 x.e + |e|^2, and |x|^2 does not change the order.
     product = jnp.einsum("KBTD,KVD->KBTV", targets_KxBxTxD, words_KxVxD, precision=EXACT)
     distance = jnp.square(words_KxVxD).sum(-1)[:, None, None] - 2.0 * product

@@ -16,6 +16,7 @@ from uniwav_jax.models import codebooks, masking, sampler, teacher, uniwav
 from uniwav_jax.types import Metrics, PyTree
 
 SAMPLING_PARTS = ("condition", "decoder")  # what the running average for sampling covers
+SCORED = None  # generated speech is not a copy of the real one: no pair to compare
 
 
 @struct.dataclass
@@ -176,6 +177,13 @@ def update(
     }
 
 
+def average(total: PyTree) -> PyTree:
+    """Sums over evaluation batches (of normalizer one) to losses per masked frame."""
+    masked = jnp.maximum(total["masked_frames"], 1)
+    means = {name: total[name] / masked for name in ("loss_encoder", "loss_decoder")}
+    return {**total, **means}
+
+
 def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
     """Scalars of a step from the sums over its microbatches."""
     counts_KxV = sums["targets"]["counts"]
@@ -219,10 +227,12 @@ def samples(
     }
 
 
-def describe(config: Config) -> list[str]:
-    """Numbers a reader of the log compares with: the losses of a model that knows nothing."""
+def describe(config: Config, *, channels: int, frame_rate: float) -> list[str]:
+    """What it costs, and the losses of a model that knows nothing, to compare with."""
     codewords = config.distillation.codewords
+    flops = uniwav.train_flops_per_second(config, channels, frame_rate)
     return [
+        f"training FLOPs per second of audio: {flops / 1e9:.1f} G",
         f"loss_encoder starts near ln {codewords} = {math.log(codewords):.2f} nats",
         "loss_decoder: 2 = zero output, pi/2 = what x_t alone tells about white Gaussian data",
     ]

@@ -27,9 +27,17 @@ from uniwav_jax.types import PyTree, TrainState
 
 SCHEMA = 1
 # A checkpoint fits only a run with the same values here; other changes are allowed and logged.
-STRUCTURAL = ("task", "features", "model.encoder", "model.decoder", "distillation.top_layers")
+STRUCTURAL = (
+    "task",
+    "features",
+    "model.encoder",
+    "model.decoder",
+    "distillation.top_layers",
+    "codec.structure",
+    "codec.bottleneck",
+)
 STRUCTURAL += ("distillation.codewords", "flow.context")
-FREE = ("features.stats", "features.stats_seconds", "model.encoder.dropout")
+FREE = ("features.codec", "features.stats", "features.stats_seconds", "model.encoder.dropout")
 FREE += ("model.encoder.attention_dropout", "model.encoder.layer_drop", "model.decoder.dropout")
 
 

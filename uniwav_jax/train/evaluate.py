@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from uniwav_jax import distributed
 from uniwav_jax.config import Config
 from uniwav_jax.data import pipeline, plan
+from uniwav_jax.evaluation import signal
 from uniwav_jax.features import SurfaceFeatures, check_corpora
 from uniwav_jax.train import pictures
 from uniwav_jax.train import step as step_lib
@@ -66,14 +67,9 @@ class Evaluator:
         for index, batch in enumerate(self._batches(self._config.evaluate.batches)):
             sums = self._eval_step(state, batch, jnp.asarray(index))
             total = sums if total is None else jax.tree.map(jnp.add, total, sums)
-        masked = jnp.maximum(total["masked_frames"], 1)
-        total = {
-            **total,
-            "loss_encoder": total["loss_encoder"] / masked,
-            "loss_decoder": total["loss_decoder"] / masked,
-        }
+        total = self._task.average(total)
         metrics = jax.device_get(self._task.metrics(total, state.step, self._config))
-        metrics.pop("teacher_decay")
+        metrics.pop("teacher_decay", None)
         metrics = {f"eval_{name}": float(value) for name, value in metrics.items()}
         self._writer.write(step, metrics)
         return metrics
@@ -88,14 +84,29 @@ class Evaluator:
         features = self._features
         folder = self._workdir / "samples" / f"step_{step:07d}"
         folder.mkdir(parents=True, exist_ok=True)
+        scores: list[dict[str, float]] = []
         for row, frames in enumerate(rendered["frames"]):
             if frames == 0:
                 continue
-            panels = {name: x[row, :frames] for name, x in rendered["features"].items()}
+            panels = {
+                name: np.asarray(features.picture(x[row, :frames]))
+                for name, x in rendered["features"].items()
+            }
             picture = folder / f"clip{row}.png"
-            pictures.spectrogram_figure(panels, picture, frame_rate=features.frame_rate)
+            seconds = frames / features.frame_rate
+            pictures.spectrogram_figure(panels, picture, seconds=seconds)
             self._writer.picture(step, f"clip{row}", picture)
-            for name, audio in rendered["audio"].items():
-                wave = np.asarray(audio[row, : frames * features.hop])
+            waves = {
+                name: np.asarray(audio[row, : frames * features.hop])
+                for name, audio in rendered["audio"].items()
+            }
+            if self._task.SCORED:
+                pair = (waves[name] for name in self._task.SCORED)
+                scores.append(signal.scores(*pair, sample_rate=features.sample_rate))
+            for name, wave in waves.items():
                 pictures.write_wav(folder / f"clip{row}_{name}.wav", wave, features.sample_rate)
                 self._writer.audio(step, f"clip{row}_{name}", wave, features.sample_rate)
+        if scores:
+            names = sorted({name for score in scores for name in score})
+            means = {n: np.mean([score[n] for score in scores if n in score]) for n in names}
+            self._writer.write(step, {f"eval_{name}": float(m) for name, m in means.items()})

@@ -18,7 +18,7 @@ from uniwav_jax.config import Config
 from uniwav_jax.data import pipeline, plan
 from uniwav_jax.features import SurfaceFeatures, statistics
 from uniwav_jax.models import uniwav
-from uniwav_jax.tasks import pretrain
+from uniwav_jax.tasks import codec, pretrain
 from uniwav_jax.train import checkpoint
 from uniwav_jax.train import step as step_lib
 from uniwav_jax.train.evaluate import Evaluator
@@ -27,7 +27,7 @@ from uniwav_jax.train.metrics import MetricsWriter
 from uniwav_jax.train.progress import Progress
 from uniwav_jax.types import Metrics, PyTree, TrainState
 
-TASKS = {"pretrain": pretrain}
+TASKS = {"pretrain": pretrain, "codec": codec}
 
 
 def run(config: Config, workdir: str) -> bool:
@@ -234,11 +234,9 @@ def _introduction(
     )
     counts = uniwav.parameter_counts(state.params)
     yield "parameters: " + ", ".join(f"{name} {n / 1e6:.1f}M" for name, n in counts.items())
-    flops = uniwav.train_flops_per_second(config, features.channels, features.frame_rate)
-    yield f"training FLOPs per second of audio: {flops / 1e9:.1f} G"
     for name, value in train_plan.summary().items():
         yield f"data: {name}: {value}"
-    yield from task.describe(config)
+    yield from task.describe(config, channels=features.channels, frame_rate=features.frame_rate)
 
 
 @contextlib.contextmanager

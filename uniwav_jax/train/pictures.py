@@ -5,9 +5,7 @@ import soundfile
 from etils import epath
 
 
-def spectrogram_figure(
-    panels: dict[str, np.ndarray], path: epath.Path, *, frame_rate: float
-) -> None:
+def spectrogram_figure(panels: dict[str, np.ndarray], path: epath.Path, *, seconds: float) -> None:
     """Draw features [T, C] under their names, on one colour scale, to a PNG file."""
     from matplotlib.figure import Figure  # not pyplot: no global state, no display
 
@@ -15,7 +13,6 @@ def spectrogram_figure(
     low, high = np.percentile(next(iter(panels.values())), (1, 99))
     for index, (name, x_TxC) in enumerate(panels.items()):
         axes = figure.add_subplot(len(panels), 1, index + 1)
-        seconds = len(x_TxC) / frame_rate
         axes.imshow(
             x_TxC.T,
             origin="lower",

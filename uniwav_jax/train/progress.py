@@ -9,6 +9,8 @@ SHOWN = (
     ("loss", "loss {:.3f}"),
     ("loss_encoder", "enc {:.3f}"),
     ("loss_decoder", "dec {:.3f}"),
+    ("loss_mel", "mel {:.3f}"),
+    ("loss_discriminator", "discriminator {:.2f}"),
     ("target_perplexity", "perplexity {:.0f}"),
     ("audio_seconds_per_second", "{:.1f} s audio/s"),
 )

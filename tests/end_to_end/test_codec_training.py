@@ -1,0 +1,72 @@
+"""A codec is trained by the same program, exported, and used on files."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import soundfile
+
+from tests.end_to_end.conftest import REPOSITORY, read_metrics
+from uniwav_jax.codec import files
+from uniwav_jax.evaluation import signal
+
+SMALL = {
+    "codec.structure.filters": 4,
+    "codec.structure.dimension": 16,
+    "codec.structure.residual_layers": 1,
+    "codec.discriminator_filters": 2,
+    "codec.discriminator_windows": "(256,)",
+    "train.log_every": 1,
+    "evaluate.samples": 2,
+    "evaluate.batches": 2,
+    "evaluate.every": 4,
+    "evaluate.sample_every": 4,
+}
+
+
+def command(program, workdir, steps):
+    """The recipe's config with a small network on the program's corpus."""
+    manifest = program.corpus / "manifest.tsv"
+    values = {**SMALL, "data.manifest": manifest, "data.eval_manifest": manifest}
+    values["train.steps"] = steps
+    return [
+        *(sys.executable, "-m", "uniwav_jax.main"),
+        f"--config={REPOSITORY / 'configs' / 'codec_16khz_50hz.py'}:small",
+        f"--workdir={workdir}",
+        *(f"--config.{name}={value}" for name, value in values.items()),
+    ]
+
+
+def test_train_export_use(program, tmp_path):
+    for steps in (4, 6):
+        process = program.start(command(program, tmp_path / "run", steps))
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output
+    assert "resuming at step 4 of 6" in output
+    lines = read_metrics(tmp_path / "run")
+    measured = {name for line in lines for name in line}
+    assert {"eval_loss_mel", "eval_mel_distance", "loss_discriminator"} <= measured
+    for name in signal.PACKAGES:
+        assert (f"eval_{name}" in measured) == (name not in signal.missing())
+    samples = tmp_path / "run" / "samples" / "step_0000006"
+    real, decoded = (soundfile.read(samples / f"clip0_{n}.wav")[0] for n in ("real", "decoded"))
+    assert len(real) == len(decoded) == 16000
+    assert (samples / "clip0.png").stat().st_size > 1000
+
+    out = tmp_path / "codec"
+    tool = [sys.executable, str(REPOSITORY / "tools" / "export_codec.py")]
+    subprocess.run([*tool, str(tmp_path / "run"), "--out", str(out)], check=True)
+    config, _ = files.load(out)
+    assert (config.filters, config.dimension, config.hop) == (4, 16, 320)
+    assert json.loads((out / "codec.json").read_text())["info"]["trained_steps"] == 6
+    # What the codec makes of the clip is what evaluation heard, to the weights' float16.
+    soundfile.write(tmp_path / "real.wav", real, 16000)
+    for step in (
+        ["encode", str(tmp_path / "real.wav"), "--out", str(tmp_path)],
+        ["decode", str(tmp_path / "real.npz"), "--out", str(tmp_path / "decoded")],
+    ):
+        whole = [sys.executable, "-m", "uniwav_jax.cli", *step, "--codec", str(out)]
+        subprocess.run(whole, check=True)
+    again, _ = soundfile.read(tmp_path / "decoded" / "real.wav")
+    assert np.abs(again - decoded).max() < 0.02 * max(np.abs(decoded).max(), 0.01)

@@ -1,0 +1,137 @@
+"""The codec's training: balanced gradients, what trains what, and that it learns."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from uniwav_jax.config import default_config, from_dict
+from uniwav_jax.losses import codec as losses
+from uniwav_jax.tasks import codec
+
+
+def small(**options):
+    values = default_config("tiny")
+    values.task, values.features.kind = "codec", "waveform"
+    structure = {"filters": 4, "dimension": 16, "lstm": 0, "ratios": (8, 5, 4, 2)}
+    values.codec.structure.update({**structure, **options.pop("structure", {})})
+    values.codec.update(discriminator_filters=2, discriminator_windows=(256,), **options)
+    return from_dict(values)
+
+
+LOSS = jax.jit(codec.loss, static_argnums=7)
+RVQ = {"bottleneck": "rvq", "structure": {"codebooks": 3, "codewords": 32}}
+
+
+@pytest.fixture(scope="module")
+def x(clip):
+    return jnp.asarray(clip[8000 : 8000 + 4 * 2560].reshape(4, 2560, 1))
+
+
+def setup(config, x):
+    params, state = jax.jit(codec.init, static_argnums=(1, 2))(jax.random.key(0), config, 1)
+    frames = jnp.full(len(x), x.shape[1])
+    draws = codec.draw(jax.random.key(1), x, frames, config)
+    return params, state, frames, draws
+
+
+def test_microbatches_sum_to_the_whole(x):
+    """Sums, not gradients: the balancer's norms are of a microbatch."""
+    config = small()
+    params, state, frames, draws = setup(config, x)
+    key, norm = jax.random.key(2), codec.normalizer(draws)
+    _, whole = LOSS(params, state, x, frames, draws, norm, key, config)
+    halves = []
+    for first in range(2):
+        rows = jax.tree.map(lambda a, first=first: a[first::2], (x, frames, draws))
+        halves.append(LOSS(params, state, *rows, norm, key, config)[1])
+    total = jax.tree.map(jnp.add, *halves)
+    for name in ("loss_wave", "loss_mel", "loss_adversarial", "z_square", "rows"):
+        np.testing.assert_allclose(total[name], whole[name], rtol=1e-3, err_msg=name)
+
+
+def test_gradients_are_shared_and_sides_kept_apart(x):
+    """Equal shares of the generator's gradient, whatever the losses' own scales."""
+    params, state, frames, draws = setup(small(), x)
+    gradient = jax.jit(jax.grad(codec.loss, has_aux=True), static_argnums=7)
+
+    def of(**shares):
+        config = small(penalty=0.0, **{f"{n}_share": shares.get(n, 0.0) for n in codec.SHARED})
+        norm, key = codec.normalizer(draws), jax.random.key(2)
+        return gradient(params, state, x, frames, draws, norm, key, config)[0]
+
+    mel, features, mixed = of(mel=1.0), of(features=1.0), of(mel=1.0, features=1.0)
+    mean = jax.tree.map(lambda a, b: (a + b) / 2, mel["generator"], features["generator"])
+    for ours, expected in zip(
+        jax.tree.leaves(mixed["generator"]), jax.tree.leaves(mean), strict=True
+    ):
+        np.testing.assert_allclose(ours, expected, atol=1e-3 * np.abs(expected).max() + 1e-6)
+    assert 0.01 < optax.tree.norm(features["generator"]) / optax.tree.norm(mel["generator"]) < 100
+    # The discriminator's own gradient does not depend on the shares.
+    for other in (mel, features):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+            other["discriminator"],
+            mixed["discriminator"],
+        )
+    assert optax.tree.norm(mixed["discriminator"]) > 0
+
+
+@pytest.mark.parametrize("options", [{}, RVQ], ids=["noise", "rvq"])
+def test_overfits_one_batch(x, options):
+    config = small(**options)
+    params, state, frames, _ = setup(config, x)
+    optimizer = optax.adam(3e-3, b1=0.5, b2=0.9)
+
+    @jax.jit
+    def step(params, state, opt_state, index):
+        key = jax.random.fold_in(jax.random.key(3), index)
+        draws = codec.draw(key, x, frames, config)
+        (_, sums), grads = jax.value_and_grad(codec.loss, has_aux=True)(
+            params, state, x, frames, draws, codec.normalizer(draws), key, config
+        )
+        updates, opt_state = optimizer.update(grads, opt_state)
+        new = optax.apply_updates(params, updates)
+        return new, codec.update(state, new, sums, index, config), opt_state, sums
+
+    opt_state, mel = optimizer.init(params), []
+    for index in range(60):
+        params, state, opt_state, sums = step(params, state, opt_state, jnp.asarray(index))
+        mel.append(float(sums["loss_mel"]))
+    assert np.isfinite(mel).all()
+    assert np.mean(mel[-5:]) < 0.75 * np.mean(mel[:3]), mel
+    metrics = codec.metrics(sums, jnp.asarray(60), config)
+    if options:
+        assert 2 < float(metrics["codebook_perplexity"]) <= 32
+        assert float(metrics["active_codewords"]) > 2
+
+
+def test_quantiser_dropout_leaves_out_later_stages(x):
+    config = small(**RVQ)
+    _, state, _, draws = setup(config, x)
+    z = jax.random.normal(jax.random.key(5), (4, 25, 16))
+    draws = draws.replace(stages_B=jnp.array([1, 2, 3, 1]))
+    used, _, sums = codec._bottleneck(state, z, draws, config, train=True)
+    counts = sums["targets"]["counts"].sum(-1)
+    assert counts.tolist() == [100.0, 50.0, 25.0]
+    full, _, _ = codec._bottleneck(state, z, draws, config, train=False)
+    np.testing.assert_allclose(full[2], used[2], atol=1e-6)
+    assert np.abs(full[0] - used[0]).max() > 1e-3
+    gradient = jax.grad(lambda z: codec._bottleneck(state, z, draws, config, train=True)[0].sum())(
+        z
+    )
+    np.testing.assert_allclose(gradient, 1.0)  # straight through
+
+
+def test_norms_start_with_the_first_gradients(x):
+    config = small()
+    params, state, frames, draws = setup(config, x)
+    norm = codec.normalizer(draws)
+    key = jax.random.key(0)
+    _, sums = LOSS(params, state, x, frames, draws, norm, key, config)
+    new = codec.update(state, params, sums, jnp.asarray(0), config)
+    for name in codec.SHARED:
+        assert float(sums["norms"][name]) > 0
+        np.testing.assert_allclose(new["norms"][name], 0.9 * sums["norms"][name], rtol=1e-5)
+    assert set(losses.gradient_norms({"a": jnp.ones((2, 4))})) == {"a"}

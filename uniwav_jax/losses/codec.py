@@ -1,0 +1,103 @@
+"""What a codec is trained with: spectral distance, adversarial losses, and their balance.
+
+Distances compare waveforms [B, S]; adversarial losses read the discriminator's logits and features
+per scale (`models.discriminator`).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from uniwav_jax.features.log_mel import mel_filters
+
+# Window lengths and mel bands of the reconstruction loss: DAC (arXiv 2306.06546), section 3.4.
+MEL_SCALES = ((32, 5), (64, 10), (128, 20), (256, 40), (512, 80), (1024, 160), (2048, 320))
+FLOOR = 1e-5  # of the mel magnitude, DAC
+EPSILON = 1e-12
+
+
+def multi_scale_mel(real_BxS: jax.Array, fake_BxS: jax.Array, *, sample_rate: int) -> jax.Array:
+    """Sum over scales of the mean absolute difference of log10 mel magnitudes, []."""
+    total = jnp.zeros(())
+    for window, bands in MEL_SCALES:
+        filters_FxC = mel_filters(bands, window, sample_rate, 0.0, sample_rate / 2)
+        hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
+
+        def log_mel(
+            audio_BxS: jax.Array,
+            window: int = window,
+            filters_FxC: np.ndarray = filters_FxC,
+            hann: np.ndarray = hann,
+        ) -> jax.Array:
+            starts = np.arange(0, audio_BxS.shape[1] - window + 1, window // 4)
+            frames = audio_BxS[:, starts[:, None] + np.arange(window)] * hann
+            spectrum = jnp.fft.rfft(frames)
+            # The root has no slope at zero; digital silence must not give NaN.
+            power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+            magnitude = jnp.sqrt(power + EPSILON)
+            mel = jnp.einsum("btf,fc->btc", magnitude, filters_FxC, precision="highest")
+            return jnp.log10(jnp.maximum(mel, FLOOR))
+
+        total += jnp.abs(log_mel(real_BxS) - log_mel(fake_BxS)).mean()
+    return total
+
+
+def discriminator_hinge(real: list[jax.Array], fake: list[jax.Array]) -> jax.Array:
+    """Mean over scales of max(0, 1 - D(real)) + max(0, 1 + D(fake)); EnCodec, section 3.4."""
+    losses = [
+        _positive(1.0 - r).mean() + _positive(1.0 + f).mean()
+        for r, f in zip(real, fake, strict=True)
+    ]
+    return sum(losses) / len(losses)
+
+
+def generator_hinge(fake: list[jax.Array]) -> jax.Array:
+    """Mean over scales of max(0, 1 - D(fake)); EnCodec, section 3.4."""
+    return sum(_positive(1.0 - f).mean() for f in fake) / len(fake)
+
+
+def feature_matching(real: list[list[jax.Array]], fake: list[list[jax.Array]]) -> jax.Array:
+    """Mean over scales and layers of |real - fake| relative to the mean of |real|; EnCodec."""
+    real = jax.lax.stop_gradient(real)
+    losses = [
+        jnp.abs(r - f).mean() / (jnp.abs(r).mean() + EPSILON)
+        for real_scale, fake_scale in zip(real, fake, strict=True)
+        for r, f in zip(real_scale, fake_scale, strict=True)
+    ]
+    return sum(losses) / len(losses)
+
+
+def balance(
+    gradients: dict[str, jax.Array], weights: dict[str, float], norms: dict[str, jax.Array]
+) -> jax.Array:
+    """One gradient to the decoded waveform out of one per loss (EnCodec, section 3.4).
+
+        g = sum_i w_i / sum_j w_j  g_i / <||g_i||>
+
+    so that a weight is the share that a loss has in the gradient, whatever the loss's own scale.
+
+    Args:
+        gradients: of each loss to the waveform, [B, S].
+        weights: of each loss.
+        norms: running average of `gradient_norms`, [] each.
+
+    Returns:
+        [B, S], of norm about one per row.
+    """
+    total = sum(weights[name] for name in gradients)
+    return sum(
+        weights[name] / total * gradient / (norms[name] + EPSILON)
+        for name, gradient in gradients.items()
+    )
+
+
+def gradient_norms(gradients: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """Mean over rows of each gradient's Euclidean norm, []."""
+    return {
+        name: jnp.sqrt(jnp.square(gradient).sum(-1)).mean() for name, gradient in gradients.items()
+    }
+
+
+def _positive(x: jax.Array) -> jax.Array:
+    """The hinge, max(0, x)."""
+    return jnp.maximum(x, 0.0)
