@@ -19,7 +19,8 @@ from uniwav_jax.codec.config import Structure
 from uniwav_jax.codec.network import Codec, chain
 from uniwav_jax.types import PyTree
 
-SECONDS = 16.0  # per window
+SECONDS = 4.0  # per window
+PIECE = 256  # most steps of an LSTM compiled as one
 
 
 def encode(
@@ -65,27 +66,40 @@ def _stream(
     window: int,
 ) -> Iterator[np.ndarray]:
     parts = chain(config, part)
-    model, variables = Codec(config), {"params": params}
     memory = [i for i, layer in enumerate(parts) if isinstance(layer, layers.Lstm)]
     for first, last in zip([0, *(i + 1 for i in memory)], [*memory, len(parts)], strict=True):
-        apply = functools.partial(model.apply, variables, part=part, first=first, last=last)
-        run = jax.jit(functools.partial(apply, method="run_part"))
+        run = functools.partial(_compiled(config, part, first, last), params)
         left, right, up, down = reach(parts[first:last])
         blocks = overlapped(blocks, run, window=window, left=left, right=right, up=up, down=down)
         window = window * up // down
         if last < len(parts):
-            blocks = _carried(blocks, functools.partial(model.apply, variables), part, last)
+            blocks = _carried(
+                blocks, functools.partial(_compiled(config, part, last, last), params)
+            )
     return blocks
 
 
-def _carried(
-    blocks: Iterable[np.ndarray], apply: Callable[..., Any], part: str, index: int
-) -> Iterator[np.ndarray]:
-    step = jax.jit(functools.partial(apply, part=part, index=index, method="run_memory"))
+@functools.lru_cache(64)
+def _compiled(config: Structure, part: str, first: int, last: int) -> Callable[..., Any]:
+    """Jitted `(params, x) -> y` of some layers or, of none, `(params, x, carry)` of an LSTM."""
+    options = {"part": part, "index": first, "method": "run_memory"}
+    if first < last:
+        options = {"part": part, "first": first, "last": last, "method": "run_part"}
+    apply = functools.partial(Codec(config).apply, **options)
+    return jax.jit(lambda params, *inputs: apply({"params": params}, *inputs))
+
+
+def _carried(blocks: Iterable[np.ndarray], step: Callable[..., Any]) -> Iterator[np.ndarray]:
+    """The LSTM over a stream, in pieces of 2^n steps: few lengths, few compilations."""
     carry = None
     for block in blocks:
-        out, carry = step(block[None], carry=carry)
-        yield np.asarray(out[0])
+        out = []
+        while len(block):
+            size = min(PIECE, 1 << (len(block).bit_length() - 1))
+            piece, carry = step(block[None, :size], carry)
+            out.append(np.asarray(piece[0]))
+            block = block[size:]
+        yield np.concatenate(out)
 
 
 def has_memory(parts: list[layers.Layer]) -> bool:

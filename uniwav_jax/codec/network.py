@@ -40,7 +40,7 @@ class Codec(nn.Module):
         return layers.run(getattr(self, part)[first:last], x_BxTxC)
 
     def run_memory(
-        self, x_BxTxD: jax.Array, *, part: str, index: int, carry: layers.Carry | None
+        self, x_BxTxD: jax.Array, carry: layers.Carry | None, *, part: str, index: int
     ) -> tuple[jax.Array, layers.Carry]:
         """The LSTM at `index` of "encoder" or "decoder", continued from `carry`."""
         return getattr(self, part)[index](x_BxTxD, carry)

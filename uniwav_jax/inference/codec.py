@@ -16,6 +16,7 @@ from uniwav_jax.types import PyTree
 
 SCHEMA = 1
 BLOCK = 1 << 18  # samples read at once
+ROW = 256  # frames quantised as one row: few lengths, few compilations
 
 
 class FileCodec:
@@ -33,31 +34,44 @@ class FileCodec:
         self.folder, self.digest = folder, files.digest(folder)
         self._network = jax.device_put(self._params["network"])
         self._quantise = jax.jit(residual_vq.encode)
-        self._dequantise = jax.jit(residual_vq.decode)
 
     def encode(self, audio: Iterable[np.ndarray], *, stages: int = 0) -> np.ndarray:
         """Latents float32 [T, C] of blocks float32 [n], or codes int16 [stages, T].
+
+        Silence fills the last frame, so that files of most lengths are compiled once.
 
         Raises:
             UserError: more stages than the codec has codebooks.
         """
         if stages > self.config.codebooks:
             raise UserError(f"{self.folder} has {self.config.codebooks} codebooks, not {stages}")
-        blocks = chunked.encode(self.config, self._network, audio)
+        blocks = chunked.encode(self.config, self._network, _whole(audio, self.config.hop))
+        latents_TxC = np.concatenate(list(blocks))
         if not stages:
-            return np.concatenate(list(blocks))
-        books = self._params["codebooks"][:stages]
-        codes = [np.asarray(self._quantise(books, block[None]))[:, 0] for block in blocks]
-        return np.concatenate(codes, axis=1).astype(np.int16)
+            return latents_TxC
+        rows = np.pad(latents_TxC, ((0, -len(latents_TxC) % ROW), (0, 0)))
+        rows = rows.reshape(-1, ROW, self.config.dimension)
+        codes_QxNxR = self._quantise(self._params["codebooks"][:stages], rows)
+        codes_QxT = np.asarray(codes_QxNxR, np.int16).reshape(stages, -1)
+        return codes_QxT[:, : len(latents_TxC)]
 
     def decode(self, value: np.ndarray) -> Iterator[np.ndarray]:
         """Waveform, blocks float32 [n] in [-1, 1], of what `encode` gave."""
         if value.dtype == np.int16:
-            value = np.asarray(self._dequantise(self._params["codebooks"], value[:, None]))[0]
+            pairs = zip(self._params["codebooks"], value)  # perhaps fewer codes than books
+            value = sum(book_VxC[codes_T] for book_VxC, codes_T in pairs)
         window = round(chunked.SECONDS * self.config.sample_rate / self.config.hop)
         latents = (value[first : first + window] for first in range(0, len(value), window))
         for block in chunked.decode(self.config, self._network, latents):
             yield np.clip(block, -1.0, 1.0)
+
+
+def _whole(blocks: Iterable[np.ndarray], hop: int) -> Iterator[np.ndarray]:
+    samples = 0
+    for block in blocks:
+        samples += len(block)
+        yield block
+    yield np.zeros(-samples % hop, np.float32)
 
 
 def read_blocks(path: str, *, sample_rate: int) -> Iterator[np.ndarray]:
