@@ -185,7 +185,8 @@ def read_clips(
     for bucket, inside in by_bucket.items():
         size = max(1, int(batch_seconds * rate / bucket))
         for first in range(0, len(inside), size):
-            audio_BxS = np.zeros((size, bucket), np.int16)
+            left, right = features.context
+            audio_BxS = np.zeros((size, left + bucket + right), np.int16)
             samples_B = np.zeros(size, np.int32)
             for place, row in enumerate(inside[first : first + size]):
                 grid = grids[pathlib.Path(corpus.name(row)).stem]
@@ -196,11 +197,12 @@ def read_clips(
                         f" {lengths[row] / rate:.2f} s; align that file again"
                     )
                 try:
-                    audio = reader.read(row, start=0, samples=bucket)
+                    audio = reader.read(row, start=0, samples=bucket + right)
                 except sources.BadAudioError as error:
                     raise UserError(f"{reader.name(row)} {error}") from error
-                audio_BxS[place, : len(audio)], samples_B[place] = audio, len(audio)
-                frames = features.output_length(len(audio))
+                audio_BxS[place, left:][: len(audio)] = audio
+                samples_B[place] = min(len(audio), bucket)
+                frames = features.output_length(int(samples_B[place]))
                 clips.labels.append(textgrid.frame_labels(intervals, frames, features.frame_rate))
             clips.batches.append(Batch(audio_BxS, samples_B, np.zeros(size, bool)))
     return clips
