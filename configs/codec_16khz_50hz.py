@@ -17,27 +17,27 @@ SIZES = {"small": (16, 16), "base": (48, 32)}  # filters of the codec, of the di
 
 def get_config(size="small"):
     config = default_config("tiny")
-    config.task = "codec"
+    config.task = "codec"  # ours
     filters, discriminator = SIZES[size]
-    config.codec.structure.update(filters=filters, residual_layers=2, lstm=0)
+    config.codec.structure.update(filters=filters, residual_layers=2, lstm=0)  # ours
     config.codec.structure.update(padding="constant", true_skip=True)  # audiocraft's
-    config.codec.discriminator_filters = discriminator
-    config.features.kind = "waveform"
-    config.features.stats_seconds = 10.0  # they are not used
+    config.codec.discriminator_filters = discriminator  # ours
+    config.features.kind = "waveform"  # ours
+    config.features.stats_seconds = 10.0  # ours: they are not used
 
     config.data.buckets = (1.0,)  # EnCodec: crops of one second
-    config.data.min_seconds = 1.0
+    config.data.min_seconds = 1.0  # ours
     config.data.batch_seconds = 8.0 if size == "small" else 64.0  # EnCodec: 64
-    config.data.threads = 2
+    config.data.threads = 2  # ours
 
     config.optim.lr = 3e-4  # EnCodec
     config.optim.beta1, config.optim.beta2 = 0.5, 0.9  # EnCodec
-    config.optim.weight_decay = 0.0
-    config.optim.clip = 1e3  # none: the balancer sets the scale
-    config.optim.warmup, config.optim.hold, config.optim.decay = 0.01, 0.59, 0.4
-    config.flow.ema_decay = 0.999
-    config.train.steps = 5000 if size == "small" else 200_000
-    config.checkpoint.every = 500 if size == "small" else 5000
-    config.evaluate.update(every=500, sample_every=500, samples=8, batches=4)
-    config.health.grace_steps = 500
+    config.optim.weight_decay = 0.0  # ours
+    config.optim.clip = 1e3  # ours, none: the balancer sets the scale
+    config.optim.warmup, config.optim.hold, config.optim.decay = 0.01, 0.59, 0.4  # ours
+    config.flow.ema_decay = 0.999  # ours
+    config.train.steps = 5000 if size == "small" else 200_000  # ours
+    config.checkpoint.every = 500 if size == "small" else 5000  # ours
+    config.evaluate.update(every=500, sample_every=500, samples=8, batches=4)  # ours
+    config.health.grace_steps = 500  # ours
     return config

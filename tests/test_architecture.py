@@ -107,11 +107,13 @@ def test_core_runs_without_tensorflow_and_torch():
 
 
 def test_every_value_of_a_config_has_a_source():
-    """A comment on the line says whose number it is: the paper's, DinoSR's, or ours."""
+    """A comment on the line says whose number it is: a publication's, or ours."""
     for path in sorted((REPOSITORY / "configs").glob("*.py")):
         assert re.search(
             r"python -m uniwav_jax.main|launch/", ast.get_docstring(ast.parse(path.read_text()))
         )
         for line in path.read_text().splitlines():
             if re.match(r"\s+config\.[\w.]+.* = ", line):
-                assert re.search(r"#.*(ours|paper|DinoSR|SpidR)", line), f"{path.name}: {line}"
+                assert re.search(r"#.*(ours|paper|DinoSR|SpidR|EnCodec|audiocraft)", line), (
+                    f"{path.name}: {line}"
+                )

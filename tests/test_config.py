@@ -94,7 +94,10 @@ def test_integers_are_fine_where_floats_are_meant():
     ("field", "value", "named"),
     [
         ("task", "asr", "task"),
-        ("features.kind", "codec", "features.kind"),
+        ("task", "codec", "features.kind"),  # wants the waveform
+        ("features.kind", "opus", "features.kind"),
+        ("features.kind", "waveform", "features.kind"),
+        ("features.kind", "codec", "features.codec"),
         ("model.encoder.norm", "both", "model.encoder.norm"),
         ("model.decoder.positions", "none", "model.decoder.positions"),
         ("model.remat", "some", "model.remat"),
