@@ -16,7 +16,7 @@ def test_lines_and_tensorboard(tmp_path):
     writer.write(2, {"loss": float("nan")})
     picture = tmp_path / "p.png"
     x = np.random.default_rng(0).normal(size=(100, 80))
-    pictures.spectrogram_figure({"real": x, "generated": -x}, picture, frame_rate=50.0)
+    pictures.spectrogram_figure({"real": x, "generated": -x}, picture, seconds=2.0)
     writer.picture(2, "p", picture)
     writer.audio(2, "a", np.zeros(1600, np.float32), 16000)
     writer.close()
