@@ -1,7 +1,9 @@
 """Shared fixtures: where real speech lies, and a small corpus cut from it."""
 
+import importlib.util
 import os
 import pathlib
+import sys
 
 # Before JAX starts. Eight CPU devices for the sharding tests, and code that is compiled three to
 # five times faster than it would be for long runs.
@@ -19,6 +21,15 @@ import pytest  # noqa: E402
 import soundfile  # noqa: E402
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+
+
+def load_tool(name: str):
+    """tools/NAME.py as a module."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,6 @@
 """Codec folders: what is written is read; damage and foreign files are named."""
 
-import importlib.util
 import json
-import pathlib
-import sys
 
 import jax
 import numpy as np
@@ -11,6 +8,7 @@ import pytest
 import safetensors.numpy
 
 from tests.codec.random_codec import random_codec
+from tests.conftest import load_tool
 from uniwav_jax.codec import files, importers
 from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.codec.network import Codec
@@ -163,13 +161,7 @@ def test_import_is_complete_in_both_directions(source):
 
 @pytest.fixture(scope="module")
 def tool():
-    """tools/import_codec.py as a module."""
-    file = pathlib.Path(__file__).resolve().parents[2] / "tools" / "import_codec.py"
-    spec = importlib.util.spec_from_file_location("import_codec", file)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("import_codec")
 
 
 def test_tool(tool, source, tmp_path, capsys):

@@ -6,6 +6,7 @@ import numpy as np
 import soundfile
 
 from tests.codec.random_codec import random_codec
+from tests.conftest import load_tool
 from tests.end_to_end.conftest import Program, read_metrics
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import SEANetConfig
@@ -32,11 +33,12 @@ def test_pretraining_on_latents(program, small_corpus, tmp_path):
     wav, rate = soundfile.read(audio / "samples" / "step_0000004" / "clip0_generated.wav")
     assert rate == 16000 and len(wav) >= 16000 and np.isfinite(wav).all() and wav.std() > 0
 
-    from tests.tools.test_extract_latents import load_tool
-
     latents = tmp_path / "latents"
     manifest = str(small_corpus / "manifest.tsv")
-    assert load_tool().main([manifest, "--codec", str(codec), "--out", str(latents)]) == 0
+    assert (
+        load_tool("extract_latents").main([manifest, "--codec", str(codec), "--out", str(latents)])
+        == 0
+    )
     described = json.loads((latents / "latents.json").read_text())
     whole = tmp_path / "extracted"
     Program(latents).run(

@@ -1,10 +1,8 @@
 """Measures against closed forms; labels against real TextGrids."""
 
-import importlib.util
 import itertools
 import json
 import math
-import pathlib
 import sys
 
 import jax
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.conftest import load_tool
 from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
 from uniwav_jax.errors import UserError
@@ -167,13 +166,7 @@ def test_textgrid_errors(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def probe():
-    """tools/probe_codewords.py as a module."""
-    file = pathlib.Path(__file__).resolve().parents[2] / "tools" / "probe_codewords.py"
-    spec = importlib.util.spec_from_file_location("probe_codewords", file)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("probe_codewords")
 
 
 @pytest.fixture(scope="module")

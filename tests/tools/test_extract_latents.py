@@ -1,10 +1,7 @@
 """Extracted latents: the batches of encoding on the fly; hosts, restarts, damage."""
 
-import importlib.util
 import json
-import pathlib
 import shutil
-import sys
 
 import jax
 import numpy as np
@@ -12,6 +9,7 @@ import pytest
 import soundfile
 
 from tests.codec.random_codec import random_codec
+from tests.conftest import load_tool
 from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
 from uniwav_jax.codec import files
@@ -24,19 +22,9 @@ from uniwav_jax.types import Batch
 CONFIG = SEANetConfig(filters=4, dimension=8, lstm=0)
 
 
-def load_tool():
-    """tools/extract_latents.py as a module."""
-    file = pathlib.Path(__file__).resolve().parents[2] / "tools" / "extract_latents.py"
-    spec = importlib.util.spec_from_file_location("extract_latents", file)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def tool():
-    return load_tool()
+    return load_tool("extract_latents")
 
 
 @pytest.fixture(scope="module")
