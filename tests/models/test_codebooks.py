@@ -154,3 +154,39 @@ def test_start_at_frames_takes_different_real_frames_the_same_in_all_books():
     kept = codebooks.start_at_frames(books, jax.random.key(0), targets, few)
     np.testing.assert_array_equal(kept["sums"][:, 5:], books["sums"][:, 5:])
     np.testing.assert_array_equal(kept["counts"][:, :5], 1.0)
+
+
+def test_dead_codewords_move_to_offered_frames_and_the_living_do_not():
+    books = {
+        "sums": jnp.array([[[4.0], [0.01], [0.02]]]),
+        "counts": jnp.array([[2.0, 0.01, 0.01]]),
+    }
+    nothing = {"sums": jnp.zeros((1, 3, 1)), "counts": jnp.zeros((1, 3))}
+    offered = {"sums": jnp.array([[[7.0], [8.0], [0.0]]]), "counts": jnp.array([[1.0, 1.0, 0.0]])}
+    new = codebooks.update_and_revive(books, nothing, offered, decay=0.9, dead=0.1)
+    # The first counts enough; the second takes its frame; nothing is offered to the third.
+    np.testing.assert_allclose(codebooks.codewords(new), [[[2.0], [8.0], [2.0]]], rtol=1e-6)
+    np.testing.assert_allclose(new["counts"], [[1.8, 0.2, 0.009]], rtol=1e-6)
+    hits = {"sums": jnp.array([[[0.0], [30.0], [0.0]]]), "counts": jnp.array([[0.0, 10.0, 0.0]])}
+    used = codebooks.update_and_revive(books, hits, offered, decay=0.9, dead=0.1)
+    np.testing.assert_allclose(codebooks.codewords(used)[0, 1], 3.0, rtol=0.01)
+
+
+def test_revival_finds_codewords_for_data_far_from_the_start():
+    """From noise one codeword wins everything; with revival most win something."""
+    key = jax.random.key(0)
+    targets = 5.0 + jax.random.normal(key, (1, 4, 64, WIDTH))
+    mask = jnp.ones((4, 64), bool)
+    start = codebooks.init(jax.random.key(1), books=1, codewords=WORDS, width=WIDTH)
+    used = {}
+    for revive in (False, True):
+        books = jax.tree.map(lambda x: 0.1 * x, start)
+        for step in range(20):
+            codes = codebooks.assign(books, targets)
+            batch = codebooks.statistics(targets, codes, mask, WORDS)
+            order = jax.random.permutation(jax.random.key(step), 256).reshape(1, 4, 64)
+            offered = codebooks.statistics(targets, order, mask, WORDS)
+            offered = offered if revive else jax.tree.map(jnp.zeros_like, offered)
+            books = codebooks.update_and_revive(books, batch, offered, decay=0.9, dead=0.1)
+        used[revive] = int((batch["counts"] > 0).sum())
+    assert used[False] <= 8 < 24 <= used[True], used

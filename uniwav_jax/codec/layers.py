@@ -49,7 +49,7 @@ class Convolution(nn.Module):
     def __call__(self, x_BxTxC: jax.Array) -> jax.Array:
         """[B, T, C] -> [B, ceil(T / stride), features]."""
         shape = (self.kernel, x_BxTxC.shape[-1] // self.groups, self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         left, right = self.padding
         x_BxTxC = pad(x_BxTxC, left, right + -x_BxTxC.shape[1] % self.stride, self.mode)
@@ -89,7 +89,9 @@ class Upsampling(nn.Module):
         rows, steps, width = x_BxTxC.shape
         inside = width // self.groups
         shape = (self.kernel, inside, self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        # An output step sees one in `stride` of the kernel's taps.
+        scaled = nn.initializers.variance_scaling(self.stride, "fan_in", "truncated_normal")
+        kernel = self.param("kernel", scaled, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         # Input step t writes output steps [rt, rt + mr): each block of r is the sum of m matmuls.
         x = x_BxTxC.reshape(rows, steps, self.groups, inside)

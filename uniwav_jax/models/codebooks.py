@@ -92,6 +92,30 @@ def update(codebooks: PyTree, batch: PyTree, decay: float) -> PyTree:
     }
 
 
+def update_and_revive(
+    codebooks: PyTree, batch: PyTree, offered: PyTree, decay: float, dead: float
+) -> PyTree:
+    """S <- d S + (1-d) m and c <- d c + (1-d) n; what falls below `dead` moves to an offered frame.
+
+    For residual quantisers, where codewords that start far from the data never win a frame. A
+    moved codeword counts twice `dead`, which it has time to confirm.
+
+    Args:
+        codebooks: the books.
+        batch: `statistics` of the frames by their nearest codeword.
+        offered: `statistics` of one frame for each of some codewords.
+        decay: d.
+        dead: least running count of frames per update.
+    """
+    new = jax.tree.map(lambda old, m: decay * old + (1.0 - decay) * m, codebooks, batch)
+    moved = (new["counts"] < dead) & (offered["counts"] > 0)
+    frames = offered["sums"] / jnp.maximum(offered["counts"], 1.0)[..., None]
+    return {
+        "sums": jnp.where(moved[..., None], 2.0 * dead * frames, new["sums"]),
+        "counts": jnp.where(moved, 2.0 * dead, new["counts"]),
+    }
+
+
 def perplexity(probability_KxV: jax.Array) -> jax.Array:
     """exp(entropy) of each book's distribution over codewords, averaged over books."""
     p = probability_KxV / jnp.maximum(probability_KxV.sum(-1, keepdims=True), 1e-9)

@@ -30,6 +30,42 @@ def complex_stft(audio_BxS: jax.Array, window: int) -> jax.Array:
     return jnp.stack([spectrum_BxTxF.real, spectrum_BxTxF.imag], axis=-1)
 
 
+class Convolution(nn.Module):
+    """Convolution over time and frequency that keeps the time steps; parameters as `nn.Conv`'s.
+
+    Steps over frequency are taken by moving neighbouring bins into channels first: the gradient of
+    a strided convolution is slow on CPUs (8 channels, 513 bins, one core: 0.12 s against 0.016 s).
+    """
+
+    features: int
+    kernel: tuple[int, int] = (3, 3)  # time, frequency
+    stride: int = 1  # over frequency
+    dilation: int = 1  # over time
+
+    @nn.compact
+    def __call__(self, h_BxTxFxC: jax.Array) -> jax.Array:
+        """[B, T, F, C] -> [B, T, ceil(F / stride), features]."""
+        rows, steps, bins, width = h_BxTxFxC.shape
+        (time, frequency), stride = self.kernel, self.stride
+        shape = (time, frequency, width, self.features)
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        side, taps = (time - 1) * self.dilation // 2, -(-frequency // stride)
+        left, result = (frequency - 1) // 2, -(-bins // stride)
+        right = (result + taps - 1) * stride - bins - left
+        h = jnp.pad(h_BxTxFxC, ((0, 0), (0, 0), (left, right), (0, 0)))
+        kernel = jnp.pad(kernel, ((0, 0), (0, taps * stride - frequency), (0, 0), (0, 0)))
+        h = jax.lax.conv_general_dilated(
+            h.reshape(rows, steps, -1, stride * width),
+            kernel.reshape(time, taps, stride * width, self.features),
+            window_strides=(1, 1),
+            padding=((side, side), (0, 0)),
+            rhs_dilation=(self.dilation, 1),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return h + bias
+
+
 class ScaleDiscriminator(nn.Module):
     """One window length."""
 
@@ -39,25 +75,14 @@ class ScaleDiscriminator(nn.Module):
     @nn.compact
     def __call__(self, audio_BxS: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
         """Logits [B, T, F'] and five feature maps [B, T, F'', filters]."""
-
-        def convolution(h: jax.Array, name: str, **options) -> jax.Array:
-            options = {"features": self.filters, "kernel_size": (3, 3), **options}
-            time, frequency = options["kernel_size"]
-            dilation, _ = options.get("kernel_dilation", (1, 1))
-            sides = ((time - 1) * dilation // 2, (frequency - 1) // 2)
-            return nn.Conv(padding=[(side, side) for side in sides], name=name, **options)(h)
-
         h, features = complex_stft(audio_BxS, self.window), []
-        wide = {"kernel_size": (3, 9)}
-        shapes = [
-            wide,
-            *({**wide, "strides": (1, 2), "kernel_dilation": (d, 1)} for d in DILATIONS),
-            {},
-        ]
+        wide = {"kernel": (3, 9)}
+        shapes = [wide, *({**wide, "stride": 2, "dilation": d} for d in DILATIONS), {}]
         for number, shape in enumerate(shapes):
-            h = nn.leaky_relu(convolution(h, f"convolution_{number}", **shape), SLOPE)
+            h = Convolution(self.filters, name=f"convolution_{number}", **shape)(h)
+            h = nn.leaky_relu(h, SLOPE)
             features.append(h)
-        return convolution(h, "logits", features=1)[..., 0], features
+        return Convolution(1, name="logits")(h)[..., 0], features
 
 
 class Discriminator(nn.Module):

@@ -8,8 +8,11 @@ The bottleneck decides what latents are made for:
 
     "noise"  z + unit Gaussian noise, and a penalty on |z|^2: a variational autoencoder whose
              posterior has variance one, so that small errors of generated latents are not heard
-    "rvq"    residual vector quantiser with dropped stages; codebooks follow by running averages
+    "rvq"    residual vector quantiser with dropped stages; codebooks follow by running averages,
+             and codewords that win nothing move to frames of the batch
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +28,8 @@ from uniwav_jax.types import Metrics, PyTree
 SAMPLING_PARTS = ("generator",)  # what the running average covers
 SCORED = ("real", "decoded")  # samples of evaluation that are compared by PESQ and STOI
 SHARED = ("wave", "mel", "adversarial", "features")  # losses that the balancer weighs
+COUNTED = ("targets", "offered")  # sums over frames, no means over rows
+DEAD = 0.1  # running count of frames per update below which a codeword moves; ours
 
 
 @struct.dataclass
@@ -34,10 +39,12 @@ class Draws:
     Attributes:
         noise_BxTxC: unit Gaussian.
         stages_B: int32, quantiser stages that the row goes through.
+        offers_BxT: int32, the codeword that may move to this frame; beyond the last: none.
     """
 
     noise_BxTxC: jax.Array
     stages_B: jax.Array
+    offers_BxT: jax.Array
 
 
 def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]:
@@ -51,12 +58,14 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
     }
     state: PyTree = {"norms": {name: jnp.zeros(()) for name in SHARED}}
     if config.codec.bottleneck == "rvq":
-        state["codebooks"] = codebooks.init(
+        books = codebooks.init(
             books_key,
             books=config.codec.structure.codebooks,
             codewords=config.codec.structure.codewords,
             width=config.codec.structure.dimension,
         )
+        # As good as dead: the first batch replaces what it does not use.
+        state["codebooks"] = jax.tree.map(lambda x: DEAD * x, books)
     return params, state
 
 
@@ -71,7 +80,7 @@ def start(
 def draw(key: jax.Array, x_BxTxC: jax.Array, frames_B: jax.Array, config: Config) -> Draws:
     """Noise, and as many stages as there are for half of the rows, fewer for the others."""
     del frames_B
-    noise_key, stages_key, all_key = jax.random.split(key, 3)
+    noise_key, stages_key, all_key, offers_key = jax.random.split(key, 4)
     structure, rows = config.codec.structure, len(x_BxTxC)
     frames = -(-x_BxTxC.shape[1] // structure.hop)
     most = max(structure.codebooks, 1)
@@ -79,6 +88,7 @@ def draw(key: jax.Array, x_BxTxC: jax.Array, frames_B: jax.Array, config: Config
     return Draws(
         noise_BxTxC=jax.random.normal(noise_key, (rows, frames, structure.dimension)),
         stages_B=jnp.where(jax.random.bernoulli(all_key, 0.5, (rows,)), most, some_B),
+        offers_BxT=jax.random.permutation(offers_key, rows * frames).reshape(rows, frames),
     )
 
 
@@ -156,7 +166,7 @@ def loss(
         "norms": norms,
     }
     sums = {
-        name: value if name == "targets" else jax.tree.map(lambda v: share * v, value)
+        name: value if name in COUNTED else jax.tree.map(lambda v: share * v, value)
         for name, value in sums.items()
     }
     sums["rows"] = jnp.asarray(len(audio_BxS), jnp.float32)
@@ -171,7 +181,8 @@ def _bottleneck(
     if c.bottleneck == "noise":
         penalty = c.penalty * jnp.square(z_BxTxC).mean()
         return (z_BxTxC + draws.noise_BxTxC if train else z_BxTxC), penalty, {}
-    left_BxTxC, quantised_BxTxC, per_stage = z_BxTxC, jnp.zeros_like(z_BxTxC), []
+    left_BxTxC, quantised_BxTxC = z_BxTxC, jnp.zeros_like(z_BxTxC)
+    per_stage: list[PyTree] = []
     penalty = jnp.zeros(())
     for stage in range(c.structure.codebooks):
         books = jax.tree.map(lambda leaf, s=stage: leaf[s : s + 1], task_state["codebooks"])
@@ -179,14 +190,19 @@ def _bottleneck(
         target = jax.lax.stop_gradient(left_BxTxC)[None]
         codes = codebooks.assign(books, target)
         mask_BxT = jnp.broadcast_to(used_B[:, None], codes.shape[1:])
-        per_stage.append(codebooks.statistics(target, codes, mask_BxT, c.structure.codewords))
+        statistics = functools.partial(
+            codebooks.statistics, target, mask_BxT=mask_BxT, codewords=c.structure.codewords
+        )
+        per_stage.append(
+            {"targets": statistics(codes), "offered": statistics(draws.offers_BxT[None])}
+        )
         words = codebooks.codewords(books)[0][codes[0]]
         words = jnp.where(used_B[:, None, None], words, 0.0)
         penalty += jnp.where(used_B[:, None, None], jnp.square(left_BxTxC - words), 0.0).mean()
         left_BxTxC, quantised_BxTxC = left_BxTxC - words, quantised_BxTxC + words
     straight = z_BxTxC + jax.lax.stop_gradient(quantised_BxTxC - z_BxTxC)
-    targets = jax.tree.map(lambda *stages: jnp.concatenate(stages), *per_stage)
-    return straight, c.penalty * penalty / c.structure.codebooks, {"targets": targets}
+    sums = jax.tree.map(lambda *stages: jnp.concatenate(stages), *per_stage)
+    return straight, c.penalty * penalty / c.structure.codebooks, sums
 
 
 def update(
@@ -203,8 +219,12 @@ def update(
         )
     }
     if "codebooks" in task_state:
-        new["codebooks"] = codebooks.update(
-            task_state["codebooks"], sums["targets"], config.codec.codebook_decay
+        new["codebooks"] = codebooks.update_and_revive(
+            task_state["codebooks"],
+            sums["targets"],
+            sums["offered"],
+            decay=config.codec.codebook_decay,
+            dead=DEAD,
         )
     return new
 
@@ -213,7 +233,7 @@ def average(total: PyTree) -> PyTree:
     """Sums over evaluation batches (of normalizer one) to means per row."""
     rows = total["rows"]
     return {
-        name: value if name in ("targets", "rows") else jax.tree.map(lambda v: v / rows, value)
+        name: value if name in (*COUNTED, "rows") else jax.tree.map(lambda v: v / rows, value)
         for name, value in total.items()
     }
 
