@@ -43,6 +43,9 @@ def main(argv: list[str] | None = None) -> int:
             command.add_argument(
                 "--codebooks", type=int, default=0, help="quantise with so many; 0: do not"
             )
+        if name == "roundtrip":
+            spoilt = "Gaussian noise on latents, as a share of each channel's standard deviation"
+            command.add_argument("--noise", type=float, default=0.0, help=spoilt)
         command.set_defaults(run=run)
     args = parser.parse_args(argv)
     return args.run(args)
@@ -71,8 +74,13 @@ def decode(args: argparse.Namespace) -> int:
 
 
 def roundtrip(args: argparse.Namespace) -> int:
-    """Scores of encoding and decoding, per clip and their means with 95 % intervals."""
-    codec = codec_lib.FileCodec(args.codec)
+    """Scores of encoding and decoding, per clip and their means with 95 % intervals.
+
+    With noise they tell how forgiving the latents are of a model that generates them.
+    """
+    if args.noise and args.codebooks:
+        raise UserError("--noise is put on latents, not on codes; leave out --codebooks")
+    codec, random = codec_lib.FileCodec(args.codec), np.random.default_rng(0)
     rate = codec.config.sample_rate
     for name in signal.missing():
         print(f"note: without {name}; pip install {signal.PACKAGES[name]}", file=sys.stderr)
@@ -83,7 +91,11 @@ def roundtrip(args: argparse.Namespace) -> int:
         except UserError as error:
             failed += _report(error)
             continue
-        decoded = np.concatenate(list(codec.decode(codec.encode([audio], stages=args.codebooks))))
+        value = codec.encode([audio], stages=args.codebooks)
+        if args.noise:
+            spoil = args.noise * value.std(0) * random.standard_normal(value.shape)
+            value = value + spoil.astype(np.float32)
+        decoded = np.concatenate(list(codec.decode(value)))
         clips[source] = signal.scores(audio, decoded, sample_rate=rate)
     if not clips:
         raise UserError("no clip could be read")
@@ -95,8 +107,14 @@ def roundtrip(args: argparse.Namespace) -> int:
         means[name] = {"mean": values.mean(), "low": low, "high": high, "clips": len(values)}
         print(f"{name:>14} {values.mean():7.3f}  ({low:.3f} to {high:.3f}, {len(values)} clips)")
     if args.out:
-        document = {"codec": codec.digest, "codebooks": args.codebooks, "clips": clips}
-        pathlib.Path(args.out).write_text(json.dumps({**document, "means": means}, indent=2) + "\n")
+        document = {
+            "codec": codec.digest,
+            "codebooks": args.codebooks,
+            "noise": args.noise,
+            "means": means,
+            "clips": clips,
+        }
+        pathlib.Path(args.out).write_text(json.dumps(document, indent=2) + "\n")
     return int(failed > 0)
 
 

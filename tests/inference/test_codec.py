@@ -113,3 +113,19 @@ def test_roundtrip_scores(codec, audio, tmp_path, capsys):
     assert "mel_distance" in capsys.readouterr().out
     if importlib.util.find_spec("pesq"):  # optional: extra [judges]
         assert document["means"]["pesq_wb"]["mean"] < 2
+
+
+def test_roundtrip_with_noise_on_the_latents(codec, audio, tmp_path):
+    """The same noise each time, and it is heard; codes take none."""
+    distances = []
+    for noise in ("0", "2", "2"):
+        report = tmp_path / "scores.json"
+        whole = ["roundtrip", str(audio), "--codec", codec, "--out", str(report), "--noise", noise]
+        assert cli.main(whole) == 0
+        document = json.loads(report.read_text())
+        assert document["noise"] == float(noise)
+        distances.append([clip["mel_distance"] for clip in document["clips"].values()])
+    assert distances[1] == distances[2]
+    assert np.abs(np.subtract(distances[0], distances[1])).min() > 1e-3
+    with pytest.raises(UserError, match=r"--noise .* --codebooks"):
+        cli.main(["roundtrip", str(audio), "--codec", codec, "--noise", "1", "--codebooks", "2"])

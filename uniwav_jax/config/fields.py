@@ -131,6 +131,7 @@ class CodecConfig:
 
     structure: SEANetConfig = dataclasses.field(default_factory=SEANetConfig)
     bottleneck: str = "noise"  # or "rvq"; see tasks/codec.py
+    noise: float = 0.1  # standard deviation of the noise on latents; ours
     penalty: float = 1e-2  # on the latents' mean square, or on their distance to codewords; ours
     codebook_decay: float = 0.99  # EnCodec
     # Shares in the gradient to the decoded waveform, divided by their sum.

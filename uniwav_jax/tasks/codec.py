@@ -6,8 +6,8 @@ the hinge from real and decoded speech. The features of this task are the wavefo
 
 The bottleneck decides what latents are made for:
 
-    "noise"  z + unit Gaussian noise, and a penalty on |z|^2: a variational autoencoder whose
-             posterior has variance one, so that small errors of generated latents are not heard
+    "noise"  z + Gaussian noise of config.codec.noise, and a penalty on |z|^2: a variational
+             autoencoder of fixed variance, so that small errors of latents are not heard
     "rvq"    residual vector quantiser with dropped stages; codebooks follow by running averages,
              and codewords that win nothing move to frames of the batch
 """
@@ -180,7 +180,7 @@ def _bottleneck(
     c = config.codec
     if c.bottleneck == "noise":
         penalty = c.penalty * jnp.square(z_BxTxC).mean()
-        return (z_BxTxC + draws.noise_BxTxC if train else z_BxTxC), penalty, {}
+        return (z_BxTxC + c.noise * draws.noise_BxTxC if train else z_BxTxC), penalty, {}
     left_BxTxC, quantised_BxTxC = z_BxTxC, jnp.zeros_like(z_BxTxC)
     per_stage: list[PyTree] = []
     penalty = jnp.zeros(())
