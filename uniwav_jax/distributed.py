@@ -66,7 +66,8 @@ def start() -> None:
         with socket.socket() as probe:
             probe.bind(("localhost", 0))
             port = probe.getsockname()[1]
-        jax.distributed.initialize(f"localhost:{port}", 1, 0)
+        # Alone, silence means that this machine slept: no reason to end the run.
+        jax.distributed.initialize(f"localhost:{port}", 1, 0, heartbeat_timeout_seconds=10**7)
 
 
 def _on_tpu() -> bool:
