@@ -4,8 +4,9 @@ Encoder 24 layers of width 1024, decoder 12 layers of width 1024, 600k updates o
 audio (UniWav, section 4.1). The paper's surface features are codec latents; here log-mel, its
 appendix's alternative.
 
-    bash launch/tpu_run.sh --config=configs/pretrain_large.py --workdir=gs://BUCKET/runs/large \
-        --config.data.manifest=/mnt/disks/librilight --config.data.eval_manifest=/mnt/disks/dev.tsv
+    bash launch/tpu_run.sh --name=uniwav --zone=ZONE --type=v5litepod-64 -- \
+        --config=configs/pretrain_large.py --workdir=gs://BUCKET/runs/large \
+        --config.data.manifest=gs://BUCKET/librilight --config.data.eval_manifest=gs://BUCKET/dev.tsv
 
 Cost (estimate, not measured): 203 GFLOP per second of audio x 3800 s x 600k updates = 462 EFLOP;
 at 35 % of the bfloat16 peak about 370 H100 hours or 1900 TPU v5e chip hours (30 h on 64 chips).

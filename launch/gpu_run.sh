@@ -2,17 +2,32 @@
 # Runs the entry point on this machine's GPUs: one process that drives all of them.
 #
 #   bash launch/gpu_run.sh --config=configs/pretrain_base.py --workdir=runs/base
+#   bash launch/gpu_run.sh --dry_run ...    prints what would run
+#   bash launch/gpu_run.sh                  only makes the environment
 #
-# Several machines: the same command on each, with JAX_COORDINATOR_ADDRESS=HOST:PORT of the first,
-# NNODES and NODE_RANK in the environment. Under Slurm: slurm.sbatch, one process per GPU.
+# Several machines that all see this folder and the working directory, over ssh; shows the first
+# one's output, ends all when one fails:
+#   UNIWAV_HOSTS="host1 host2" bash launch/gpu_run.sh ...
+# By hand: the same command on each, with JAX_COORDINATOR_ADDRESS=HOST:PORT of the first, NNODES and
+# NODE_RANK in the environment. Under Slurm: slurm.sbatch, one process per GPU.
 # UNIWAV_EXTRA   pip extras (default cuda12 or cuda13, by the driver); cpu: none
 # UNIWAV_VENV, PYTHON: see venv.sh     JAX_COMPILATION_CACHE_DIR: default under ~/.cache
 set -euo pipefail
 launch="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 source "$launch/flags.sh"
+if [ -n "${UNIWAV_HOSTS:-}" ]; then
+  exec bash "$launch/gpu_hosts.sh" "$@"
+fi
 
-extras="${UNIWAV_EXTRA:-$(gpu_extra)}"
-source "$launch/venv.sh" "$extras"
+dry_run=""
+if [ "${1:-}" = --dry_run ]; then
+  dry_run=1
+  shift
+else
+  extras="${UNIWAV_EXTRA:-$(gpu_extra)}"
+  source "$launch/venv.sh" "$extras"
+  [ $# -gt 0 ] || exit 0
+fi
 
 # Flags of the caller come last and win.
 flags="$(gpu_flags)"
@@ -24,4 +39,10 @@ if [[ "$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null)" 
   export CUDA_DEVICE_MAX_CONNECTIONS="${CUDA_DEVICE_MAX_CONNECTIONS:-1}"
 fi
 export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$HOME/.cache/uniwav_jax/xla}"
+if [ -n "$dry_run" ]; then
+  printf '%q ' XLA_FLAGS="$XLA_FLAGS" JAX_OPTIMIZATION_LEVEL="$JAX_OPTIMIZATION_LEVEL" \
+    python -m uniwav_jax.main "$@"
+  echo
+  exit
+fi
 exec python -m uniwav_jax.main "$@"

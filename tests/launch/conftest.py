@@ -5,20 +5,24 @@ pip, tools and the entry point, each with the environment that it saw.
 """
 
 import json
+import os
 import pathlib
 import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-SCRIPTS = ("flags.sh", "gpu_run.sh", "quickstart.sh", "slurm.sbatch", "tpu_run.sh", "venv.sh")
+SCRIPTS = sorted(
+    path.name for path in (REPOSITORY / "launch").iterdir() if path.suffix in (".sh", ".sbatch")
+)
 # What the scripts call besides bash; PATH holds nothing else, above all no other Python.
 PROGRAMS = (
-    "basename cat curl cut dirname env find grep gzip head ls md5sum mkdir mktemp realpath rm sed"
-    " sha256sum tar touch tr"
+    "basename cat curl cut date dirname env find flock git grep gzip head ls md5sum mkdir mkfifo"
+    " mktemp mv realpath rm sed setsid sha256sum sleep tail tar tee touch tr true wc"
 )
 BASH = shutil.which("bash")
 
@@ -42,15 +46,42 @@ sys.exit(signal.pause() if status == "SIGTERM" else status)
 """
 
 
+# The interpreter of a remote machine, quicker than RECORDER. JOBS has a line for each time that the
+# entry point is started, with words: @NAME waits for a file in $CLOUD, +NAME makes one, a number is
+# the exit status, and the rest is printed.
+WORKER_PYTHON = """
+case "$1 $2" in
+-c\\ *platform*) echo 3.12.0 ;;
+-m\\ uniwav_jax.main)
+  printf '%s\\0' "$LIBTPU_INIT_ARGS" \\
+    "$JAX_COORDINATOR_ADDRESS $NNODES $NODE_RANK" "$@" $'\\n' >>"$CLOUD/entry_points"
+  echo >>"$ATTEMPTS"
+  mapfile -t jobs <<<"$JOBS"
+  mapfile -t attempts <"$ATTEMPTS"
+  attempt=$((${#attempts[@]} - 1))
+  for step in ${jobs[attempt < ${#jobs[@]} ? attempt : -1]}; do
+    case "$step" in
+    @*) until [ -e "$CLOUD/${step#@}" ]; do sleep 0.05; done ;;
+    +*) touch "$CLOUD/${step#+}" ;;
+    [0-9]*) exit "$step" ;;
+    *) echo "$step" ;;
+    esac
+  done
+  ;;
+esac
+"""
+
+
 class Machine:
     """A machine with this repository, a made environment and only the programs it needs."""
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
         self.repository, self.bin, self.venv = (folder / n for n in ("repository", "bin", "venv"))
-        self.calls_file = folder / "calls.jsonl"
+        self.calls_file, self.cloud = folder / "calls.jsonl", folder / "cloud"
         shutil.copytree(REPOSITORY / "launch", self.repository / "launch")
         shutil.copy(REPOSITORY / "setup.py", self.repository)
+        self.processes = []
         (folder / "home").mkdir()
         self.bin.mkdir()
         (self.bin / "bash").symlink_to(BASH)
@@ -69,6 +100,24 @@ class Machine:
         subprocess.run(command, check=True)
         self.program(self.venv / "bin" / "python", RECORDER)
 
+    def make_worker_venv(self) -> None:
+        python = self.venv / "bin" / "python"
+        python.parent.mkdir(parents=True)
+        self.program(python, WORKER_PYTHON)
+        (python.parent / "activate").write_text(f"PATH={python.parent}:$PATH\n")
+
+    def entry_points(self) -> list[list[str]]:
+        """Starts of the entry point by WORKER_PYTHON: two values of variables, then arguments."""
+        calls = (self.cloud / "entry_points").read_text().split("\0\n\0")[:-1]
+        return [call.split("\0") for call in calls]
+
+    def wait_for(self, name: str, process: subprocess.Popen) -> None:
+        """Until there is a file of that name in the cloud."""
+        deadline = time.monotonic() + 30
+        while not (self.cloud / name).exists():
+            assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+            time.sleep(0.02)
+
     def start(self, script: str, *arguments: str, **environment: str) -> subprocess.Popen:
         clean = {
             "PATH": str(self.bin),
@@ -79,21 +128,22 @@ class Machine:
         }
         command = [BASH, str(self.repository / "launch" / script), *arguments]
         pipe = subprocess.PIPE
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             env=clean,
             cwd=self.folder,
             stdout=pipe,
             stderr=pipe,
             text=True,
+            start_new_session=True,
             # A test run in the background would hand down that SIGINT is ignored.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
+        self.processes.append(process)
+        return process
 
     def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        process = self.start(script, *arguments, **environment)
-        out, errors = process.communicate(timeout=60)
-        return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
+        return finish(self.start(script, *arguments, **environment))
 
     def calls(self) -> list[dict]:
         """What the interpreter was asked to run since the last time."""
@@ -104,9 +154,18 @@ class Machine:
         return [json.loads(line) for line in lines]
 
 
+def finish(process: subprocess.Popen) -> subprocess.CompletedProcess:
+    out, errors = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
+
+
 @pytest.fixture
 def machine(tmp_path) -> Machine:
-    return Machine(tmp_path)
+    machine = Machine(tmp_path)
+    yield machine
+    for process in machine.processes:
+        if process.poll() is None:  # the test failed
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture

@@ -171,7 +171,7 @@ ARGUMENTS = ("--config=configs/a b.py", "--workdir=gs://bucket/run", "--config.d
     ("script", "environment"),
     [
         ("gpu_run.sh", {"XLA_FLAGS": "--mine"}),
-        ("tpu_run.sh", {"UNIWAV_CHIP": "v6e", "MEGASCALE_NUM_SLICES": "2"}),
+        ("tpu_worker.sh", {"UNIWAV_CHIP": "v6e", "MEGASCALE_NUM_SLICES": "2"}),
     ],
 )
 @pytest.mark.parametrize("status", [0, 2, 143])
@@ -186,7 +186,7 @@ def test_arguments_and_exit_status_pass_through(ready, script, environment, stat
     assert "xla_tpu" not in (seen["XLA_FLAGS"] or "")
     assert seen["JAX_COMPILATION_CACHE_DIR"].endswith("uniwav_jax/xla")
     assert seen["JAX_COORDINATOR_ADDRESS"] == "a:1"
-    if script == "tpu_run.sh":
+    if script == "tpu_worker.sh":
         assert seen["LIBTPU_INIT_ARGS"].strip() == function("tpu_flags", "v6e", "2")
     else:
         assert seen["XLA_FLAGS"] == function("gpu_flags") + " --mine"  # the caller's flags win
@@ -198,9 +198,9 @@ METADATA = """case "$*" in
 esac"""
 
 
-def test_tpu_run_asks_the_machine_for_chip_and_slices(ready):
+def test_tpu_worker_asks_the_machine_for_chip_and_slices(ready):
     ready.program("curl", METADATA)
-    assert ready.run("tpu_run.sh", UNIWAV_EXTRA="cpu").returncode == 0
+    assert ready.run("tpu_worker.sh", *ARGUMENTS, UNIWAV_EXTRA="cpu").returncode == 0
     flags = ready.calls()[-1]["environment"]["LIBTPU_INIT_ARGS"].strip()
     assert flags == function("tpu_flags", "v6e-16", "4")
 
