@@ -23,17 +23,22 @@ from matplotlib import pyplot
 
 from uniwav_jax.errors import UserError, run_tool
 
-# What is drawn, with lines at values that a reader compares with.
+# What is drawn where a run has it, with lines at values that a reader compares with.
 PANELS = {
     "loss_encoder": {"ln 256: a uniform guess": math.log(256)},
     "loss_decoder": {"2: no output": 2.0, "π/2: from the noisy input alone": math.pi / 2},
     "target_perplexity": {},
     "prediction_perplexity": {},
+    "loss_mel": {},
+    "loss_discriminator": {"2: it cannot tell": 2.0},
+    "mel_distance": {},
+    "stoi": {},
     "grad_norm": {},
     "audio_seconds_per_second": {},
 }
 # Metrics whose name holds the word have a best value; of others only the ends say something.
 BEST = {"loss": min, "perplexity": max, "active_codewords": max, "seconds_per_second": max}
+BEST |= {"distance": min, "stoi": max, "pesq": max}
 
 Curves = dict[str, list[tuple[int, float]]]
 
@@ -141,8 +146,15 @@ def markdown(summary: dict[str, Any]) -> str:
 
 def draw(runs: dict[str, Curves], path: str) -> None:
     """Draw `PANELS` of all runs, held-out values dashed, and save a PNG."""
-    figure, axes = pyplot.subplots(3, 2, figsize=(12, 11), layout="constrained", sharex=True)
-    for axis, (name, references) in zip(axes.flat, PANELS.items(), strict=True):
+    known = {name.removeprefix("eval_") for curves in runs.values() for name in curves}
+    panels = {name: lines for name, lines in PANELS.items() if name in known}
+    rows = max(-(-len(panels) // 2), 1)
+    figure, axes = pyplot.subplots(
+        rows, 2, figsize=(12, 3.7 * rows), layout="constrained", sharex=True, squeeze=False
+    )
+    for axis in axes.flat[len(panels) :]:
+        axis.axis("off")
+    for axis, (name, references) in zip(axes.flat, panels.items(), strict=False):
         for index, (workdir, curves) in enumerate(runs.items()):
             for metric, style in ((name, "-"), (f"eval_{name}", "--o")):
                 points = curves.get(metric)
@@ -168,7 +180,8 @@ def draw(runs: dict[str, Curves], path: str) -> None:
             )
         axis.set_title(name)
         axis.grid(alpha=0.3)
-    axes.flat[4].set_yscale("log")
+        if name == "grad_norm":
+            axis.set_yscale("log")
     for axis in axes[-1]:
         axis.set_xlabel("step")
     handles, labels = axes[0, 0].get_legend_handles_labels()
