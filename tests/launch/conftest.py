@@ -180,3 +180,24 @@ def error_line(result: subprocess.CompletedProcess) -> str:
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert result.returncode == 2 and len(errors) == 1, result
     return errors[0]
+
+
+@pytest.fixture(scope="module")
+def git(tmp_path_factory) -> pathlib.Path:
+    """What git keeps of a commit of the machine's repository."""
+    repository = Machine(tmp_path_factory.mktemp("commit")).repository
+    git = ["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    subprocess.run([*git, "add", "--all"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--message=a"], check=True)
+    shutil.rmtree(repository / ".git" / "hooks", ignore_errors=True)
+    return repository / ".git"
+
+
+@pytest.fixture
+def cloud(machine, git):
+    from tests.launch.cloud import Cloud  # which builds on this module
+
+    cloud = Cloud(machine, git)
+    yield cloud
+    cloud.end_jobs()
