@@ -111,6 +111,7 @@ def test_quantiser_dropout_leaves_out_later_stages(x):
     config = small(**RVQ)
     _, state, _, draws = setup(config, x)
     z = jax.random.normal(jax.random.key(5), (4, 25, 16))
+    draws = codec.draw(jax.random.key(6), jnp.zeros((4, 25 * 320, 1)), jnp.full(4, 8000), config)
     draws = draws.replace(stages_B=jnp.array([1, 2, 3, 1]))
     used, _, sums = codec._bottleneck(state, z, draws, config, train=True)
     counts = sums["targets"]["counts"].sum(-1)

@@ -1,0 +1,274 @@
+"""Compile the real training step for a TPU slice that is not here: does it fit, what bounds it.
+
+    python tools/compile_report.py --config=configs/pretrain_base.py --topology=v5p:4x4x4
+    python tools/compile_report.py ... --topology=v6e:4x4,slices=2 --config.mesh.slices=2
+    python tools/compile_report.py ... --largest_batch --out report.json
+
+Needs the extra tpu (the compiler; no TPU). The step is compiled with launch/flags.sh's flags for
+rows of the longest bucket; seconds of audio a chip are data.batch_seconds / chips unless
+--seconds_per_chip says otherwise. Times are bounds from peak rates, not measurements: a step
+takes at least the longest of compute, memory and network.
+"""
+
+import collections
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+from typing import Any
+
+os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+from jax.experimental import topologies
+from jax.sharding import NamedSharding
+
+from uniwav_jax import config as config_lib
+from uniwav_jax import distributed, main
+from uniwav_jax import features as features_lib
+from uniwav_jax.config import Config
+from uniwav_jax.errors import UserError
+from uniwav_jax.models import uniwav
+from uniwav_jax.train import compiled as compiled_lib
+from uniwav_jax.train import loop
+from uniwav_jax.train import step as step_lib
+from uniwav_jax.types import Batch, PyTree
+
+TOPOLOGY = flags.DEFINE_string("topology", "v5e:4x4", "CHIP:AxB[xC][,slices=N]")
+SECONDS = flags.DEFINE_float("seconds_per_chip", None, "audio of a batch on each chip")
+LARGEST = flags.DEFINE_bool("largest_batch", False, "search the most rows a chip that fit")
+OUT = flags.DEFINE_string("out", None, "JSON file of the report")
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """Peak rates of one chip, from Google Cloud's system architecture pages."""
+
+    flops: float  # bfloat16, a second
+    memory: float  # bytes a second, HBM
+    network: float  # bytes a second over all ICI links, one direction
+
+
+CHIPS = {
+    "v4": Chip(275e12, 1228e9, 300e9),
+    "v5e": Chip(197e12, 819e9, 200e9),
+    "v5p": Chip(459e12, 2765e9, 600e9),
+    "v6e": Chip(918e12, 1640e9, 400e9),
+}
+
+
+def parse_topology(text: str) -> tuple[str, str, int]:
+    """Chip, grid and slices of 'v5p:4x4x4,slices=2'."""
+    match = re.fullmatch(r"(v\w+):(\d+(?:x\d+){1,2})(?:,slices=(\d+))?", text)
+    if not match or match[1] not in CHIPS:
+        raise UserError(
+            f"--topology={text}: give CHIP:AxB, or AxBxC for v4 and v5p, and ,slices=N after it;"
+            f" chips: {', '.join(CHIPS)}"
+        )
+    return match[1], match[2], int(match[3] or 1)
+
+
+def devices(chip: str, grid: str, slices: int) -> list[Any]:
+    """Devices of the slice, as the compiler sees them."""
+    flags_file = pathlib.Path(__file__).parents[1] / "launch" / "flags.sh"
+    command = ["bash", "-euc", 'source "$0"; tpu_flags "$@"', str(flags_file), chip, str(slices)]
+    os.environ["LIBTPU_INIT_ARGS"] = subprocess.check_output(command, text=True).strip()
+    more = {"num_slices": slices} if slices > 1 else {}
+    try:
+        described = topologies.get_topology_desc(
+            platform="tpu", topology_name=f"{chip}:{grid}", **more
+        )
+    except Exception as error:
+        first = str(error).splitlines()[0]
+        raise UserError(
+            f"no compiler for --topology={TOPOLOGY.value}; install the extra tpu, and look"
+            f" whether such slices exist ({first})"
+        ) from error
+    return list(described.devices)
+
+
+@functools.cache
+def step_of(config: Config, rows: int, chips: tuple[Any, ...]) -> dict[str, Any]:
+    """Report of the step for `rows` rows of the longest bucket in all."""
+    mesh = distributed.make_mesh(config.mesh, list(chips))
+    distributed.check_rows(rows, mesh, config.train.accumulate)
+    task, features = loop.TASKS[config.task], features_lib.build(config.features)
+    zeros = np.zeros(features.channels, np.float32)
+    feature_params = {"mean": zeros, "std": zeros + 1, **features.weights}
+    with jax.set_mesh(mesh):
+        fresh = functools.partial(step_lib.fresh_state, task, config, features, feature_params)
+        abstract = jax.eval_shape(fresh)
+        shardings = distributed.state_shardings(abstract, mesh)
+        state = jax.tree.map(_placed, abstract, shardings)
+        samples = round(config.data.buckets[-1] * features.sample_rate) + sum(features.context)
+        shapes = (((rows, samples), jnp.int16), ((rows,), jnp.int32), ((rows,), jnp.bool_))
+        by_rows = NamedSharding(mesh, distributed.ROWS)
+        batch = Batch(*(jax.ShapeDtypeStruct(*shape, sharding=by_rows) for shape in shapes))
+        step = step_lib.make_train_step(task, config, features, mesh, shardings)
+        traced = step.trace(state, batch)
+        began = time.perf_counter()
+        compiled, problem = None, ""
+        try:
+            compiled = traced.lower(lowering_platforms=("tpu",)).compile()
+        except jax.errors.JaxRuntimeError as error:
+            problem = str(error)
+            if "RESOURCE_EXHAUSTED" not in problem:
+                raise
+    audio = rows * config.data.buckets[-1]
+    report = {
+        "mesh": dict(mesh.shape),
+        "rows": rows,
+        "seconds_per_chip": audio / mesh.size,
+        "fits": compiled is not None,
+        "compile_seconds": round(time.perf_counter() - began, 1),
+        "state_bytes_per_chip": compiled_lib.state_bytes(state),
+        "executed_flops_per_chip": compiled_lib.matmul_flops(traced.jaxpr) / mesh.size,
+    }
+    if config.task == "pretrain":
+        flops = uniwav.train_flops_per_second(config, features.channels, features.frame_rate)
+        report["model_flops_per_chip"] = flops * audio / mesh.size
+    if compiled is None:
+        found = re.search(
+            r"[Uu]sed (\S+) of (\S+) hbm.*?[Ee]xceeded .*? by (\S+?)\.?(\s|$)", problem
+        )
+        report["problem"] = found[0].strip() if found else problem.splitlines()[0][:300]
+        return report
+    memory, program = compiled.memory_analysis(), compiled_lib.Program(compiled.as_text())
+    report["temporary_bytes_per_chip"] = memory.temp_size_in_bytes
+    report["peak_bytes_per_chip"] = (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.generated_code_size_in_bytes
+    )
+    report["hbm_traffic_bytes_per_chip"] = program.traffic()
+    kinds: dict[str, dict[str, int]] = collections.defaultdict(collections.Counter)
+    for one in program.collectives():
+        kinds[one.kind].update(count=1, runs=one.runs, bytes=one.runs * one.bytes)
+        kinds[one.kind]["asynchronous"] += one.asynchronous
+    report["collectives_per_chip"] = {kind: dict(counts) for kind, counts in kinds.items()}
+    return report
+
+
+def _placed(leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def bounds(report: dict[str, Any], chip: Chip) -> dict[str, float]:
+    """Least milliseconds of a step by resource, and the MFU that they allow."""
+    moved = sum(
+        # An all-reduce is a reduce-scatter and an all-gather.
+        counts["bytes"] * (2 if kind == "all-reduce" else 1)
+        for kind, counts in report["collectives_per_chip"].items()
+    )
+    times = {
+        "compute_ms": 1e3 * report["executed_flops_per_chip"] / chip.flops,
+        "memory_ms": 1e3 * report["hbm_traffic_bytes_per_chip"] / chip.memory,
+        "network_ms": 1e3 * moved / chip.network,
+    }
+    if "model_flops_per_chip" in report:
+        useful = 1e3 * report["model_flops_per_chip"] / chip.flops
+        times["mfu_bound"] = useful / max(times.values())
+    return times
+
+
+def largest(config: Config, chips: tuple[Any, ...]) -> int:
+    """Most rows that fit: doubled until they do not, then halved between."""
+    unit = distributed.row_shards(distributed.make_mesh(config.mesh, list(chips)))
+    unit *= config.train.accumulate
+
+    def fits(units: int) -> bool:
+        report = step_of(config, units * unit, chips)
+        print(f"{units * unit} rows: {'fits' if report['fits'] else report['problem']}", flush=True)
+        return report["fits"]
+
+    if not fits(1):
+        raise UserError("not even one row a chip fits; raise mesh.fsdp or use model.remat=full")
+    low = 1
+    while fits(2 * low):
+        low *= 2
+    high = 2 * low
+    while high - low > max(low // 8, 1):  # to an eighth: each try is a compilation
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low * unit
+
+
+def lines(report: dict[str, Any]) -> list[str]:
+    """The report for a terminal."""
+    gib = 2**30
+    text = [
+        f"{report['topology']}: {report['chips']} chips, mesh {report['mesh']},"
+        f" {report['rows']} rows ({report['seconds_per_chip']:g} s of audio a chip),"
+        f" compiled in {report['compile_seconds']:.0f} s",
+        f"state {report['state_bytes_per_chip'] / gib:.2f} GiB a chip",
+    ]
+    if not report["fits"]:
+        return [*text, f"does NOT fit: {report['problem']}"]
+    text[-1] += (
+        f", temporaries {report['temporary_bytes_per_chip'] / gib:.2f} GiB,"
+        f" peak {report['peak_bytes_per_chip'] / gib:.2f} GiB: fits"
+    )
+    for kind, counts in sorted(report["collectives_per_chip"].items()):
+        text.append(
+            f"{kind}: {counts['count']} ({counts['asynchronous']} asynchronous),"
+            f" run {counts['runs']} times, {counts['bytes'] / 2**20:.1f} MiB a chip"
+        )
+    b = report["bounds"]
+    text.append(
+        f"matmuls {report['executed_flops_per_chip'] / 1e12:.2f} TFLOP a chip; at least"
+        f" {b['compute_ms']:.1f} ms compute, {b['memory_ms']:.1f} ms memory,"
+        f" {b['network_ms']:.1f} ms network"
+    )
+    if "mfu_bound" in b:
+        text[-1] += f"; MFU at most {b['mfu_bound']:.0%}"
+    return text
+
+
+def report_main(argv: list[str]) -> None:
+    """Flags to report."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]!r}")
+    try:
+        if not main.CONFIG.value:
+            raise UserError("give --config=configs/NAME.py")
+        config = config_lib.from_dict(main.CONFIG.value)
+        chip, grid, slices = parse_topology(TOPOLOGY.value)
+        if slices != config.mesh.slices:
+            raise UserError(
+                f"--topology={TOPOLOGY.value}: set --config.mesh.slices={slices} as well"
+            )
+        chips = tuple(devices(chip, grid, slices))
+        report = {"topology": TOPOLOGY.value, "chips": len(chips), **_measure(config, chips)}
+        if report["fits"]:
+            report["bounds"] = bounds(report, CHIPS[chip])
+        print("\n".join(lines(report)))
+        if OUT.value:
+            pathlib.Path(OUT.value).write_text(json.dumps(report, indent=2) + "\n")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _measure(config: Config, chips: tuple[Any, ...]) -> PyTree:
+    if LARGEST.value:
+        return step_of(config, largest(config, chips), chips)
+    seconds = SECONDS.value or config.data.batch_seconds / len(chips)
+    unit = distributed.row_shards(distributed.make_mesh(config.mesh, list(chips)))
+    unit *= config.train.accumulate
+    rows = round(seconds * len(chips) / config.data.buckets[-1] / unit)
+    return step_of(config, max(rows, 1) * unit, chips)
+
+
+if __name__ == "__main__":
+    app.run(report_main, flags_parser=main.parse_flags)

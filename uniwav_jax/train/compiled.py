@@ -1,0 +1,221 @@
+"""What a compiled step does: collectives, memory traffic and matmuls, read from XLA's own text.
+
+XLA's cost analysis counts the body of a loop once, and the layers are a loop; here everything
+counts as often as it runs.
+"""
+
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+
+COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+# Instructions that move nothing, and those whose contents are counted instead.
+FREE = """parameter constant get-tuple-element tuple bitcast while conditional call after-all iota
+partition-id replica-id broadcast opt-barrier async-done async-update copy-done""".split()
+BITS = {"pred": 8, "bf16": 16} | {f"{kind}{b}": b for kind in "fsu" for b in (4, 8, 16, 32, 64)}
+# [kind, number of entries]{layout}; S(n) in the layout is a memory that is not HBM.
+SHAPE = re.compile(r"\b([a-z]+\d+|pred)\[([\d,]*)\](\{[^}]*\})?")
+INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (.*?) ([a-z][a-z0-9-]*)\((.*)$")
+CALLED = re.compile(r"(?:calls|body|to_apply)=%?([\w.-]+)|branch_computations=\{([^}]*)\}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Instruction:
+    """One line of a computation."""
+
+    name: str
+    shape: str
+    opcode: str
+    rest: str  # operands and attributes
+
+    @property
+    def operands(self) -> list[str]:
+        """Names inside the parentheses."""
+        depth = 1
+        for end, letter in enumerate(self.rest):
+            depth += (letter in "([{") - (letter in ")]}")
+            if depth == 0:
+                return re.findall(r"%([\w.-]+)", self.rest[:end])
+        return []
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+    """One collective of the program, per device and step.
+
+    Attributes:
+        kind: of COLLECTIVES.
+        bytes: of its result, or of its operand for reduce-scatter, each time it runs.
+        runs: how often.
+        asynchronous: other work may run beside it.
+    """
+
+    kind: str
+    bytes: int
+    runs: int
+    asynchronous: bool
+
+
+class Program:
+    """The text of a compiled program (`compiled.as_text()`), taken apart."""
+
+    def __init__(self, text: str) -> None:
+        self._computations: dict[str, list[Instruction]] = {}
+        self._entry, current = "", ""
+        for line in text.splitlines():
+            if line.rstrip().endswith("{") and not line.startswith(" "):
+                match = re.match(r"(ENTRY )?%?([\w.-]+) ", line)
+                if match:
+                    current = match[2]
+                    self._computations[current] = []
+                    self._entry = current if match[1] else self._entry
+            elif current and (match := INSTRUCTION.match(line)):
+                self._computations[current].append(Instruction(*match.groups()))
+        self._shapes = {i.name: i.shape for lines in self._computations.values() for i in lines}
+
+    def collectives(self) -> list[Collective]:
+        """Each once, though the compiler may have cut it into several pieces."""
+        found: dict[str, Collective] = {}
+        for name, runs in self._executed(inside=True):
+            in_pieces = any("AsyncCollective" in i.rest for i in self._computations[name])
+            for line in self._computations[name]:
+                kind, started = line.opcode.removesuffix("-start"), line.opcode.endswith("-start")
+                if kind not in COLLECTIVES:
+                    continue
+                moved = line.shape
+                if kind == "reduce-scatter":
+                    moved = " ".join(self._shapes[operand] for operand in line.operands)
+                elif started:
+                    # (operand, result, ...): the larger one.
+                    moved = max((m[0] for m in SHAPE.finditer(line.shape)), key=size, default="")
+                channel = re.search(r"channel_id=(\d+)", line.rest)
+                key = line.name if started or not channel else f"{kind} {channel[1]} {size(moved)}"
+                known = found.get(key)
+                asynchronous = in_pieces or started or "async_collective_name" in line.rest
+                found[key] = Collective(
+                    kind,
+                    size(moved),
+                    max(runs, known.runs if known else 0),
+                    asynchronous or bool(known and known.asynchronous),
+                )
+        return list(found.values())
+
+    def traffic(self) -> int:
+        """Bytes read from and written to HBM, about: each instruction's operands and result."""
+        return sum(
+            runs * self._moved(line)
+            for name, runs in self._executed(inside=False)
+            for line in self._computations[name]
+            if line.opcode not in FREE
+        )
+
+    def _executed(self, *, inside: bool) -> Iterator[tuple[str, int]]:
+        """Computations and how often each runs; with `inside` also those within fusions."""
+        waiting = [(self._entry, 1)]
+        while waiting:
+            name, runs = waiting.pop()
+            yield name, runs
+            for line in self._computations[name]:
+                loop = line.opcode == "while"
+                if not inside and line.opcode not in ("while", "conditional", "call"):
+                    continue
+                times = runs * (self._trips(line) if loop else 1)
+                for one, several in CALLED.findall(line.rest):
+                    for called in [one] if one else re.findall(r"[\w.-]+", several):
+                        if called in self._computations:
+                            waiting.append((called, times))
+
+    def _trips(self, loop: Instruction) -> int:
+        """How often a loop runs: said by the compiler, or what its condition compares with."""
+        known = re.search(r"known_trip_count[^\d]*(\d+)", loop.rest)
+        if known:
+            return int(known[1])
+        condition = re.search(r"condition=%?([\w.-]+)", loop.rest)
+        lines = self._computations[condition[1]] if condition else []
+        limits = [re.match(r"(\d+)\)", i.rest) for i in lines if i.opcode == "constant"]
+        return max((int(limit[1]) for limit in limits if limit), default=1)
+
+    def _moved(self, line: Instruction) -> int:
+        fused = re.search(r"calls=%?([\w.-]+)", line.rest) if line.opcode == "fusion" else None
+        body = self._computations.get(fused[1], []) if fused else []
+        written, aliased = hbm(line.shape), set()
+        read = [hbm(self._shapes.get(name, "")) for name in line.operands]
+        if line.opcode in ("dynamic-slice", "slice"):
+            read = [written]
+        if line.opcode == "dynamic-update-slice":
+            written = hbm(self._shapes.get(line.operands[1], ""))
+            read[0] = 0
+        for inner in body:
+            # A slice of a stack of layers is not the stack.
+            users = [i for i in body if inner.name in i.operands]
+            if inner.opcode != "parameter" or not users:
+                continue
+            number = int(inner.rest.split(")")[0])
+            if all(i.opcode in ("dynamic-slice", "slice") for i in users):
+                read[number] = min(read[number], sum(size(i.shape) for i in users))
+            updates = [i for i in users if i.opcode == "dynamic-update-slice"]
+            if updates and updates == users and updates[0].operands[0] == inner.name:
+                aliased.add(read[number])
+                read[number] = 0
+                written += size(self._shapes[updates[0].operands[1]])
+        return sum(read) + max(written - sum(aliased), 0)
+
+
+@functools.cache
+def size(shape: str) -> int:
+    """Bytes of all arrays named in a shape."""
+    total = 0
+    for kind, entries, _ in SHAPE.findall(shape):
+        total += math.prod(int(n) for n in entries.split(",") if n) * BITS.get(kind, 32) // 8
+    return total
+
+
+@functools.cache
+def hbm(shape: str) -> int:
+    """Bytes of the arrays that lie in HBM: those whose layout names no other memory."""
+    parts = (match for match in SHAPE.finditer(shape) if "S(" not in (match[3] or ""))
+    return sum(size(match[0].split("{")[0]) for match in parts)
+
+
+def matmul_flops(jaxpr: Any) -> int:
+    """FLOPs of all matmuls and convolutions of a jaxpr, recomputation included, loops unrolled.
+
+    Of the whole program before it is divided over devices. Branches count as their largest.
+    """
+    jaxpr, total = getattr(jaxpr, "jaxpr", jaxpr), 0
+    for equation in jaxpr.eqns:
+        out = equation.outvars[0].aval if equation.outvars else None
+        if equation.primitive.name == "dot_general":
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            total += 2 * math.prod(out.shape) * math.prod(shape[axis] for axis in contracted)
+        elif equation.primitive.name == "conv_general_dilated":
+            kernel = equation.invars[1].aval.shape
+            features = equation.params["dimension_numbers"].rhs_spec[0]
+            total += 2 * math.prod(out.shape) * math.prod(kernel) // kernel[features]
+        elif equation.primitive.name == "cond":
+            total += max(matmul_flops(branch) for branch in equation.params["branches"])
+        else:
+            times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
+            total += times * sum(matmul_flops(inner) for inner in _inner(equation.params))
+    return total
+
+
+def _inner(params: dict[str, Any]) -> Iterator[Any]:
+    for value in params.values():
+        for one in value if isinstance(value, tuple | list) else (value,):
+            if hasattr(one, "eqns") or hasattr(getattr(one, "jaxpr", None), "eqns"):
+                yield one
+
+
+def state_bytes(abstract: Any) -> int:
+    """Bytes of a tree of `jax.ShapeDtypeStruct` with shardings, on one device."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+        for leaf in jax.tree.leaves(abstract)
+    )
