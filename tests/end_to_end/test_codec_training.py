@@ -51,7 +51,7 @@ def test_train_export_use(program, tmp_path):
         assert (f"eval_{name}" in measured) == (name not in signal.missing())
     samples = tmp_path / "run" / "samples" / "step_0000006"
     real, decoded = (soundfile.read(samples / f"clip0_{n}.wav")[0] for n in ("real", "decoded"))
-    assert len(real) == len(decoded) == 16000
+    assert len(real) == len(decoded) == 8000
     assert (samples / "clip0.png").stat().st_size > 1000
 
     out = tmp_path / "codec"

@@ -4,6 +4,7 @@ Numerics: parameters are float32; matmuls run in `dtype`; norms, softmax and pos
 float32. Modules are thin: the arithmetic is in plain functions.
 """
 
+import functools
 import math
 
 import jax
@@ -154,18 +155,25 @@ class SelfAttention(nn.Module):
 def grouped_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
     """'Same' convolution over time; `kernel` is [k, D / groups, D], k odd.
 
-    XLA's CPU backend runs grouped convolutions at a tenth of its matmul speed, so there the
-    kernel is laid out as a block-Toeplitz matrix: n output frames from their n + k - 1 inputs.
+    XLA's CPU backend runs grouped convolutions at a tenth of its matmul speed, so there it is
+    `blocked_convolution`.
     """
-    if jax.default_backend() != "cpu":
-        return jax.lax.conv_general_dilated(
-            x_BxTxD,
-            kernel,
-            window_strides=(1,),
-            padding="SAME",
-            dimension_numbers=("NWC", "WIO", "NWC"),
-            feature_group_count=groups,
-        )
+    native = functools.partial(
+        jax.lax.conv_general_dilated,
+        window_strides=(1,),
+        padding="SAME",
+        dimension_numbers=("NWC", "WIO", "NWC"),
+        feature_group_count=groups,
+    )
+    blocked = functools.partial(blocked_convolution, groups=groups)
+    return jax.lax.platform_dependent(x_BxTxD, kernel, cpu=blocked, default=native)
+
+
+def blocked_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
+    """`grouped_convolution` as matmuls.
+
+    The kernel is laid out as a block-Toeplitz matrix: n output frames from their n + k - 1 inputs.
+    """
     batch, frames, width = x_BxTxD.shape
     size = kernel.shape[0]
     block, group_width = max(size - 1, 8), width // groups

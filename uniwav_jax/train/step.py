@@ -17,6 +17,23 @@ from uniwav_jax.train import optim
 from uniwav_jax.types import Batch, Metrics, PyTree, TrainState
 
 
+def fresh_state(
+    task: ModuleType, config: Config, features: SurfaceFeatures, feature_params: PyTree
+) -> TrainState:
+    """The state before the first update; a function of `config.seed` alone."""
+    key = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1)
+    params, task_state = task.init(key, config, features.channels)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=optim.make(config).init(params),
+        ema={part: jax.tree.map(jnp.copy, params[part]) for part in task.SAMPLING_PARTS},
+        task=task_state,
+        features=jax.tree.map(jnp.asarray, feature_params),
+        skipped=jnp.zeros(2, jnp.int32),
+    )
+
+
 def init_state(
     task: ModuleType,
     config: Config,
@@ -25,21 +42,7 @@ def init_state(
     mesh: Mesh,
 ) -> tuple[TrainState, PyTree]:
     """A fresh state, born sharded, and its shardings."""
-
-    def init() -> TrainState:
-        key = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1)
-        params, task_state = task.init(key, config, features.channels)
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=params,
-            opt_state=optim.make(config).init(params),
-            ema={part: jax.tree.map(jnp.copy, params[part]) for part in task.SAMPLING_PARTS},
-            task=task_state,
-            features=jax.tree.map(jnp.asarray, feature_params),
-            skipped=jnp.zeros(2, jnp.int32),
-        )
-
-    return sharded_init(init, mesh)
+    return sharded_init(lambda: fresh_state(task, config, features, feature_params), mesh)
 
 
 def surface(

@@ -1,0 +1,91 @@
+"""What is read from a compiled program: counts, loops, collectives in pieces, traffic."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from uniwav_jax.train import compiled
+
+# As the TPU compiler writes it: a loop of four, its all-gather cut into a start and a middle piece.
+HLO = """HloModule step
+
+%start (p.0: bf16[1,40,64]) -> (bf16[1,40,64], bf16[1,160,64]) {
+  %p.0 = bf16[1,40,64]{2,1,0:T(8,128)(2,1)} parameter(0)
+  %all-gather.1 = bf16[1,160,64]{2,1,0:T(8,128)(2,1)} all-gather(%p.0), channel_id=7, dimensions={1}
+  ROOT %call.1 = (bf16[1,40,64]{2,1,0}, bf16[1,160,64]{2,1,0}) custom-call(%all-gather.1), custom_call_target="AsyncCollectiveStart"
+}
+
+%middle (p.1: bf16[1,40,64], p.2: f32[4,8,8]) -> f32[8,8] {
+  %p.1 = bf16[1,40,64]{2,1,0} parameter(0)
+  %p.2 = f32[4,8,8]{2,1,0} parameter(1)
+  %all-gather.2 = bf16[1,160,64]{2,1,0:T(8,128)(2,1)S(1)} all-gather(%p.1), channel_id=7, dimensions={1}
+  ROOT %slice.1 = f32[8,8]{1,0} dynamic-slice(%p.2), dynamic_slice_sizes={1,8,8}
+}
+
+%body (b: (s32[], bf16[1,40,64], f32[4,8,8])) -> (s32[], bf16[1,40,64], f32[4,8,8]) {
+  %b = (s32[]{:T(128)}, bf16[1,40,64]{2,1,0}, f32[4,8,8]{2,1,0}) parameter(0)
+  %i = s32[]{:T(128)} get-tuple-element(%b), index=0
+  %shard = bf16[1,40,64]{2,1,0} get-tuple-element(%b), index=1
+  %stack = f32[4,8,8]{2,1,0} get-tuple-element(%b), index=2
+  %f.1 = (bf16[1,40,64]{2,1,0:S(1)}, bf16[1,160,64]{2,1,0:S(1)}) fusion(%shard), kind=kCustom, calls=%start
+  %f.2 = f32[8,8]{1,0:S(1)} fusion(%shard, %stack), kind=kLoop, calls=%middle
+  ROOT %t = (s32[]{:T(128)}, bf16[1,40,64]{2,1,0}, f32[4,8,8]{2,1,0}) tuple(%i, %shard, %stack)
+}
+
+%condition (c: (s32[], bf16[1,40,64], f32[4,8,8])) -> pred[] {
+  %limit = s32[]{:T(128)} constant(4)
+  %c = (s32[]{:T(128)}, bf16[1,40,64]{2,1,0}, f32[4,8,8]{2,1,0}) parameter(0)
+  %n = s32[]{:T(128)} get-tuple-element(%c), index=0
+  ROOT %lt = pred[]{:T(512)} compare(%n, %limit), direction=LT
+}
+
+ENTRY %main (x: (s32[], bf16[1,40,64], f32[4,8,8]), g: f32[32,16]) -> f32[8,16] {
+  %x = (s32[]{:T(128)}, bf16[1,40,64]{2,1,0}, f32[4,8,8]{2,1,0}) parameter(0)
+  %g = f32[32,16]{1,0} parameter(1)
+  %loop = (s32[]{:T(128)}, bf16[1,40,64]{2,1,0}, f32[4,8,8]{2,1,0}) while(%x), condition=%condition, body=%body
+  ROOT %scatter = f32[8,16]{1,0} reduce-scatter(%g), channel_id=8, dimensions={0}
+}
+"""  # noqa: E501
+
+
+def test_collectives_count_once_and_as_often_as_they_run():
+    found = {c.kind: c for c in compiled.Program(HLO).collectives()}
+    assert set(found) == {"all-gather", "reduce-scatter"}
+    gather, scatter = found["all-gather"], found["reduce-scatter"]
+    assert (gather.bytes, gather.runs, gather.asynchronous) == (160 * 64 * 2, 4, True)
+    assert (scatter.bytes, scatter.runs, scatter.asynchronous) == (32 * 16 * 4, 1, False)
+
+
+def test_traffic_counts_hbm_only_and_slices_not_stacks():
+    shard, one_of_stack = 40 * 64 * 2, 8 * 8 * 4
+    per_run = shard + (shard + one_of_stack)  # results of both fusions lie in S(1)
+    scatter = (32 * 16 + 8 * 16) * 4
+    assert compiled.Program(HLO).traffic() == 4 * per_run + scatter
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_matmul_flops_count_loops_and_recomputation(remat):
+    def layer(x, w):
+        return jnp.tanh(x @ w), None
+
+    body = jax.checkpoint(layer) if remat else layer
+
+    def loss(w_Lx16x16, x_8x16):
+        return jax.lax.scan(body, x_8x16, w_Lx16x16)[0].sum()
+
+    args = jnp.ones((3, 16, 16)), jnp.ones((8, 16))
+    product = 2 * 8 * 16 * 16
+    assert compiled.matmul_flops(jax.make_jaxpr(loss)(*args)) == 3 * product
+    # Backward: gradients of x and w; remat adds the forward product once more.
+    backward = jax.make_jaxpr(jax.grad(loss, argnums=(0, 1)))(*args)
+    assert compiled.matmul_flops(backward) == 3 * product * (4 if remat else 3)
+
+
+def test_convolution_flops():
+    def convolve(x, k):
+        return jax.lax.conv_general_dilated(
+            x, k, (2,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"), feature_group_count=2
+        )
+
+    jaxpr = jax.make_jaxpr(convolve)(jnp.ones((3, 10, 4)), jnp.ones((5, 2, 6)))
+    assert compiled.matmul_flops(jaxpr) == 2 * (3 * 5 * 6) * 5 * 2
