@@ -217,7 +217,7 @@ interrupted() {
   fi
   exit 130
 }
-exists="" attached="" seen=0 tries=0 began=0
+exists="" attached="" reached="" seen=0 tries=0 began=0
 trap at_exit EXIT
 trap interrupted INT
 while :; do
@@ -240,6 +240,8 @@ while :; do
     say "not all workers of $name answer (try $tries of $ssh_tries)"
     if [ "$tries" -ge "$ssh_tries" ]; then
       tries=0
+      # Perhaps it is this machine's ssh that does not work, and a job runs there.
+      [ -n "$reached" ] || fail "no worker of $name ever answered; mend ssh, or $me --down"
       failed "workers of $name do not answer"
       delete_slice
     fi

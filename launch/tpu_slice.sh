@@ -76,6 +76,7 @@ create_slice() {
   say "creating $name: $slices x $type in $zone"
   if run "${create[@]}" 2>&1 | tee "$scratch/errors" >&2; then
     dry_state=ACTIVE
+    reached=1 # nobody else's job is there
     return
   fi
   local message
@@ -149,9 +150,11 @@ copy_code() {
 
 # Asks all workers about the job: `job` is none, running, ended or mixed; `lines` the shortest log.
 probe() {
-  local out word number rest
+  local out word number rest code=0
   job="" running_command="" lines=""
-  out="$(on_workers "$remote_state")" || return
+  out="$(on_workers "$remote_state")" || code=$?
+  [ -z "$out" ] || reached=1
+  [ "$code" = 0 ] || return "$code"
   while read -r word number rest; do
     [[ "$word" == @(none|running|ended) ]] || continue
     if [ "$word" = running ]; then

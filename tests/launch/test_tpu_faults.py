@@ -59,6 +59,17 @@ def test_worker_that_stays_down_has_the_slice_made_again_and_then_ends_it(cloud)
     assert cloud.steps() == f"{first} delete {first}"
 
 
+def test_slice_that_never_answered_is_not_deleted(cloud):
+    """It may be this machine's ssh that is broken, and somebody's job that runs there."""
+    assert cloud.run(*RUN).returncode == 0
+    cloud.calls()
+    world = json.loads((cloud.folder / "world.json").read_text())
+    result = cloud.run(*RUN, world={**world, "down": {"uni/0": -1}}, UNIWAV_SSH_TRIES="2")
+    assert "no worker of uni ever answered" in error_line(result)
+    assert "delete" not in cloud.steps()
+    assert cloud.resources() == ["tpu-vm uni"]
+
+
 def test_connection_that_breaks_while_starting_stops_the_half_started(cloud):
     # Worker 1 answers the question and takes the code, then misses the start once.
     cloud.machine.program(
