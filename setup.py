@@ -12,7 +12,8 @@ EXTRAS = {
     "lyra": ["tflite>=2.18"],  # tools/import_codec.py: Lyra's .tflite files
     "convert": ["av>=12"],  # tools/convert_audio.py: G.722, m4a and what libsndfile cannot read
 }
-JUDGES = ["pesq", "pystoi", "speechmos"]  # quality of decoded speech; pesq wants a C compiler
+# Quality of decoded speech. pesq wants a C compiler; speechmos needs the last two unsaid.
+JUDGES = ["pesq", "pystoi", "speechmos", "librosa", "onnxruntime"]
 ACCELERATORS = {
     "tpu": ["jax[tpu]"],
     "cuda12": ["jax[cuda12]"],
