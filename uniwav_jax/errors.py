@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake, and how a tool ends on it."""
+"""The exceptions that stand for a user's mistake and a lost process, and how a tool ends."""
 
 import sys
 from collections.abc import Callable
@@ -8,6 +8,13 @@ class UserError(Exception):
     """Bad input: the message is one line that names the file, field or shape and what to do.
 
     `main` and the tools print it without a traceback and exit with status 2.
+    """
+
+
+class LostProcessError(Exception):
+    """Another process of the run is gone, stuck or out of reach: nobody's mistake here.
+
+    The message is one line that names it; `main` prints it and exits with status 1, a crash's.
     """
 
 

@@ -13,14 +13,17 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from uniwav_jax import config as config_lib
-from uniwav_jax.errors import UserError
+from uniwav_jax.errors import LostProcessError, UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "file with get_config()")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; may be gs://")
 
 
 def main(argv: list[str]) -> None:
-    """Flags to config to loop; a user's mistake ends in one line and exit status 2."""
+    """Flags to config to loop; a user's mistake ends in one line and exit status 2.
+
+    Of several processes, all end when one fails: with its message and status.
+    """
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     if not flags.FLAGS["verbosity"].present:
@@ -34,13 +37,15 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--config={file}: no such file; see the folder configs/")
         config = config_lib.from_dict(CONFIG.value)
         # After the flags: importing the loop imports JAX.
-        from uniwav_jax import distributed
+        from uniwav_jax.hosts.group import together
         from uniwav_jax.train import loop
 
-        distributed.start()
-        finished = loop.run(config, WORKDIR.value)
+        with together(config.mesh.wait_seconds) as group:
+            finished = loop.run(config, WORKDIR.value, group)
     except UserError as error:
         _fail(str(error))
+    except LostProcessError as error:
+        _fail(str(error), 1)
     if not finished:
         sys.exit(143)  # preempted: saved, and whoever restarts on failure starts it again
 
@@ -69,12 +74,10 @@ def _check_key(argv: list[str], key: str) -> None:
         node = node[part]
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, status: int = 2) -> NoReturn:
     sys.stdout.flush()
     print(f"error: {message}", file=sys.stderr, flush=True)
-    # At once: the loop has closed its files, and an orderly end would wait for other processes at
-    # a barrier that they do not reach, and let Orbax's threads complain after the message.
-    os._exit(2)
+    os._exit(status)
 
 
 if __name__ == "__main__":
