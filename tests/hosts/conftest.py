@@ -17,13 +17,14 @@ class Drill:
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen] = []
 
-    def start(self, *jobs: list[str] | None, limit: float, folders=()) -> None:
+    def start(self, *jobs: list[str] | None, limit: float, folders=(), slurm=False) -> None:
         """One process for each job, a list of things to do; None: it does not come.
 
         Args:
             jobs: one for each process.
             limit: seconds that they wait for one another.
             folders: where each runs, if not in this repository.
+            slurm: they are tasks of a Slurm job, by the variables that srun sets.
         """
         with socket.socket() as probe:
             probe.bind(("localhost", 0))
@@ -37,6 +38,15 @@ class Drill:
                 "NODE_RANK": str(index),
                 "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
             }
+            if slurm:
+                variables = {
+                    "JAX_COORDINATOR_PORT": address.split(":")[1],
+                    "SLURM_JOB_ID": "1",
+                    "SLURM_STEP_NODELIST": "localhost",
+                    "SLURM_NTASKS": str(len(jobs)),
+                    "SLURM_PROCID": str(index),
+                    "SLURM_LOCALID": str(index),
+                }
             folder = folders[index] if folders else REPOSITORY
             process = subprocess.Popen(
                 [sys.executable, "-m", "tests.hosts.drill", str(limit), *job],

@@ -9,8 +9,9 @@ from uniwav_jax.errors import UserError
 from uniwav_jax.hosts.group import start
 
 
-def test_processes_meet_exchange_and_end(drill):
-    drill.start(*[["exchange:word", "barrier:here", "reduce"]] * 3, limit=60)
+@pytest.mark.parametrize("slurm", [False, True])
+def test_processes_meet_exchange_and_end(drill, slurm):
+    drill.start(*[["exchange:word", "barrier:here", "reduce"]] * 3, limit=60, slurm=slurm)
     for status, output in drill.ends():
         assert status == 0, output
         assert "['word of 0', 'word of 1', 'word of 2']" in output and "[0 1 2]" in output
