@@ -86,7 +86,7 @@ class ModelConfig:
     attention: str = "auto"  # or "xla", "chunk", "cudnn" (GPU), "splash" (TPU): models/attention.py
     # What the backward pass computes again: "full" all but the layers' inputs, "attention" all but
     # these and attention, "dots" all but matmuls, "none" nothing.
-    remat: str = "full"
+    remat: str = "attention"
 
 
 @dataclasses.dataclass(frozen=True)
