@@ -5,6 +5,7 @@
 The same command continues a run. Any config field can be set: `--config.train.steps=1000`.
 """
 
+import errno
 import os
 import sys
 from typing import NoReturn
@@ -17,6 +18,8 @@ from uniwav_jax.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "file with get_config()")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; may be gs://")
+# The disk is full, over quota, limited, read-only or broken; the path is someone else's or a file.
+DISK = "ENOSPC EDQUOT EFBIG EROFS EIO EACCES EPERM EEXIST ENOTDIR".split()
 
 
 def main(argv: list[str]) -> None:
@@ -40,7 +43,12 @@ def main(argv: list[str]) -> None:
         distributed.start()
         finished = loop.run(config, WORKDIR.value)
     except UserError as error:
-        _fail(str(error))
+        _fail(str(error), status=error.status)
+    except OSError as error:
+        if errno.errorcode.get(error.errno) not in DISK:
+            raise
+        place = error.filename or f"a file in {WORKDIR.value}"
+        _fail(f"{place}: {error.strerror}; mend that, and the same command continues")
     if not finished:
         sys.exit(143)  # preempted: saved, and whoever restarts on failure starts it again
 
@@ -69,12 +77,12 @@ def _check_key(argv: list[str], key: str) -> None:
         node = node[part]
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, *, status: int = 2) -> NoReturn:
     sys.stdout.flush()
     print(f"error: {message}", file=sys.stderr, flush=True)
     # At once: the loop has closed its files, and an orderly end would wait for other processes at
     # a barrier that they do not reach, and let Orbax's threads complain after the message.
-    os._exit(2)
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import soxr
 from etils import epath
 
 from uniwav_jax.data.manifest import Manifest
+from uniwav_jax.errors import UserError
 
 SEEKABLE = ("WAV", "WAVEX", "RF64", "FLAC", "AIFF")  # libsndfile seeks these to the sample
 
@@ -110,6 +111,8 @@ class ClipReader:
         latents = self._record(row, "latents")[start : start + frames]
         if not len(latents):
             raise BadAudioError(f"record {row} ends before frame {start}")
+        if not np.isfinite(latents).all():
+            raise BadAudioError(f"record {row} holds NaN or infinite latents")
         return latents
 
     def _record(self, row: int, what: str) -> np.ndarray:
@@ -122,7 +125,13 @@ class ClipReader:
             if self._packed is None:
                 from uniwav_jax.data.packed import PackedReader  # runs on files do not pay for tfds
 
-                self._packed = PackedReader(self._manifest.folder)
+                packed = PackedReader(self._manifest.folder)
+                if len(packed) != len(self._manifest):
+                    raise UserError(
+                        f"{self._manifest.folder}/manifest.tsv has {len(self._manifest)} rows, the"
+                        f" shards {len(packed)} records; copy the folder again, or pack it again"
+                    )
+                self._packed = packed
         try:
             return getattr(self._packed, what)(row)
         except Exception as error:  # array_record and protobuf raise many kinds on damage

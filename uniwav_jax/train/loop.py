@@ -53,7 +53,7 @@ def run(config: Config, workdir: str) -> bool:
 
     with jax.set_mesh(mesh), contextlib.ExitStack() as closing:
         checkpoints = checkpoint.manager(workdir, config)
-        closing.callback(checkpoints.close)
+        closing.callback(checkpoint.close, checkpoints)
         # Order matters: a checkpoint of this run wins over init_from, which wins over fresh.
         resuming = checkpoints.latest_step() is not None
         feature_params = _feature_params(config, features, train_plan, bad_files, known=resuming)
@@ -92,12 +92,14 @@ def run(config: Config, workdir: str) -> bool:
         for step in range(first, config.train.steps + 1):
             last = step == config.train.steps
             if step > first:
+                checkpoint.check(checkpoints)
                 _evaluate(config, evaluator, step, state, last)
                 preempted = checkpoints.reached_preemption(step)
                 if last or preempted or step % config.checkpoint.every == 0:
                     meter.flush()
                     checkpoint.save(checkpoints, state, config, train_plan.fingerprint())
                 if preempted:
+                    checkpoint.finish(checkpoints)
                     say(f"preempted: step {step} saved; the same command continues")
                     return False
             if last:
