@@ -18,6 +18,7 @@ ORDER = (
     {"config"},
     {"distributed"},
     {"data", "features"},
+    {"hosts"},  # processes: compares data and features among them
     {"evaluation"},  # measures on arrays and files
     {"losses"},  # formulas on arrays; the sampler takes the flow's path from there
     {"models"},

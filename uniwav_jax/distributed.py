@@ -1,14 +1,11 @@
-"""Processes, the device mesh and the table that says how each array lies on it.
+"""The device mesh and the table that says how each array lies on it.
 
 One mesh with the axes data, fsdp and tensor, on one device as on a pod. Rows of a batch are split
 over data x fsdp, parameters over fsdp and tensor. Sharding goes through `jax.jit` with
 `NamedSharding`, which is what `pjit` became.
 """
 
-import os
-import pathlib
 import re
-import socket
 from collections.abc import Callable
 
 import jax
@@ -43,39 +40,6 @@ PARAMETER_AXES = (
 LOGICAL_TO_MESH = {"embed": "fsdp", "heads": "tensor", "mlp": "tensor", None: None}
 
 
-def start() -> None:
-    """Start `jax.distributed`; must come before anything else touches JAX.
-
-    Plain hosts: JAX_COORDINATOR_ADDRESS, NNODES, NODE_RANK. Slurm and TPU pods are detected by
-    JAX. A single process starts it too: the preemption notice (SIGTERM) goes through it.
-    """
-    if jax.distributed.is_initialized():
-        return
-    if "JAX_COORDINATOR_ADDRESS" in os.environ:
-        missing = [name for name in ("NNODES", "NODE_RANK") if name not in os.environ]
-        if missing:
-            raise UserError(f"JAX_COORDINATOR_ADDRESS is set but {missing[0]} is not; set both")
-        jax.distributed.initialize(
-            os.environ["JAX_COORDINATOR_ADDRESS"],
-            int(os.environ["NNODES"]),
-            int(os.environ["NODE_RANK"]),
-        )
-    elif int(os.environ.get("SLURM_NTASKS", "1")) > 1 or _on_tpu():
-        jax.distributed.initialize()
-    else:
-        with socket.socket() as probe:
-            probe.bind(("localhost", 0))
-            port = probe.getsockname()[1]
-        # Alone, silence means that this machine slept: no reason to end the run.
-        jax.distributed.initialize(f"localhost:{port}", 1, 0, heartbeat_timeout_seconds=10**7)
-
-
-def _on_tpu() -> bool:
-    wanted = os.environ.get("JAX_PLATFORMS", "tpu")
-    devices = ("/dev/accel0", "/dev/vfio/0")
-    return "tpu" in wanted and any(pathlib.Path(device).exists() for device in devices)
-
-
 def platform() -> str:
     """What is being compiled for: the platform of the mesh in use, else JAX's default backend."""
     device = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
@@ -86,7 +50,7 @@ def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
     """The mesh of the given sizes over all devices; one size may be -1 (what is left).
 
     Raises:
-        UserError: the sizes do not multiply to the number of devices.
+        UserError: the sizes do not multiply to the number of devices, or no such slices.
     """
     devices = jax.devices() if devices is None else devices
     sizes = [config.data, config.fsdp, config.tensor]
@@ -105,8 +69,19 @@ def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
                 f"config.mesh.data ({sizes[0]}) must be a multiple of mesh.slices ({config.slices})"
             )
         inner = (sizes[0] // config.slices, sizes[1], sizes[2])
+        found = {device.slice_index for device in devices}
+        processes = {device.process_index for device in devices}
+        if config.slices not in (len(found), len(processes)):
+            raise UserError(
+                f"config.mesh.slices is {config.slices}, but the devices lie in {len(found)} slices"
+                f" and {len(processes)} processes; it must be one of the two"
+            )
         grid = mesh_utils.create_hybrid_device_mesh(
-            inner, (config.slices, 1, 1), devices=devices, allow_split_physical_axes=True
+            inner,
+            (config.slices, 1, 1),
+            devices=devices,
+            process_is_granule=len(found) != config.slices,  # hosts of GPUs, or processes on CPU
+            allow_split_physical_axes=True,
         )
     elif devices[0].platform == "tpu":
         grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)

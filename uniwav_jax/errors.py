@@ -19,6 +19,10 @@ class MachineError(UserError):
     status = 1
 
 
+class LostProcessError(MachineError):
+    """Another process of the run is gone, stuck or out of reach; the message names it."""
+
+
 def run_tool(main: Callable[[list[str]], int]) -> None:
     """Run a tool's `main(argv)` and exit with its status; a `UserError` is one line."""
     try:

@@ -5,9 +5,11 @@
 The same command continues a run. Any config field can be set: `--config.train.steps=1000`.
 """
 
+import contextlib
 import errno
 import os
 import sys
+from collections.abc import Iterator
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -23,7 +25,10 @@ DISK = "ENOSPC EDQUOT EFBIG EROFS EIO EACCES EPERM EEXIST ENOTDIR".split()
 
 
 def main(argv: list[str]) -> None:
-    """Flags to config to loop; a user's mistake ends in one line and exit status 2."""
+    """Flags to config to loop; a user's mistake ends in one line and exit status 2.
+
+    Of several processes, all end when one fails: with its message and status.
+    """
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     if not flags.FLAGS["verbosity"].present:
@@ -37,18 +42,13 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--config={file}: no such file; see the folder configs/")
         config = config_lib.from_dict(CONFIG.value)
         # After the flags: importing the loop imports JAX.
-        from uniwav_jax import distributed
+        from uniwav_jax.hosts.group import together
         from uniwav_jax.train import loop
 
-        distributed.start()
-        finished = loop.run(config, WORKDIR.value)
+        with together(config.mesh.wait_seconds) as group, _disk_errors():
+            finished = loop.run(config, WORKDIR.value, group)
     except UserError as error:
-        _fail(str(error), status=error.status)
-    except OSError as error:
-        if errno.errorcode.get(error.errno) not in DISK:
-            raise
-        place = error.filename or f"a file in {WORKDIR.value}"
-        _fail(f"{place}: {error.strerror}; mend that, and the same command continues")
+        _fail(str(error), error.status)
     if not finished:
         sys.exit(143)  # preempted: saved, and whoever restarts on failure starts it again
 
@@ -77,11 +77,24 @@ def _check_key(argv: list[str], key: str) -> None:
         node = node[part]
 
 
-def _fail(message: str, *, status: int = 2) -> NoReturn:
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    """What only the user can mend about a disk becomes a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        if errno.errorcode.get(error.errno) not in DISK:
+            raise
+        place = error.filename or f"a file in {WORKDIR.value}"
+        raise UserError(
+            f"{place}: {error.strerror}; mend that, and the same command continues"
+        ) from error
+
+
+def _fail(message: str, status: int = 2) -> NoReturn:
     sys.stdout.flush()
     print(f"error: {message}", file=sys.stderr, flush=True)
-    # At once: the loop has closed its files, and an orderly end would wait for other processes at
-    # a barrier that they do not reach, and let Orbax's threads complain after the message.
+    # At once: the loop has closed its files, and an orderly end would let Orbax's threads complain.
     os._exit(status)
 
 

@@ -183,6 +183,7 @@ class MeshConfig:
     fsdp: int = 1
     tensor: int = 1
     slices: int = 1  # multi-slice TPU: the data axis spans slices
+    wait_seconds: float = 900.0  # how long processes wait for one another before they end (ours)
 
 
 @dataclasses.dataclass(frozen=True)

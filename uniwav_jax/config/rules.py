@@ -11,9 +11,8 @@ model.decoder.layers model.decoder.width model.decoder.heads model.decoder.ffn
 model.decoder.position_kernel features.sample_rate features.hop features.mel_bands features.window
 features.stats_seconds masking.length distillation.codewords flow.sample_steps optim.lr optim.eps
 optim.clip data.row_multiple data.max_bad_fraction train.steps train.accumulate train.log_every
-train.max_skipped mesh.slices checkpoint.every checkpoint.keep evaluate.every evaluate.batches
-evaluate.samples health.patience codec.noise
-codec.discriminator_filters""".split()
+train.max_skipped mesh.slices mesh.wait_seconds checkpoint.every checkpoint.keep evaluate.every
+evaluate.batches evaluate.samples health.patience codec.noise codec.discriminator_filters""".split()
 SHARES = """model.encoder.dropout model.encoder.attention_dropout model.decoder.dropout
 distillation.codebook_decay flow.ema_decay optim.beta1 optim.beta2 codec.codebook_decay
 codec.balance_decay""".split()  # 1 divides by zero

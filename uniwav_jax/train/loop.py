@@ -17,6 +17,8 @@ from uniwav_jax import features as features_lib
 from uniwav_jax.config import Config
 from uniwav_jax.data import pipeline, plan
 from uniwav_jax.features import SurfaceFeatures, statistics
+from uniwav_jax.hosts import self_check
+from uniwav_jax.hosts.group import Group
 from uniwav_jax.models import uniwav
 from uniwav_jax.tasks import codec, pretrain
 from uniwav_jax.train import checkpoint
@@ -30,11 +32,12 @@ from uniwav_jax.types import Metrics, PyTree, TrainState
 TASKS = {"pretrain": pretrain, "codec": codec}
 
 
-def run(config: Config, workdir: str) -> bool:
+def run(config: Config, workdir: str, group: Group) -> bool:
     """Train until `config.train.steps`; True when finished, False when preempted (and saved).
 
     Raises:
         UserError: anything a user can mend, in one line.
+        LostProcessError: another process of `group` did not come where all wait.
     """
     task = TASKS[config.task]
     mesh = distributed.make_mesh(config.mesh)
@@ -50,8 +53,9 @@ def run(config: Config, workdir: str) -> bool:
     features = features_lib.build(config.features)
     features_lib.check_corpora(config.features, [c.latents for c in train_plan.corpora])
     bad_files = pipeline.BadFileReport(str(workdir / "bad_files.tsv"), config.data)
+    self_check.run(group, config, mesh, train_plan, workdir, say)
 
-    with jax.set_mesh(mesh), contextlib.ExitStack() as closing:
+    with jax.set_mesh(mesh), contextlib.ExitStack() as closing, group.telling():
         checkpoints = checkpoint.manager(workdir, config)
         closing.callback(checkpoint.close, checkpoints)
         # Order matters: a checkpoint of this run wins over init_from, which wins over fresh.
@@ -61,6 +65,7 @@ def run(config: Config, workdir: str) -> bool:
         if resuming:
             abstract = jax.eval_shape(lambda: state)
             state, meta = checkpoint.restore(checkpoints, abstract, shardings, config)
+            group.barrier("checkpoint restored")
             say(f"resuming at step {int(state.step)} of {config.train.steps}")
             _compare_data(meta["data"], train_plan.fingerprint(), say)
         elif config.init_from:
@@ -90,14 +95,16 @@ def run(config: Config, workdir: str) -> bool:
         # The order is fixed, and a test holds it: evaluate the state, save it, only then advance
         # the data, step, and log the step before (its numbers are ready by now).
         for step in range(first, config.train.steps + 1):
+            group.beat(f"step {step}")
             last = step == config.train.steps
             if step > first:
                 checkpoint.check(checkpoints)
-                _evaluate(config, evaluator, step, state, last)
+                _evaluate(config, evaluator, step, state, last, group)
                 preempted = checkpoints.reached_preemption(step)
                 if last or preempted or step % config.checkpoint.every == 0:
                     meter.flush()
                     checkpoint.save(checkpoints, state, config, train_plan.fingerprint())
+                    group.barrier(f"checkpoint of step {step}")
                 if preempted:
                     checkpoint.finish(checkpoints)
                     say(f"preempted: step {step} saved; the same command continues")
@@ -162,13 +169,15 @@ class Meter:
 
 
 def _evaluate(
-    config: Config, evaluator: Evaluator, step: int, state: TrainState, last: bool
+    config: Config, evaluator: Evaluator, step: int, state: TrainState, last: bool, group: Group
 ) -> None:
     if last or step % config.evaluate.every == 0:
         evaluator.measure(step, state)
+        group.barrier(f"evaluation of step {step}")
     sample_every = config.evaluate.sample_every
     if sample_every and (last or step % sample_every == 0):
         evaluator.render(step, state)
+        group.barrier(f"samples of step {step}")
 
 
 def _feature_params(

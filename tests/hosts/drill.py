@@ -1,0 +1,74 @@
+"""What one process of a run does in these tests: python -m tests.hosts.drill LIMIT THING ..."""
+
+import sys
+import time
+
+import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
+
+from uniwav_jax.errors import LostProcessError, UserError
+from uniwav_jax.hosts import group as group_lib
+from uniwav_jax.hosts.group import Group, together
+
+group_lib.POLL, group_lib.GRACE = 0.5, 5.0  # shorter waits, the same order of events
+
+
+def check(group: Group, workdir: str, *settings: str):
+    """The self-check of a run with `settings` such as config.seed=1."""
+    from uniwav_jax.config import default_config, from_dict
+    from uniwav_jax.data.plan import BatchPlan
+    from uniwav_jax.distributed import make_mesh
+    from uniwav_jax.hosts import self_check
+
+    self_check.STALE = 1.0
+    config = default_config("tiny")
+    config.data.update(buckets=(1.0, 2.0), batch_seconds=16.0, min_seconds=0.5)
+    for setting in settings:
+        name, value = setting.removeprefix("config.").split("=")
+        config.update_from_flattened_dict({name: type(_at(config, name))(value)})
+    config = from_dict(config)
+    plan = BatchPlan(config, cache=f"{workdir}/data")
+    self_check.run(group, config, make_mesh(config.mesh), plan, epath.Path(workdir), print)
+
+
+def _at(config, name):
+    for part in name.split("."):
+        config = config[part]
+    return config
+
+
+def do(thing: str, group: Group):
+    name, _, value = thing.partition(":")
+    if name == "barrier":
+        group.barrier(value)
+    elif name == "exchange":
+        print(group.exchange(value, f"{value} of {group.index}"), flush=True)
+    elif name == "reduce":  # waits without end for a process that lives but does not come
+        group.beat(f"reduction {value}")
+        print(multihost_utils.process_allgather(np.array([group.index])).ravel(), flush=True)
+    elif name == "sleep":
+        time.sleep(float(value))
+    elif name == "mistake":
+        raise UserError(value)
+    elif name == "crash":
+        raise ValueError(value)
+    elif name == "check":
+        check(group, *value.split())
+    else:
+        raise KeyError(thing)
+    print(f"done {name}", flush=True)
+
+
+def main(limit: str, *things: str):
+    try:
+        with together(float(limit)) as group:
+            for thing in things:
+                do(thing, group)
+    except (UserError, LostProcessError) as error:
+        print(f"error: {error}", flush=True)
+        sys.exit(2 if isinstance(error, UserError) else 1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

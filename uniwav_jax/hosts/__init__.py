@@ -1,0 +1,1 @@
+"""The processes of a run: they meet, agree, wait with a limit, and end together."""
