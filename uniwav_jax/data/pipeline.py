@@ -1,7 +1,10 @@
 """Grain pipeline: planned batches -> this host's rows of audio."""
 
+import multiprocessing
+import os
 import re
 import signal
+import threading
 from typing import Any, Self
 
 import grain
@@ -111,8 +114,27 @@ def make_loader(
     if data.workers:
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # Grain's processes read absl flags; scripts parse none
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=data.workers))
+        dataset = dataset.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=data.workers), worker_init_fn=_prepare_reader
+        )
     return Loader(dataset)
+
+
+def _prepare_reader(index: int, count: int) -> None:
+    """Make a reader process end with the main process, and only then.
+
+    Signals to all processes of a job must not take the data from a run that is about to save; and
+    after kill -9 of the main process nothing else would end its readers.
+    """
+    del index, count
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+    def leave() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=leave, daemon=True).start()
 
 
 class Loader:
