@@ -44,8 +44,8 @@ def ours(config: Config, plan: BatchPlan) -> Any:
     return pipeline.make_loader(config, plan, host_rows=rows, start=0)
 
 
-def memory_of_rows(folder: pathlib.Path, rows: int) -> list[dict[str, Any]]:
-    """Memory while so many rows of 0.1 to 0.3 s pass through the loader."""
+def memory_of_rows(folder: pathlib.Path, rows: int, numbers: list[int]) -> list[dict[str, Any]]:
+    """Memory while rows of 0.1 to 0.3 s pass through loaders with so many worker processes."""
     (folder / "short").mkdir()
     lines = []
     for number, file in enumerate(sorted((folder / "flac").glob("*.flac"))[:64]):
@@ -62,7 +62,7 @@ def memory_of_rows(folder: pathlib.Path, rows: int) -> list[dict[str, Any]]:
     pack(folder / "few/manifest.tsv", folder / "short_packed")
     table = []
     for form, manifest in (("files", "short"), ("array_record", "short_packed")):
-        for workers in (0, 2):
+        for workers in numbers:
             figures = in_child("read_rows", str(folder), manifest, rows, workers)
             table.append({"form": form, "workers": workers, **figures})
             print(f"memory: {table[-1]}", flush=True)
@@ -71,7 +71,7 @@ def memory_of_rows(folder: pathlib.Path, rows: int) -> list[dict[str, Any]]:
 
 def read_rows(folder: str, manifest: str, rows: int, workers: int) -> dict[str, Any]:
     """Megabytes after 10, 50 and 100 % of the rows, and growth per million rows from 10 % on."""
-    short = {"buckets": (0.3,), "min_seconds": 0.05, "batch_seconds": 0.3 * min(512, rows // 50)}
+    short = {"buckets": (0.3,), "min_seconds": 0.05, "batch_seconds": 0.3 * min(128, rows // 50)}
     config = config_of(pathlib.Path(folder) / manifest, workers=workers, **short)
     loader = ours(config, BatchPlan(config, f"{folder}/cache"))
     done, seen, began = 0, [], time.perf_counter()

@@ -5,9 +5,9 @@
 The same clips as FLAC, Ogg Opus, wav and packed ArrayRecord. Both sides read the same rows of the
 same batch plan into padded batches of the same samples (checked), with every number of worker
 processes in --workers; ours has its default four threads in each process. Windows of --seconds
-alternate (ours, theirs, theirs, ours, ...), so that what else the machine does falls on both.
-A window starts and ends with full read-ahead buffers and nobody at work; CPU time is that of the
-whole process tree. Files are in the page cache. Peers:
+of CPU time, the whole process tree's, alternate (ours, theirs, theirs, ours, ...), so that what
+else the machine does falls on both. A window starts and ends with full read-ahead buffers and
+nobody at work. Files are in the page cache. Peers:
 
     flac, opus, wav    soundfile in the Dataset, seeking to the crop, int16 or float32, whatever is
                        faster for the format
@@ -36,7 +36,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile
 from input_memory import RATE, config_of, memory_of_plan, memory_of_rows, ours, pack, write_manifest
-from process_tree import settle
+from process_tree import cpu_seconds, settle
 
 from uniwav_jax.data.packed import PackedReader
 from uniwav_jax.data.plan import BatchPlan
@@ -58,30 +58,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--speech", required=True, help="folder of audio files")
     parser.add_argument("--hours", type=float, default=1.0, help="of speech to take from it")
+    parser.add_argument("--parts", default="speed,memory")
     parser.add_argument("--cases", default=",".join(CASES))
-    parser.add_argument("--workers", default="0,1,2", help="worker processes, of both sides")
+    parser.add_argument("--workers", default="0,1,2", help="numbers of worker processes")
     parser.add_argument("--batch_seconds", type=float, default=256.0)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of one window")
+    parser.add_argument("--seconds", type=float, default=3.0, help="of CPU time in one window")
     parser.add_argument("--repeats", type=int, default=4, help="windows of each side")
-    parser.add_argument("--memory_rows", type=int, default=1_000_000, help="0: leave out")
-    parser.add_argument("--plan_rows", type=int, default=3_000_000, help="0: leave out")
+    parser.add_argument("--memory_rows", type=int, default=1_000_000)
+    parser.add_argument("--plan_rows", type=int, default=3_000_000)
     parser.add_argument("--out")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         result = about() | {"batch_seconds": args.batch_seconds, "seconds": args.seconds}
         result["speech_hours"] = round(prepare(folder, pathlib.Path(args.speech), args.hours), 3)
-        result["speed"] = [
-            compare(folder, case, int(workers), args)
-            for case in args.cases.split(",")
-            if case
-            for workers in args.workers.split(",")
-        ]
-        result["best"] = best(result["speed"])
-        for case, figures in result["best"].items():
-            print(f"best of each, {case}: {figures}")
-        result["memory"] = memory_of_rows(folder, args.memory_rows) if args.memory_rows else []
-        result["plan"] = memory_of_plan(folder, args.plan_rows) if args.plan_rows else {}
+        if "speed" in args.parts:
+            result["speed"] = [
+                compare(folder, case, int(workers), args)
+                for case in args.cases.split(",")
+                for workers in args.workers.split(",")
+            ]
+            result["best"] = best(result["speed"])
+            for case, figures in result["best"].items():
+                print(f"best of each, {case}: {figures}")
+        if "memory" in args.parts:
+            workers = [int(number) for number in args.workers.split(",")]
+            result["memory"] = memory_of_rows(folder, args.memory_rows, workers)
+            result["plan"] = memory_of_plan(folder, args.plan_rows)
     if args.out:
         pathlib.Path(args.out).write_text(json.dumps(result, indent=2) + "\n")
 
@@ -190,15 +193,15 @@ class Window(NamedTuple):
 
 
 def measure(loader: Iterator[dict[str, Any]], seconds: float) -> Window:
-    """Take batches for so long, and wait until the read-ahead buffers are full again."""
+    """Take batches for so much CPU time, and wait until the read-ahead buffers are full again."""
     cpu, _ = settle()
     began, samples = time.perf_counter(), 0
-    while time.perf_counter() - began < seconds:
+    while cpu_seconds() - cpu < seconds:
         samples += int(next(loader)["samples"].sum())
     asked = time.perf_counter()
     cpu_end, since = settle()
-    wall = max(since, asked) - began
-    return Window(samples / RATE / 3600, wall / 3600, (cpu_end - cpu) / 3600)
+    seconds = (samples / RATE, max(since, asked) - began, cpu_end - cpu)
+    return Window(*(s / 3600 for s in seconds))
 
 
 def compare(

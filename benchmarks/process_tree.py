@@ -40,7 +40,10 @@ def cpu_seconds() -> float:
 
 def status(path: pathlib.Path) -> list[str]:
     """What stands after the name: state, ..., user and system ticks as 11 and 12."""
-    return path.read_text().rpartition(")")[2].split()
+    try:
+        return path.read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+        return ["X", *"0" * 13]
 
 
 def memory() -> tuple[float, float]:
