@@ -81,15 +81,15 @@ class Program:
         assert process.returncode == 0, output
         return output
 
-    def run_processes(
-        self, workdir: pathlib.Path, *, processes: int, devices: int, **settings
-    ) -> None:
+    def start_processes(
+        self, workdir: pathlib.Path, *, processes: int, devices: int = 1, **settings
+    ) -> list[subprocess.Popen]:
         """The same as a job of several processes on this machine."""
         with socket.socket() as probe:
             probe.bind(("localhost", 0))
             address = f"localhost:{probe.getsockname()[1]}"
         command = self.command(workdir, **settings)
-        running = [
+        return [
             self.start(
                 command,
                 devices=devices,
@@ -99,9 +99,23 @@ class Program:
             )
             for rank in range(processes)
         ]
+
+    def run_processes(self, workdir: pathlib.Path, **settings) -> list[str]:
+        """Run several processes to the end; what each printed."""
+        ended = ends(self.start_processes(workdir, **settings))
+        for status, output in ended:
+            assert status == 0, output
+        return [output for _, output in ended]
+
+
+def ends(running: list[subprocess.Popen]) -> list[tuple[int, str]]:
+    """Exit status and output of each process, once all have ended."""
+    try:
         outputs = [process.communicate(timeout=600)[0] for process in running]
-        for process, output in zip(running, outputs):
-            assert process.returncode == 0, output
+    finally:
+        for process in running:
+            process.kill()
+    return [(process.returncode, output) for process, output in zip(running, outputs)]
 
 
 @pytest.fixture

@@ -40,7 +40,11 @@ def test_eight_devices(program, one_device, tmp_path, mesh):
 
 
 @pytest.mark.parametrize(
-    "mesh", [{"mesh__fsdp": 4}, {"mesh__data": 1, "mesh__tensor": 4, "mesh__fsdp": -1}]
+    "mesh",
+    [
+        {"mesh__fsdp": 4, "mesh__slices": 2},  # each process a slice
+        {"mesh__data": 1, "mesh__tensor": 4, "mesh__fsdp": -1},
+    ],
 )
 def test_two_processes_of_four_devices(program, one_device, tmp_path, mesh):
     program.run_processes(tmp_path, processes=2, devices=4, **SETTINGS, **mesh)
