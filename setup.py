@@ -45,6 +45,8 @@ setup(
         "pyarrow>=15",  # manifests: columnar, memory-mapped; tensorflow-datasets brings it anyway
         "safetensors>=0.4.3",  # codecs
         "soundfile>=0.12",  # wav, flac, ogg/opus, mp3
+        # FLAC in two thirds of the time; where there is no wheel, soundfile reads it.
+        'miniaudio>=1.70; platform_machine == "x86_64" or sys_platform == "darwin"',
         "soxr>=0.5",  # resampling
         "tensorboardX>=2.6",
         "rich>=13",

@@ -11,15 +11,12 @@ import argparse
 import json
 import os
 import pathlib
-import platform
-import statistics
 import sys
-import time
 import types
-from collections.abc import Callable
 
 import jax
 import numpy as np
+import peers
 import torch
 
 from uniwav_jax.codec import importers
@@ -47,7 +44,7 @@ def main() -> None:
     audio = np.random.default_rng(0).normal(size=(args.rows, int(16000 * args.seconds)))
     audio = (0.1 * audio).astype(np.float32)
     result = {
-        "cpu": _cpu(),
+        "device": peers.device_name(),
         "threads": args.threads,
         "jax": jax.__version__,
         "torch": torch.__version__,
@@ -96,36 +93,8 @@ def compare(audio: np.ndarray, settings: dict, repeats: int) -> dict[str, dict[s
         seconds = audio.size / 16000
         table = {}
         for part, (theirs, ours) in sides.items():
-            times = alternate(theirs, ours, repeats)
-            ratios = [a / b for a, b in zip(*times, strict=True)]
-            table[part] = {
-                "torch": round(seconds / statistics.median(times[0]), 1),
-                "ours": round(seconds / statistics.median(times[1]), 1),
-                "ratio": round(statistics.median(ratios), 2),
-                "ratio_low": round(min(ratios), 2),
-                "ratio_high": round(max(ratios), 2),
-            }
+            table[part] = peers.compare(peers.alternate(theirs, ours, repeats), seconds)
     return table
-
-
-def alternate(
-    first: Callable[[], object], second: Callable[[], object], repeats: int
-) -> tuple[list[float], list[float]]:
-    """Seconds of each run of the two functions, in turn, after one run each that is not counted."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for repeat in range(repeats + 1):
-        for run, kept in zip((first, second), times, strict=True):
-            began = time.perf_counter()
-            run()
-            if repeat:
-                kept.append(time.perf_counter() - began)
-    return times
-
-
-def _cpu() -> str:
-    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.split(": ", 1)[1] for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Shared fixtures: where real speech lies, and a small corpus cut from it."""
 
+import contextlib
 import importlib.util
 import os
 import pathlib
+import resource
 import sys
 
 # Before JAX starts. Eight CPU devices for the sharding tests, and code that is compiled three to
@@ -30,6 +32,17 @@ def load_tool(name: str):
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@contextlib.contextmanager
+def limited_files(size: int):
+    """No file can grow beyond so many bytes, here and in processes started here: a full disk."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.fixture(scope="session")

@@ -156,6 +156,7 @@ def step_of(config: Config, rows: int, chips: tuple[Any, ...]) -> dict[str, Any]
     for one in program.collectives():
         kinds[one.kind].update(count=1, runs=one.runs, bytes=one.runs * one.bytes)
         kinds[one.kind]["asynchronous"] += one.asynchronous
+    report["estimated_cycles"] = program.cycles()
     report["collectives_per_chip"] = {kind: dict(counts) for kind, counts in kinds.items()}
     return report
 
@@ -232,6 +233,10 @@ def lines(report: dict[str, Any]) -> list[str]:
     )
     if "mfu_bound" in b:
         text[-1] += f"; MFU at most {b['mfu_bound']:.0%}"
+    cycles = sorted(report["estimated_cycles"].items(), key=lambda item: -item[1])
+    total = sum(report["estimated_cycles"].values())
+    text.append(f"{total / 1e6:.0f} M cycles by the compiler's estimate, kernels not counted:")
+    text += [f"  {count / total:5.1%} {part}" for part, count in cycles[:10]]
     return text
 
 

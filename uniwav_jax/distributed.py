@@ -40,6 +40,12 @@ PARAMETER_AXES = (
 LOGICAL_TO_MESH = {"embed": "fsdp", "heads": "tensor", "mlp": "tensor", None: None}
 
 
+def platform() -> str:
+    """What is being compiled for: the platform of the mesh in use, else JAX's default backend."""
+    device = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
+    return getattr(device, "platform", jax.default_backend())
+
+
 def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
     """The mesh of the given sizes over all devices; one size may be -1 (what is left).
 

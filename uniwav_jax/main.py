@@ -5,18 +5,23 @@
 The same command continues a run. Any config field can be set: `--config.train.steps=1000`.
 """
 
+import contextlib
+import errno
 import os
 import sys
+from collections.abc import Iterator
 from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from uniwav_jax import config as config_lib
-from uniwav_jax.errors import LostProcessError, UserError
+from uniwav_jax.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "file with get_config()")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; may be gs://")
+# The disk is full, over quota, limited, read-only or broken; the path is someone else's or a file.
+DISK = "ENOSPC EDQUOT EFBIG EROFS EIO EACCES EPERM EEXIST ENOTDIR".split()
 
 
 def main(argv: list[str]) -> None:
@@ -40,12 +45,10 @@ def main(argv: list[str]) -> None:
         from uniwav_jax.hosts.group import together
         from uniwav_jax.train import loop
 
-        with together(config.mesh.wait_seconds) as group:
+        with together(config.mesh.wait_seconds) as group, _disk_errors():
             finished = loop.run(config, WORKDIR.value, group)
     except UserError as error:
-        _fail(str(error))
-    except LostProcessError as error:
-        _fail(str(error), 1)
+        _fail(str(error), error.status)
     if not finished:
         sys.exit(143)  # preempted: saved, and whoever restarts on failure starts it again
 
@@ -74,9 +77,24 @@ def _check_key(argv: list[str], key: str) -> None:
         node = node[part]
 
 
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    """What only the user can mend about a disk becomes a `UserError`."""
+    try:
+        yield
+    except OSError as error:
+        if errno.errorcode.get(error.errno) not in DISK:
+            raise
+        place = error.filename or f"a file in {WORKDIR.value}"
+        raise UserError(
+            f"{place}: {error.strerror}; mend that, and the same command continues"
+        ) from error
+
+
 def _fail(message: str, status: int = 2) -> NoReturn:
     sys.stdout.flush()
     print(f"error: {message}", file=sys.stderr, flush=True)
+    # At once: the loop has closed its files, and an orderly end would let Orbax's threads complain.
     os._exit(status)
 
 

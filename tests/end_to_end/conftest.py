@@ -6,11 +6,17 @@ import pathlib
 import socket
 import subprocess
 import sys
+import time
 
+import jax
+import numpy as np
 import pytest
 
 from tests.conftest import FAST_COMPILE
+from uniwav_jax.train import checkpoint
 
+PARTS = ("step", "params", "opt_state", "ema", "task", "features", "skipped")
+STEPS = 60
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # The demo with a smaller model: the same code, a few seconds to compile.
 SMALL = {
@@ -122,3 +128,36 @@ def read_metrics(workdir: pathlib.Path) -> list[dict]:
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     clock = ("audio_seconds_per_second", "input_wait")
     return [{k: v for k, v in line.items() if k not in clock} for line in lines]
+
+
+@pytest.fixture(scope="session")
+def undisturbed(small_corpus, tmp_path_factory):
+    """A run of 60 updates, with which disturbed ones are compared."""
+    workdir = tmp_path_factory.mktemp("undisturbed")
+    Program(small_corpus).run(workdir, train__steps=STEPS, checkpoint__every=10)
+    return workdir
+
+
+def state_of(workdir, step=STEPS):
+    return checkpoint.load_numpy(str(workdir / "checkpoints" / str(step)), PARTS)[0]
+
+
+def assert_same(workdir, reference):
+    """Every array of the last checkpoint and every metric, to the last bit."""
+    for (path, ours), (_, theirs) in zip(
+        jax.tree_util.tree_leaves_with_path(state_of(workdir)),
+        jax.tree_util.tree_leaves_with_path(state_of(reference)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, theirs, err_msg=str(path))
+    assert read_metrics(workdir) == read_metrics(reference)
+
+
+def wait_for(process, path, seconds=300):
+    """Until `path` exists; the process must still run then."""
+    for _ in range(seconds * 100):
+        if path.exists():
+            break
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.01)
+    assert process.poll() is None, "the run ended before it could be disturbed; raise STEPS"

@@ -11,8 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.end_to_end.conftest import Program, ends, read_metrics
-from tests.end_to_end.test_resume import wait_for
+from tests.end_to_end.conftest import Program, ends, read_metrics, wait_for
 
 STEPS = 40
 SETTINGS = {

@@ -2,52 +2,10 @@
 
 import os
 import signal
-import time
 
-import jax
 import numpy as np
-import pytest
 
-from tests.end_to_end.conftest import read_metrics
-from uniwav_jax.train import checkpoint
-
-PARTS = ("step", "params", "opt_state", "ema", "task", "features", "skipped")
-STEPS = 60
-
-
-@pytest.fixture(scope="module")
-def undisturbed(small_corpus, tmp_path_factory):
-    """A run of 60 updates, and what every other run here is compared with."""
-    from tests.end_to_end.conftest import Program
-
-    workdir = tmp_path_factory.mktemp("undisturbed")
-    Program(small_corpus).run(workdir, train__steps=STEPS, checkpoint__every=10)
-    return workdir
-
-
-def state_of(workdir, step=STEPS):
-    return checkpoint.load_numpy(str(workdir / "checkpoints" / str(step)), PARTS)[0]
-
-
-def assert_same(workdir, reference):
-    """Every array of the last checkpoint and every metric, to the last bit."""
-    for (path, ours), (_, theirs) in zip(
-        jax.tree_util.tree_leaves_with_path(state_of(workdir)),
-        jax.tree_util.tree_leaves_with_path(state_of(reference)),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(ours, theirs, err_msg=str(path))
-    assert read_metrics(workdir) == read_metrics(reference)
-
-
-def wait_for(process, path, seconds=300):
-    """Until `path` exists; the process must still run then."""
-    for _ in range(seconds * 100):
-        if path.exists():
-            break
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.01)
-    assert process.poll() is None, "the run ended before it could be disturbed; raise STEPS"
+from tests.end_to_end.conftest import STEPS, assert_same, read_metrics, wait_for
 
 
 def test_killed_run_resumes_bit_for_bit(program, undisturbed, tmp_path):

@@ -186,7 +186,7 @@ def test_dropout_depends_on_the_key_alone(make_config, scramble, compiled):
 
 def test_rematerialisation_changes_no_gradient(make_config, scramble, compiled):
     gradients = []
-    for policy in ("none", "dots", "full"):
+    for policy in ("none", "dots", "attention", "full"):
         apply, params, arguments = build(make_config({"model.remat": policy}), scramble, compiled)
 
         def loss(params, apply=apply, arguments=arguments):

@@ -131,7 +131,7 @@ def test_scan_equals_the_layers_one_by_one_with_padding(make_config, scramble, c
     config = make_config({"model.encoder.norm": norm})
     apply, params, x, mask = build(config, scramble, compiled)
     out = apply(params, x, mask)
-    layer = compiled(EncoderLayer(config.model.encoder, jnp.float32))
+    layer = compiled(EncoderLayer(config.model.encoder, jnp.float32, "auto"))
     h = out.embedding
     for i in range(config.model.encoder.layers):
         sliced = jax.tree.map(lambda a, i=i: a[i], params["layers"])
@@ -193,7 +193,7 @@ def test_target_is_taken_before_dropout(make_config, scramble, compiled):
 
 def test_rematerialisation_changes_no_gradient(make_config, scramble, compiled):
     gradients = []
-    for policy in ("none", "dots", "full"):
+    for policy in ("none", "dots", "attention", "full"):
         changes = {"model.remat": policy, "model.encoder.dropout": 0.1}
         apply, params, x, mask = build(make_config(changes), scramble, compiled)
 

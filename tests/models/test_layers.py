@@ -14,9 +14,10 @@ def noise(*shape, seed=0):
     return jax.random.normal(jax.random.key(seed), shape)
 
 
-@pytest.mark.parametrize("frames", [1, 7, 18, 19, 50])
+@pytest.mark.parametrize("form", ["grouped", "merged", "blocked"])
+@pytest.mark.parametrize("frames", [1, 7, 18, 50])
 @pytest.mark.parametrize(("size", "groups"), [(1, 1), (3, 4), (19, 2), (19, 8)])
-def test_grouped_convolution_equals_the_one_of_xla(frames, size, groups):
+def test_convolutions_equal_the_one_of_xla(form, frames, size, groups):
     width = 8
     x, kernel = noise(2, frames, width), noise(size, width // groups, width, seed=1)
     expected = jax.lax.conv_general_dilated(
@@ -28,9 +29,19 @@ def test_grouped_convolution_equals_the_one_of_xla(frames, size, groups):
         feature_group_count=groups,
         precision="highest",
     )
-    np.testing.assert_allclose(
-        layers.grouped_convolution(x, kernel, groups), expected, rtol=1e-4, atol=1e-4
-    )
+    out = getattr(layers, f"{form}_convolution")(x, kernel, groups)
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_merged_groups_fill_the_matrix_unit_and_no_more():
+    for width, groups, expected in ((768, 16, 8), (1024, 16, 8), (384, 16, 4), (2048, 16, 16)):
+        kernel = jnp.zeros((3, width // groups, width))
+        program = str(
+            jax.make_jaxpr(lambda x, k, g=groups: layers.merged_convolution(x, k, g))(
+                jnp.zeros((1, 5, width)), kernel
+            )
+        )
+        assert f"feature_group_count={expected}" in program
 
 
 @pytest.mark.parametrize("size", [1, 7, 31])
@@ -59,8 +70,8 @@ def test_convolutional_positions_ignore_what_lies_in_the_padding():
 
 def test_rotary_dot_product_depends_on_the_distance_alone():
     q, k = noise(8), noise(8, seed=1)
-    everywhere = jnp.broadcast_to(q, (1, 30, 1, 8)), jnp.broadcast_to(k, (1, 30, 1, 8))
-    q_turned, k_turned = (np.asarray(layers.rotate(a))[0, :, 0] for a in everywhere)
+    everywhere = jnp.broadcast_to(q, (1, 1, 30, 8)), jnp.broadcast_to(k, (1, 1, 30, 8))
+    q_turned, k_turned = (np.asarray(layers.rotate(a))[0, 0] for a in everywhere)
     dots = q_turned @ k_turned.T
     for distance in (-5, 0, 3):
         diagonal = np.diagonal(dots, distance)
@@ -72,47 +83,10 @@ def test_rotary_dot_product_depends_on_the_distance_alone():
 
 
 def test_rotary_first_pair_turns_by_one_radian_a_frame():
-    x = jnp.zeros((1, 3, 1, 4)).at[..., 0].set(1.0)
-    turned = layers.rotate(x)[0, :, 0]
+    x = jnp.zeros((1, 1, 3, 4)).at[..., 0].set(1.0)
+    turned = layers.rotate(x)[0, 0]
     for t in range(3):
         np.testing.assert_allclose(turned[t], [math.cos(t), 0, math.sin(t), 0], atol=1e-6)
-
-
-def test_alibi_is_symmetric_with_a_slope_per_head():
-    bias = np.asarray(layers.alibi_bias(6, 8))
-    assert bias.shape == (1, 8, 6, 6)
-    np.testing.assert_array_equal(bias, bias.transpose(0, 1, 3, 2))
-    for head in range(8):
-        np.testing.assert_allclose(bias[0, head, 0], -(2.0 ** -(head + 1)) * np.arange(6))
-
-
-def test_attention_equals_numpy_and_hides_padding():
-    q, k, v = (np.asarray(noise(2, 5, 2, 4, seed=s), np.float64) for s in range(3))
-    mask = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]], bool)
-    bias = np.asarray(noise(1, 2, 5, 5, seed=3))
-    out = layers.attend(*map(jnp.float32, (q, k, v)), jnp.asarray(mask), bias=jnp.asarray(bias))
-    for b, real in enumerate((5, 2)):
-        for h in range(2):
-            logits = q[b, :, h] @ k[b, :real, h].T / 2.0 + bias[0, h, :, :real]
-            weights = np.exp(logits - logits.max(-1, keepdims=True))
-            weights /= weights.sum(-1, keepdims=True)
-            np.testing.assert_allclose(out[b, :, h], weights @ v[b, :real, h], atol=1e-5)
-
-
-def test_attention_of_a_row_without_audio_is_finite():
-    x = noise(1, 4, 1, 4)
-    out, grad = jax.value_and_grad(lambda a: layers.attend(a, a, a, jnp.zeros((1, 4), bool)).sum())(
-        x
-    )
-    assert np.isfinite(out) and np.isfinite(grad).all()
-
-
-def test_softmax_of_bfloat16_attention_is_float32():
-    q, mask = noise(1, 8, 1, 4).astype(jnp.bfloat16), jnp.ones((1, 8), bool)
-    program = str(jax.make_jaxpr(lambda a: layers.attend(a, a, a, mask))(q))
-    exponentials = [line for line in program.splitlines() if "= exp " in line]
-    assert exponentials and all(":f32[" in line for line in exponentials)
-    assert layers.attend(q, q, q, mask).dtype == jnp.bfloat16
 
 
 def test_norms_equal_numpy_and_compute_in_float32():
@@ -126,14 +100,3 @@ def test_norms_equal_numpy_and_compute_in_float32():
     )
     half = jnp.asarray(x, jnp.bfloat16)
     assert layers.plain_layer_norm(half).dtype == layers.rms_norm(half).dtype == jnp.float32
-
-
-def test_dropout_depends_on_the_key_alone_and_keeps_the_mean():
-    x, key = jnp.ones((100, 100)), jax.random.key(0)
-    np.testing.assert_array_equal(layers.dropout(x, 0.3, None), x)
-    np.testing.assert_array_equal(layers.dropout(x, 0.0, key), x)
-    dropped = layers.dropout(x, 0.3, key)
-    np.testing.assert_array_equal(dropped, layers.dropout(x, 0.3, key))
-    assert (dropped != layers.dropout(x, 0.3, jax.random.key(1))).any()
-    np.testing.assert_allclose(np.unique(dropped), [0, 1 / 0.7], rtol=1e-6)
-    assert abs(dropped.mean() - 1) < 0.03

@@ -173,7 +173,7 @@ def test_attention_and_layer(kind):
     ours = module.apply({"params": attention(theirs.attention)}, x, mask, key=None)
     assert_close_where_real(ours, theirs.attention(tensor(x), their_mask), mask)
 
-    module = EncoderLayer(config.model.encoder, jnp.float32)
+    module = EncoderLayer(config.model.encoder, jnp.float32, "auto")
     state, (_, feed_forward) = module.apply({"params": layer(theirs)}, x, None, mask)
     their_state, their_feed_forward = theirs(tensor(x), their_mask)
     assert_close_where_real(state, their_state, mask)

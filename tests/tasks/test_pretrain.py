@@ -13,8 +13,9 @@ import soundfile
 from uniwav_jax import features
 from uniwav_jax.config import MeshConfig, default_config, from_dict
 from uniwav_jax.distributed import make_mesh, to_global
-from uniwav_jax.models import masking
+from uniwav_jax.models import masking, uniwav
 from uniwav_jax.tasks import pretrain
+from uniwav_jax.train import compiled
 from uniwav_jax.train import step as train_step
 
 CHANNELS, FRAMES, ROWS = 20, 40, 16
@@ -300,3 +301,20 @@ def test_one_batch_of_speech_is_learnt_by_heart(small_corpus):
     assert last["loss_encoder"] < math.log(last["target_perplexity"]) - 0.3
     assert last["loss_decoder"] < math.pi / 2 - 0.1  # more than x_t alone tells about white noise
     assert last["target_perplexity"] > 4  # learnt, not collapsed
+
+
+def test_without_weight_the_decoder_is_not_computed():
+    """flow.weight=0 is DinoSR alone: the encoder's loss as before, nothing of the decoder."""
+    config = make_config()
+    alone = dataclasses.replace(config, flow=dataclasses.replace(config.flow, weight=0.0))
+    arguments = problem(config)
+    both, sums = loss_of(config)(*arguments)
+    only, sums_alone = loss_of(alone)(*arguments)
+    np.testing.assert_allclose(only, sums["loss_encoder"], rtol=1e-6)
+    assert both > only + 1 and sums_alone["loss_decoder"] == 0
+    counts = [
+        compiled.matmul_flops(jax.make_jaxpr(loss_of(c))(*arguments)) for c in (config, alone)
+    ]
+    assert counts[1] < 0.7 * counts[0]
+    flops = [uniwav.train_flops_per_second(c, CHANNELS, 50.0) for c in (config, alone)]
+    assert flops[1] < 0.7 * flops[0]

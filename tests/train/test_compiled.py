@@ -27,7 +27,7 @@ HLO = """HloModule step
   %i = s32[]{:T(128)} get-tuple-element(%b), index=0
   %shard = bf16[1,40,64]{2,1,0} get-tuple-element(%b), index=1
   %stack = f32[4,8,8]{2,1,0} get-tuple-element(%b), index=2
-  %f.1 = (bf16[1,40,64]{2,1,0:S(1)}, bf16[1,160,64]{2,1,0:S(1)}) fusion(%shard), kind=kCustom, calls=%start
+  %f.1 = (bf16[1,40,64]{2,1,0:S(1)}, bf16[1,160,64]{2,1,0:S(1)}) fusion(%shard), kind=kCustom, calls=%start, metadata={op_name="jit(train_step)/jvp(Encoder)/while/body/layers/attention/BHQT,BHTd->BHQd/dot_general"}, backend_config={"estimated_cycles":"100"}
   %f.2 = f32[8,8]{1,0:S(1)} fusion(%shard, %stack), kind=kLoop, calls=%middle
   ROOT %t = (s32[]{:T(128)}, bf16[1,40,64]{2,1,0}, f32[4,8,8]{2,1,0}) tuple(%i, %shard, %stack)
 }
@@ -43,6 +43,7 @@ ENTRY %main (x: (s32[], bf16[1,40,64], f32[4,8,8]), g: f32[32,16]) -> f32[8,16] 
   %x = (s32[]{:T(128)}, bf16[1,40,64]{2,1,0}, f32[4,8,8]{2,1,0}) parameter(0)
   %g = f32[32,16]{1,0} parameter(1)
   %loop = (s32[]{:T(128)}, bf16[1,40,64]{2,1,0}, f32[4,8,8]{2,1,0}) while(%x), condition=%condition, body=%body
+  %down = f32[8,16]{1,0} fusion(%g), kind=kLoop, calls=%nothing, metadata={op_name="jit(train_step)/transpose(jvp(Decoder))/while/body/checkpoint/rematted_computation/layers_in/down/dot_general"}, backend_config={"estimated_cycles":"7"}
   ROOT %scatter = f32[8,16]{1,0} reduce-scatter(%g), channel_id=8, dimensions={0}
 }
 """  # noqa: E501
@@ -60,7 +61,26 @@ def test_traffic_counts_hbm_only_and_slices_not_stacks():
     shard, one_of_stack = 40 * 64 * 2, 8 * 8 * 4
     per_run = shard + (shard + one_of_stack)  # results of both fusions lie in S(1)
     scatter = (32 * 16 + 8 * 16) * 4
-    assert compiled.Program(HLO).traffic() == 4 * per_run + scatter
+    assert compiled.Program(HLO).traffic() == 4 * per_run + 2 * scatter  # `down` moves as much
+
+
+def test_cycles_are_summed_by_part_and_loops_run_out():
+    wanted = {"encoder forward: attention": 400, "decoder recomputed: feed forward": 7}
+    assert compiled.Program(HLO).cycles() == wanted
+
+
+@pytest.mark.parametrize(
+    ("scope", "part"),
+    [
+        ("jvp(Encoder)/body/layers/attention/out/dot", "encoder forward: projections"),
+        ("transpose(Encoder)/attention/BTD,DcHd->cBHTd/dot", "encoder backward: projections"),
+        ("jvp(Encoder)/layers/norm_attention/mul", "encoder forward: norms"),
+        ("jvp(Encoder)/positions/conv_general_dilated", "encoder forward: positions"),
+        ("jit(_where)/select_n", "other forward: rest"),
+    ],
+)  # fmt: skip
+def test_parts_are_named_after_the_modules(scope, part):
+    assert compiled.part_of("jit(train_step)/" + scope) == part
 
 
 @pytest.mark.parametrize("remat", [False, True])

@@ -1,7 +1,9 @@
 import json
 
 import numpy as np
+import pytest
 
+from tests.conftest import limited_files
 from uniwav_jax.train import pictures
 from uniwav_jax.train.metrics import MetricsWriter
 
@@ -39,6 +41,15 @@ def test_lines_after_the_checkpoint_are_dropped_on_resume(tmp_path):
     writer.close()
     assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4]
     assert lines(tmp_path)[-1]["loss"] == 9.0
+
+
+def test_full_disk_is_an_error_and_no_hang(tmp_path):
+    writer = MetricsWriter(str(tmp_path), enabled=True)
+    with limited_files(4096), pytest.raises(OSError, match="too large"):
+        writer.audio(1, "a", np.zeros(16000, np.float32), 16000)
+    with limited_files(4096), pytest.raises(OSError, match="too large"):
+        for step in range(1000):
+            writer.write(step, {"loss": 1.0})
 
 
 def test_only_the_lead_process_writes(tmp_path):

@@ -83,7 +83,10 @@ class ModelConfig:
     encoder: EncoderConfig = EncoderConfig()
     decoder: DecoderConfig = DecoderConfig()
     compute_dtype: str = "bfloat16"  # matmuls; norms, softmax, losses, teacher weights stay float32
-    remat: str = "full"  # "none", "dots" (keep matmul outputs) or "full" (keep layer inputs)
+    attention: str = "auto"  # or "xla", "chunk", "cudnn" (GPU), "splash" (TPU): models/attention.py
+    # What the backward pass computes again: "full" all but the layers' inputs, "attention" all but
+    # these and attention, "dots" all but matmuls, "none" nothing.
+    remat: str = "attention"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +118,8 @@ class DistillationConfig:
 class FlowConfig:
     """Flow Matching (method section 5)."""
 
-    weight: float = 1.0  # lambda: L = L_enc + lambda L_dec; ours, the paper finds it insensitive
+    # lambda in L = L_enc + lambda L_dec; ours, the paper finds it insensitive. 0: encoder alone.
+    weight: float = 1.0
     sigma: float = 1e-5  # s in x_t = (1 - (1-s)t) x0 + t x1
     condition_drop: float = 0.1  # rows whose z becomes the null vector
     context: bool = False  # also show the decoder the visible frames (ours, off)

@@ -43,7 +43,15 @@ def validate(config: Config) -> None:
     )
     one_of("model.encoder.norm", encoder.norm, ("pre", "post"))
     one_of("model.decoder.positions", decoder.positions, ("rotary", "alibi"))
-    one_of("model.remat", config.model.remat, ("none", "dots", "full"))
+    one_of("model.attention", config.model.attention, ("auto", "xla", "chunk", "cudnn", "splash"))
+    require(
+        config.model.attention not in ("cudnn", "splash")
+        or (encoder.attention_dropout == 0 and decoder.positions != "alibi"),
+        f"model.attention={config.model.attention} knows neither ALiBi nor attention dropout;"
+        " choose auto, which takes it where it can, or set model.encoder.attention_dropout=0 and"
+        " model.decoder.positions=rotary",
+    )
+    one_of("model.remat", config.model.remat, ("none", "dots", "attention", "full"))
     one_of("model.compute_dtype", config.model.compute_dtype, ("float32", "bfloat16"))
     one_of("distillation.prediction", config.distillation.prediction, ("dinosr", "spidr"))
     one_of(
@@ -86,6 +94,7 @@ def validate(config: Config) -> None:
         f"distillation.top_layers must be between 1 and model.encoder.layers ({encoder.layers})",
     )
     require(0 < config.masking.probability <= 1, "masking.probability must be in (0, 1]")
+    require(config.flow.weight >= 0, f"flow.weight must not be negative; got {config.flow.weight}")
     buckets = config.data.buckets
     require(
         bool(buckets) and list(buckets) == sorted(set(buckets)) and buckets[0] > 0,

@@ -49,7 +49,10 @@ class Manifest:
     latents: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        table = pa.ipc.open_file(pa.memory_map(self.cache)).read_all()
+        try:
+            table = pa.ipc.open_file(pa.memory_map(self.cache)).read_all()
+        except pa.ArrowInvalid as error:
+            raise UserError(f"{self.cache} is damaged ({error}); delete it") from error
         self._table = table
         self.samples = table.column("samples").chunk(0).to_numpy()
         self.sample_rate = table.column("sample_rate").chunk(0).to_numpy()

@@ -23,6 +23,8 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from etils import epath
 
+from uniwav_jax.errors import UserError
+
 NAME, SPLIT = "uniwav_speech", "train"
 LABELS = ("text", "speaker_id", "id")
 
@@ -125,15 +127,34 @@ def describe(
 
 
 class PackedReader:
-    """Random access to the clips of a packed folder."""
+    """Random access to the clips of a packed folder.
+
+    Raises:
+        UserError: a shard or a description is missing or damaged. Damage inside a shard shows only
+            when the record is read.
+    """
 
     def __init__(self, folder: str) -> None:
-        info = json.loads((epath.Path(folder) / "dataset_info.json").read_text())
-        count = len(info["splits"][0]["shardLengths"])
-        name = f"{info['name']}-{info['splits'][0]['name']}.array_record"
-        files = [f"{folder}/{name}-{i:05d}-of-{count:05d}" for i in range(count)]
-        self._records = grain.sources.ArrayRecordDataSource(files)
-        self._features = tfds.features.FeaturesDict.from_config(folder)
+        file = f"{folder}/dataset_info.json"
+        try:
+            info = json.loads(epath.Path(file).read_text())
+            count = len(info["splits"][0]["shardLengths"])
+            name = f"{info['name']}-{info['splits'][0]['name']}.array_record"
+            file = f"{folder}/features.json"
+            self._features = tfds.features.FeaturesDict.from_config(folder)
+            shards = [f"{folder}/{name}-{i:05d}-of-{count:05d}" for i in range(count)]
+            try:
+                self._records = grain.sources.ArrayRecordDataSource(shards)
+            except Exception:
+                for file in shards:  # the error does not say which
+                    grain.sources.ArrayRecordDataSource([file])
+                raise
+        except Exception as error:  # array_record and tfds raise many kinds on damage
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{file} cannot be read ({reason}); copy the folder again, or pack it again with"
+                " tools/pack_array_record.py"
+            ) from error
 
     def __len__(self) -> int:
         return len(self._records)

@@ -1,6 +1,11 @@
 """Grain pipeline: planned batches -> this host's rows of audio."""
 
-from typing import Any
+import multiprocessing
+import os
+import re
+import signal
+import threading
+from typing import Any, Self
 
 import grain
 import numpy as np
@@ -10,7 +15,7 @@ from etils import epath
 from uniwav_jax.config import Config, DataConfig
 from uniwav_jax.data.plan import BatchPlan, PlannedBatch
 from uniwav_jax.data.sources import BadAudioError, ClipReader
-from uniwav_jax.errors import UserError
+from uniwav_jax.errors import MachineError, UserError
 
 
 class LoadRows(grain.transforms.Map):
@@ -49,7 +54,7 @@ class LoadRows(grain.transforms.Map):
                     reader, clip, int(batch.start[row]), int(batch.samples[row]), audio[place]
                 )
             except BadAudioError as error:
-                problems.append((reader.name(clip), str(error)))
+                problems.append((reader.name(clip), " ".join(str(error).split())))  # one line
         return {
             "bucket": batch.bucket,
             "audio": audio,
@@ -87,7 +92,7 @@ def make_loader(
     host_rows: dict[int, np.ndarray],
     start: int,
     context: tuple[int, int] = (0, 0),
-) -> grain.DatasetIterator:
+) -> "Loader":
     """An endless iterator over this host's part of global batches start, start + 1, ...
 
     The same batches come out for any number of threads and reader processes. Call `close()`.
@@ -109,8 +114,58 @@ def make_loader(
     if data.workers:
         if not flags.FLAGS.is_parsed():
             flags.FLAGS.mark_as_parsed()  # Grain's processes read absl flags; scripts parse none
-        dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(num_workers=data.workers))
-    return iter(dataset)
+        dataset = dataset.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=data.workers), worker_init_fn=_prepare_reader
+        )
+    return Loader(dataset)
+
+
+def _prepare_reader(index: int, count: int) -> None:
+    """Make a reader process end with the main process, and only then.
+
+    Signals to all processes of a job must not take the data from a run that is about to save; and
+    after kill -9 of the main process nothing else would end its readers.
+    """
+    del index, count
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+    def leave() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=leave, daemon=True).start()
+
+
+class Loader:
+    """Iterates over a Grain dataset; call `close()`."""
+
+    def __init__(self, dataset: grain.IterDataset) -> None:
+        self._iterator = iter(dataset)
+        self.close = self._iterator.close
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        """The next batch.
+
+        Raises:
+            MachineError: a reader process died.
+        """
+        try:
+            return next(self._iterator)
+        except RuntimeError as error:
+            died = re.search(r"terminated unexpectedly with exit code (-?\d+)", str(error))
+            if not died:
+                raise
+            code = int(died[1])
+            how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+            raise MachineError(
+                f"a reader process of config.data.workers ended ({how}); SIGKILL often means that"
+                " memory ran out, SIGBUS that /dev/shm is too small: fewer workers or a smaller"
+                " data.prefetch need less; the same command continues from the last checkpoint"
+            ) from error
 
 
 class BadFileReport:
@@ -122,7 +177,8 @@ class BadFileReport:
         self._rows = self._bad = 0
         if self._path.exists():
             lines = self._path.read_text().splitlines()[1:]
-            self._known = dict(line.split("\t", 1) for line in lines)
+            # A kill in mid-write can leave half a line.
+            self._known = dict(line.split("\t", 1) for line in lines if "\t" in line)
 
     def add(self, item: dict[str, Any]) -> None:
         """Take the problems of one batch.

@@ -108,7 +108,10 @@ class BatchPlan:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._segments = np.load(self._path, mmap_mode="r")
+        try:
+            self._segments = np.load(self._path, mmap_mode="r")
+        except ValueError as error:
+            raise UserError(f"{self._path} is damaged ({error}); delete it") from error
         self._pass = functools.lru_cache(2 * len(self.rows))(self._shuffled_pass)
         self._cycle = functools.lru_cache(4)(self._shuffled_slots)
 

@@ -109,8 +109,8 @@ def _on_tpu() -> bool:
 
 def _ending(error: BaseException) -> tuple[str, int]:
     """What a process says of an error, in one line, and the status with which it ends."""
-    if isinstance(error, (UserError, LostProcessError)):
-        return str(error), 2 if isinstance(error, UserError) else 1
+    if isinstance(error, UserError):
+        return str(error), error.status
     return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}", 1
 
 
@@ -197,14 +197,13 @@ class Group:
         complain after the message.
 
         Args:
-            error: a `UserError` is one line and status 2, a `LostProcessError` one line and 1,
-                anything else a traceback and 1.
+            error: a `UserError` is one line and its status, anything else a traceback and 1.
             reason: in place of `error`, seen by the watching thread.
         """
         if not self._leaving.acquire(blocking=False):
             threading.Event().wait()  # the other thread of this process ends it
         message, status = _ending(error) if error else (reason, 1)
-        if error and not isinstance(error, (UserError, LostProcessError)):
+        if error and not isinstance(error, UserError):
             traceback.print_exception(error)
         if self.count > 1:
             self._tell(message, status)

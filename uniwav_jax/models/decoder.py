@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from uniwav_jax.config import DecoderConfig
 from uniwav_jax.models import layers
+from uniwav_jax.models.dropout import dropout
 
 
 def time_embedding(t_B: jax.Array, width: int) -> jax.Array:
@@ -32,6 +33,7 @@ class DecoderLayer(nn.Module):
 
     config: DecoderConfig
     dtype: jnp.dtype
+    attention: str
 
     @nn.compact
     def __call__(
@@ -54,16 +56,16 @@ class DecoderLayer(nn.Module):
         scale_attention, shift_attention, scale_ffn, shift_ffn = jnp.moveaxis(modulation, 1, 0)
 
         h = layers.rms_norm(x_BxTxD) * (1 + scale_attention) + shift_attention
-        attended = layers.SelfAttention(c.heads, c.positions, 0.0, self.dtype, name="attention")(
-            h.astype(self.dtype), frame_mask_BxT, key=None
-        )
-        x_BxTxD = x_BxTxD + layers.dropout(attended, c.dropout, keys[0])
+        attended = layers.SelfAttention(
+            c.heads, c.positions, 0.0, self.dtype, self.attention, name="attention"
+        )(h.astype(self.dtype), frame_mask_BxT, key=None)
+        x_BxTxD = x_BxTxD + dropout(attended, c.dropout, keys[0])
 
         h = (layers.rms_norm(x_BxTxD) * (1 + scale_ffn) + shift_ffn).astype(self.dtype)
         gate_value = layers.dense((2, c.ffn), dtype=self.dtype, name="up")(h)
         h = jax.nn.gelu(gate_value[..., 0, :], approximate=False) * gate_value[..., 1, :]
         h = layers.dense(width, dtype=self.dtype, name="down")(h)
-        x_BxTxD = layers.shard_rows(x_BxTxD + layers.dropout(h, c.dropout, keys[1]))
+        x_BxTxD = layers.shard_rows(x_BxTxD + dropout(h, c.dropout, keys[1]))
         return x_BxTxD, x_BxTxD
 
 
@@ -74,6 +76,7 @@ class Decoder(nn.Module):
     channels: int
     dtype: jnp.dtype
     remat: str = "none"
+    attention: str = "auto"
 
     @nn.compact
     def __call__(
@@ -131,7 +134,7 @@ class Decoder(nn.Module):
                 split_rngs={"params": True},
                 in_axes=(0, 0, nn.broadcast, nn.broadcast),
                 length=half,
-            )(c, self.dtype, name=name)
+            )(c, self.dtype, self.attention, name=name)
 
         h, skips = stack("layers_in")(h, None, keys[0], time, frame_mask_BxT)
         # Layer i feeds layer L + 1 - i: the last skip is merged first.

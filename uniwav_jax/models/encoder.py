@@ -11,6 +11,7 @@ from flax import struct
 
 from uniwav_jax.config import EncoderConfig
 from uniwav_jax.models import layers
+from uniwav_jax.models.dropout import dropout
 
 
 @struct.dataclass
@@ -36,6 +37,7 @@ class EncoderLayer(nn.Module):
 
     config: EncoderConfig
     dtype: jnp.dtype
+    attention: str
 
     @nn.compact
     def __call__(
@@ -47,7 +49,7 @@ class EncoderLayer(nn.Module):
         norm_attention = layers.LayerNorm(self.dtype, name="norm_attention")
         norm_feed_forward = layers.LayerNorm(self.dtype, name="norm_feed_forward")
         attention = layers.SelfAttention(
-            c.heads, "none", c.attention_dropout, self.dtype, name="attention"
+            c.heads, "none", c.attention_dropout, self.dtype, self.attention, name="attention"
         )
         up = layers.dense(c.ffn, dtype=self.dtype, name="up")
         down = layers.dense(x_BxTxD.shape[-1], dtype=self.dtype, name="down")
@@ -57,14 +59,14 @@ class EncoderLayer(nn.Module):
 
         if c.norm == "pre":
             attended = attention(norm_attention(x_BxTxD), frame_mask_BxT, key=keys[0])
-            h = x_BxTxD + layers.dropout(attended, c.dropout, keys[1])
+            h = x_BxTxD + dropout(attended, c.dropout, keys[1])
             target = feed_forward(norm_feed_forward(h))
-            h = h + layers.dropout(target, c.dropout, keys[2])
+            h = h + dropout(target, c.dropout, keys[2])
         else:
             attended = attention(x_BxTxD, frame_mask_BxT, key=keys[0])
-            h = norm_attention(x_BxTxD + layers.dropout(attended, c.dropout, keys[1]))
+            h = norm_attention(x_BxTxD + dropout(attended, c.dropout, keys[1]))
             target = feed_forward(h)
-            h = norm_feed_forward(h + layers.dropout(target, c.dropout, keys[2]))
+            h = norm_feed_forward(h + dropout(target, c.dropout, keys[2]))
         if key is not None and c.layer_drop > 0:
             h = jnp.where(jax.random.bernoulli(keys[3], c.layer_drop), x_BxTxD, h)
         h = layers.shard_rows(h)
@@ -77,6 +79,7 @@ class Encoder(nn.Module):
     config: EncoderConfig
     dtype: jnp.dtype
     remat: str = "none"
+    attention: str = "auto"
 
     @nn.compact
     def __call__(
@@ -113,7 +116,7 @@ class Encoder(nn.Module):
         layer_keys = None
         if key is not None:
             key, embedding_key = jax.random.split(key)
-            h = layers.dropout(h, c.dropout, embedding_key)
+            h = dropout(h, c.dropout, embedding_key)
             layer_keys = jax.random.split(key, c.layers)
 
         stack = nn.scan(
@@ -122,7 +125,7 @@ class Encoder(nn.Module):
             split_rngs={"params": True},
             in_axes=(0, nn.broadcast),
             length=c.layers,
-        )(c, self.dtype, name="layers")
+        )(c, self.dtype, self.attention, name="layers")
         last, (states, feed_forward) = stack(h, layer_keys, frame_mask_BxT)
         final = last
         if c.norm == "pre":

@@ -4,16 +4,15 @@ Numerics: parameters are float32; matmuls run in `dtype`; norms, softmax and pos
 float32. Modules are thin: the arithmetic is in plain functions.
 """
 
-import functools
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec
 
-NEGATIVE = -1e9  # stands for -inf in attention logits: a fully padded row stays finite
+from uniwav_jax import distributed
+from uniwav_jax.models.attention import KEPT, alibi_slopes, attend
 
 
 def dense(features: int | tuple[int, ...], *, dtype: jnp.dtype, name: str, **options) -> nn.Module:
@@ -57,62 +56,15 @@ def rms_norm(x: jax.Array, epsilon: float = 1e-6) -> jax.Array:
     return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + epsilon)
 
 
-def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Inverted dropout; `key` None means evaluation."""
-    if key is None or rate == 0.0:
-        return x
-    keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
-    return jnp.where(keep, x / (1.0 - rate), 0).astype(x.dtype)
-
-
-def rotate(x_BxTxHxd: jax.Array) -> jax.Array:
+def rotate(x_BxHxTxd: jax.Array) -> jax.Array:
     """Rotary positions (RoFormer) over the whole head width, angles in float32."""
-    frames, half = x_BxTxHxd.shape[1], x_BxTxHxd.shape[-1] // 2
-    frequency = 10000.0 ** (-np.arange(half, dtype=np.float32) / half)
-    angle = jnp.asarray(np.arange(frames, dtype=np.float32)[:, None, None] * frequency)
-    cos, sin = jnp.cos(angle), jnp.sin(angle)
-    first, second = jnp.split(x_BxTxHxd.astype(jnp.float32), 2, axis=-1)
-    turned = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
-    return turned.astype(x_BxTxHxd.dtype)
-
-
-def alibi_bias(frames: int, heads: int) -> jax.Array:
-    """Symmetric ALiBi, -slope_h |i - j|, float32 [1, H, T, T]; slopes 2^(-8h/H), h = 1..H."""
-    slopes = 2.0 ** (-8.0 * np.arange(1, heads + 1) / heads)
-    position = np.arange(frames)
-    distance = np.abs(position[:, None] - position[None])
-    return jnp.asarray(-slopes[None, :, None, None] * distance, jnp.float32)
-
-
-def attend(
-    q_BxTxHxd: jax.Array,
-    k_BxTxHxd: jax.Array,
-    v_BxTxHxd: jax.Array,
-    frame_mask_BxT: jax.Array,
-    *,
-    bias: jax.Array | None = None,
-    dropout_rate: float = 0.0,
-    dropout_key: jax.Array | None = None,
-) -> jax.Array:
-    """Bidirectional scaled dot-product attention; keys on padding are hidden; softmax in float32.
-
-    Args:
-        q_BxTxHxd, k_BxTxHxd, v_BxTxHxd: any float dtype.
-        frame_mask_BxT: bool, True on real frames.
-        bias: float32, broadcastable to [B, H, T, T], added to the logits.
-        dropout_rate: share of attention weights dropped when `dropout_key` is given.
-
-    Returns:
-        [B, T, H, d] in the dtype of `v`.
-    """
-    logits = jnp.einsum("BTHd,BSHd->BHTS", q_BxTxHxd, k_BxTxHxd).astype(jnp.float32)
-    logits = logits / math.sqrt(q_BxTxHxd.shape[-1])
-    if bias is not None:
-        logits = logits + bias
-    logits = jnp.where(frame_mask_BxT[:, None, None, :], logits, NEGATIVE)
-    weights = jax.nn.softmax(logits, axis=-1)
-    weights = dropout(weights, dropout_rate, dropout_key).astype(v_BxTxHxd.dtype)
-    return jnp.einsum("BHTS,BSHd->BTHd", weights, v_BxTxHxd)
+    frames, width = x_BxHxTxd.shape[2:]
+    frequency = 10000.0 ** (-np.arange(width // 2, dtype=np.float32) / (width // 2))
+    angle = jnp.asarray(np.arange(frames, dtype=np.float32)[:, None] * np.tile(frequency, 2))
+    # (first, second) -> (-second, first) as a matmul: half heads are narrow for an accelerator.
+    swap = np.roll(np.diag(np.repeat([1.0, -1.0], width // 2)), width // 2, axis=1)
+    swapped = jnp.einsum("BHTd,de->BHTe", x_BxHxTxd, swap.astype(x_BxHxTxd.dtype))
+    return (x_BxHxTxd * jnp.cos(angle) + swapped * jnp.sin(angle)).astype(x_BxHxTxd.dtype)
 
 
 class SelfAttention(nn.Module):
@@ -123,11 +75,13 @@ class SelfAttention(nn.Module):
     attention_dropout: float
     dtype: jnp.dtype
 
+    implementation: str = "auto"
+
     @nn.compact
     def __call__(
         self, x_BxTxD: jax.Array, frame_mask_BxT: jax.Array, *, key: jax.Array | None
     ) -> jax.Array:
-        _, frames, width = x_BxTxD.shape
+        width = x_BxTxD.shape[-1]
         head_width = width // self.heads
         # Xavier for each of q, k and v as one matrix, times 1/sqrt(2) as usual for these three.
         init = nn.initializers.variance_scaling(
@@ -135,57 +89,79 @@ class SelfAttention(nn.Module):
         )
         qkv = self.param("qkv_kernel", init, (width, 3, self.heads, head_width))
         qkv_bias = self.param("qkv_bias", nn.initializers.zeros, (3, self.heads, head_width))
-        projected = jnp.einsum("BTD,DcHd->cBTHd", x_BxTxD, qkv.astype(self.dtype))
-        q, k, v = projected + qkv_bias[:, None, None].astype(self.dtype)
+        projected = jnp.einsum("BTD,DcHd->cBHTd", x_BxTxD, qkv.astype(self.dtype))
+        q, k, v = projected + qkv_bias[:, None, :, None].astype(self.dtype)
         if self.positions == "rotary":
             q, k = rotate(q), rotate(k)
-        bias = alibi_bias(frames, self.heads) if self.positions == "alibi" else None
         attended = attend(
             q,
             k,
             v,
             frame_mask_BxT,
-            bias=bias,
+            slopes=alibi_slopes(self.heads) if self.positions == "alibi" else None,
             dropout_rate=self.attention_dropout,
             dropout_key=key,
+            implementation=self.implementation,
         )
-        return dense(width, dtype=self.dtype, name="out", axis=(-2, -1))(attended)
+        attended = checkpoint_name(attended, KEPT)
+        return dense(width, dtype=self.dtype, name="out", axis=(-3, -1))(attended)
 
 
 def grouped_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
     """'Same' convolution over time; `kernel` is [k, D / groups, D], k odd.
 
-    XLA's CPU backend runs grouped convolutions at a tenth of its matmul speed, so there it is
-    `blocked_convolution`.
+    In the form that is fast on the platform it is compiled for: matmuls on CPU, on TPU groups
+    merged until they fill the matrix unit (base: half the cycles by the compiler's estimate).
     """
-    native = functools.partial(
-        jax.lax.conv_general_dilated,
+    forms = {"cpu": blocked_convolution, "tpu": merged_convolution}
+    return forms.get(distributed.platform(), native_convolution)(x_BxTxD, kernel, groups)
+
+
+def native_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
+    """`grouped_convolution` as XLA has it."""
+    return jax.lax.conv_general_dilated(
+        x_BxTxD,
+        kernel,
         window_strides=(1,),
         padding="SAME",
         dimension_numbers=("NWC", "WIO", "NWC"),
         feature_group_count=groups,
     )
-    blocked = functools.partial(blocked_convolution, groups=groups)
-    return jax.lax.platform_dependent(x_BxTxD, kernel, cpu=blocked, default=native)
+
+
+def merged_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
+    """`grouped_convolution` in fewer, block-diagonal groups, up to 128 channels wide."""
+    size, group_width, width = kernel.shape
+    most = max(128 // group_width, 1)
+    merged = max(m for m in range(1, most + 1) if groups % m == 0)
+    taps = kernel.reshape(size, 1, group_width, groups // merged, merged, group_width)
+    same = jnp.eye(merged, dtype=kernel.dtype)[:, None, None, :, None]
+    kernel = (taps * same).reshape(size, merged * group_width, width)
+    return native_convolution(x_BxTxD, kernel, groups // merged)
 
 
 def blocked_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
-    """`grouped_convolution` as matmuls.
+    """`grouped_convolution` as one matmul a group, from 8 + k - 1 input to 8 output frames.
 
-    The kernel is laid out as a block-Toeplitz matrix: n output frames from their n + k - 1 inputs.
+    XLA's CPU backend runs grouped convolutions at a tenth of its matmul speed.
     """
     batch, frames, width = x_BxTxD.shape
-    size = kernel.shape[0]
-    block, group_width = max(size - 1, 8), width // groups
-    blocks, left = -(-frames // block), (size - 1) // 2
-    padded = jnp.pad(x_BxTxD, ((0, 0), (left, (blocks + 1) * block - frames - left), (0, 0)))
-    padded = padded.reshape(batch, blocks + 1, block, groups, group_width)
-    windows = jnp.concatenate([padded[:, :-1], padded[:, 1:, : size - 1]], axis=2)
-    tap = np.arange(block + size - 1)[:, None] - np.arange(block)[None]  # [input, output]
-    taps = kernel.reshape(size, group_width, groups, group_width)
-    taps = jnp.pad(taps, ((0, 1), (0, 0), (0, 0), (0, 0)))  # index `size` is the zero tap
-    toeplitz = taps[np.where((tap >= 0) & (tap < size), tap, size)]
-    out = jnp.einsum("bmugi,uvigo->bmvgo", windows, toeplitz)
+    size, group_width = kernel.shape[:2]
+    block = 8
+    blocks, left, span = -(-frames // block), (size - 1) // 2, block + size - 1
+    right = blocks * block + size - 1 - frames - left
+    padded = jnp.pad(x_BxTxD, ((0, 0), (left, right), (0, 0)))
+    by_group = padded.reshape(batch, -1, groups, group_width).transpose(2, 0, 1, 3)
+    windows = [by_group[:, :, i * block : i * block + span] for i in range(blocks)]
+    windows = jnp.stack(windows, axis=2).reshape(groups, batch * blocks, span * group_width)
+    # Block-Toeplitz: output frame v of a block reads its k taps from input frame v on.
+    taps = kernel.reshape(size * group_width, groups, group_width).transpose(1, 0, 2)
+    shifted = [
+        jnp.pad(taps, ((0, 0), (v * group_width, (block - 1 - v) * group_width), (0, 0)))
+        for v in range(block)
+    ]
+    out = jnp.einsum("gnk,gko->gno", windows, jnp.concatenate(shifted, axis=-1))
+    out = out.reshape(groups, batch, blocks * block, group_width).transpose(1, 2, 0, 3)
     return out.reshape(batch, blocks * block, width)[:, :frames]
 
 
@@ -231,5 +207,9 @@ def remat(body: type[nn.Module], policy: str) -> type[nn.Module]:
     """Wrap a scanned layer so that its activations are recomputed in the backward pass."""
     if policy == "none":
         return body
-    saved = {"full": None, "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable}[policy]
+    saved = {
+        "full": None,
+        "attention": jax.checkpoint_policies.save_only_these_names(KEPT),
+        "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    }[policy]
     return nn.remat(body, prevent_cse=False, policy=saved)

@@ -6,6 +6,8 @@ Parameters are one plain dict:
      "condition": {"mix" [L + 1], "project": {"kernel", "bias"}, "null" [D_dec]}, "decoder"}
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,13 +21,15 @@ from uniwav_jax.types import PyTree
 
 def encoder_module(config: Config) -> Encoder:
     """The encoder of a configuration; `.apply({"params": params["encoder"]}, ...)`."""
-    return Encoder(config.model.encoder, jnp.dtype(config.model.compute_dtype), config.model.remat)
+    model = config.model
+    return Encoder(model.encoder, jnp.dtype(model.compute_dtype), model.remat, model.attention)
 
 
 def decoder_module(config: Config, channels: int) -> Decoder:
     """The decoder of a configuration for surface features of `channels` channels."""
-    dtype = jnp.dtype(config.model.compute_dtype)
-    return Decoder(config.model.decoder, channels, dtype, config.model.remat)
+    model = config.model
+    dtype = jnp.dtype(model.compute_dtype)
+    return Decoder(model.decoder, channels, dtype, model.remat, model.attention)
 
 
 def init(key: jax.Array, config: Config, channels: int) -> PyTree:
@@ -85,12 +89,14 @@ def condition(params: PyTree, encoded: EncoderOutput, drop_B: jax.Array | None) 
     share = jax.nn.softmax(params["mix"])
     dtype = encoded.embedding.dtype
     mixed = share[0] * layers.plain_layer_norm(encoded.embedding)
-    # Layer by layer: the float32 norms of all layers at once would not fit beside a large model.
-    mixed = jax.lax.scan(
-        lambda total, layer: (total + layer[0] * layers.plain_layer_norm(layer[1]), None),
-        mixed,
-        (share[1:], encoded.states),
-    )[0].astype(dtype)
+
+    # Layer by layer, and again in the backward pass: the float32 norms of all layers at once would
+    # not fit beside a large model.
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def add(total: jax.Array, layer: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        return total + layer[0] * layers.plain_layer_norm(layer[1]), None
+
+    mixed = jax.lax.scan(add, mixed, (share[1:], encoded.states))[0].astype(dtype)
     z = mixed @ params["project"]["kernel"].astype(dtype) + params["project"]["bias"].astype(dtype)
     if drop_B is None:
         return z
@@ -110,8 +116,8 @@ def train_flops_per_second(config: Config, channels: int, frame_rate: float) -> 
     """Model FLOPs of one training step per second of audio (multiply and add are two).
 
     Counts matmuls and attention (rows of the longest bucket) of student, teacher and decoder,
-    forward and backward; the teacher runs forward only. Recomputation is not counted: this is the
-    numerator of MFU.
+    forward and backward; the teacher runs forward only, the decoder not at all if flow.weight is 0.
+    Recomputation is not counted: this is the numerator of MFU.
     """
     frames = config.data.buckets[-1] * frame_rate
     enc, dec = config.model.encoder, config.model.decoder
@@ -122,6 +128,7 @@ def train_flops_per_second(config: Config, channels: int, frame_rate: float) -> 
     decoder = dec.layers * (4 * dec.width**2 + 3 * dec.width * dec.ffn + 2 * frames * dec.width)
     decoder += dec.layers // 2 * 2 * dec.width**2  # U-Net merges
     decoder += (2 * channels + 2 * dec.width + enc.width) * dec.width
+    decoder *= config.flow.weight > 0
     books = config.distillation.top_layers * config.distillation.codewords * enc.width
     teacher = encoder + 2 * books  # distances and sums of the clustering
     return 2 * frame_rate * (3 * (encoder + decoder + books) + teacher)

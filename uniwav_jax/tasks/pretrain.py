@@ -13,6 +13,7 @@ from flax import struct
 from uniwav_jax.config import Config
 from uniwav_jax.losses import flow_matching, self_distillation
 from uniwav_jax.models import codebooks, masking, sampler, teacher, uniwav
+from uniwav_jax.models.encoder import EncoderOutput
 from uniwav_jax.types import Metrics, PyTree
 
 SAMPLING_PARTS = ("condition", "decoder")  # what the running average for sampling covers
@@ -132,21 +133,11 @@ def loss(
     logits = uniwav.predict_codes(params["heads"], student, config)
     loss_encoder = self_distillation.cross_entropy_sum(logits, codes, span_mask) / normalizer
 
-    # Decoder: velocity of the path from noise to data, conditioned on the student.
-    z = uniwav.condition(params["condition"], student, draws.drop_B)
-    x_t = flow_matching.path(draws.x0_BxTxC, x_BxTxC, draws.t_B, config.flow.sigma)
-    u = flow_matching.target(draws.x0_BxTxC, x_BxTxC, config.flow.sigma)
-    context = jnp.where(span_mask[..., None], 0.0, x_BxTxC) if config.flow.context else None
-    v = uniwav.decoder_module(config, x_BxTxC.shape[-1]).apply(
-        {"params": params["decoder"]},
-        x_t,
-        draws.t_B,
-        z,
-        frame_mask,
-        context_BxTxC=context,
-        key=keys[1],
-    )
-    loss_decoder = flow_matching.squared_error_sum(v, u, span_mask) / normalizer
+    loss_decoder = jnp.zeros(())
+    if config.flow.weight > 0:
+        loss_decoder = decoder_loss(
+            params, student, x_BxTxC, frame_mask, draws, normalizer, keys[1], config
+        )
 
     real_rows = (frames_B > 0).astype(jnp.float32)
     sums = {
@@ -160,6 +151,34 @@ def loss(
         "frames": frames_B.sum().astype(jnp.float32),
     }
     return loss_encoder + config.flow.weight * loss_decoder, jax.lax.stop_gradient(sums)
+
+
+def decoder_loss(
+    params: PyTree,
+    student: EncoderOutput,
+    x_BxTxC: jax.Array,
+    frame_mask_BxT: jax.Array,
+    draws: Draws,
+    normalizer: jax.Array,
+    key: jax.Array | None,
+    config: Config,
+) -> jax.Array:
+    """L_dec: velocity of the path from noise to data, conditioned on the student."""
+    span_mask = draws.span_mask_BxT
+    z = uniwav.condition(params["condition"], student, draws.drop_B)
+    x_t = flow_matching.path(draws.x0_BxTxC, x_BxTxC, draws.t_B, config.flow.sigma)
+    u = flow_matching.target(draws.x0_BxTxC, x_BxTxC, config.flow.sigma)
+    context = jnp.where(span_mask[..., None], 0.0, x_BxTxC) if config.flow.context else None
+    v = uniwav.decoder_module(config, x_BxTxC.shape[-1]).apply(
+        {"params": params["decoder"]},
+        x_t,
+        draws.t_B,
+        z,
+        frame_mask_BxT,
+        context_BxTxC=context,
+        key=key,
+    )
+    return flow_matching.squared_error_sum(v, u, span_mask) / normalizer
 
 
 def update(

@@ -3,7 +3,8 @@
     workdir/checkpoints/<step>/state   arrays, any topology can read them
     workdir/checkpoints/<step>/meta    {"schema", "step", "config", "versions", "data", ...}
 
-A save is atomic (written aside, renamed): a kill in mid-save leaves the previous checkpoint.
+A save is atomic (written aside, renamed): a kill in mid-save leaves the previous checkpoint. The
+files have no checksums of the numbers; meta has one for each array, compared when it is read.
 """
 
 import contextlib
@@ -50,6 +51,7 @@ def manager(workdir: str | epath.Path, config: Config) -> ocp.CheckpointManager:
             max_to_keep=config.checkpoint.keep,
             keep_period=config.checkpoint.keep_every or None,
             create=True,
+            cleanup_tmp_directories=True,  # of saves that were killed
         ),
     )
 
@@ -73,12 +75,76 @@ def save(
         "config": dataclasses.asdict(config),
         "versions": versions(),
         "data": {"position": step, **data},
+        "checksums": checksums(state),
     }
-    checkpoints.save(
-        step,
-        args=ocp.args.Composite(state=ocp.args.PyTreeSave(state), meta=ocp.args.JsonSave(meta)),
-        force=True,
-    )
+    args = ocp.args.Composite(state=ocp.args.PyTreeSave(state), meta=ocp.args.JsonSave(meta))
+    with _writing(checkpoints):
+        checkpoints.save(step, args=args, force=True)
+
+
+def check(checkpoints: ocp.CheckpointManager) -> None:
+    """Raise a `UserError` if a save in the background has failed; waits for none.
+
+    Not Orbax's `check_for_errors`: it takes the error away from the thread that then believes in a
+    finished save, and removes the checkpoint before.
+    """
+    if not checkpoints.is_saving_in_progress():
+        finish(checkpoints)
+
+
+def finish(checkpoints: ocp.CheckpointManager) -> None:
+    """Wait until the saves are on disk.
+
+    Raises:
+        UserError: one has failed.
+    """
+    with _writing(checkpoints):
+        checkpoints.wait_until_finished()
+
+
+def close(checkpoints: ocp.CheckpointManager) -> None:
+    """`finish`, and no more saves."""
+    with _writing(checkpoints):
+        checkpoints.close()
+
+
+@contextlib.contextmanager
+def _writing(checkpoints: ocp.CheckpointManager) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # Orbax and TensorStore raise many kinds, also for a full disk
+        raise UserError(
+            f"a checkpoint could not be written to {checkpoints.directory} ({_reason(error)});"
+            " make room there or choose another --workdir; the same command continues from the"
+            " last one that was completed"
+        ) from error
+
+
+def checksums(state: PyTree) -> dict[str, int]:
+    """For each array the sum of its bits, as unsigned integers, modulo 2^32: on any mesh the same.
+
+    Computed on the devices; all processes must call it.
+    """
+    sums = jax.jit(_bit_sums, out_shardings=state.step.sharding)(state)
+    return _named(jax.device_get(sums))
+
+
+def _bit_sums(tree: PyTree) -> PyTree:
+    """The sums of numpy or JAX arrays, uint32 []."""
+    return jax.tree.map(lambda x: x.view(f"uint{8 * x.dtype.itemsize}").sum(dtype="uint32"), tree)
+
+
+def _named(sums: PyTree) -> dict[str, int]:
+    leaves = jax.tree_util.tree_leaves_with_path(sums)
+    return {path_string(path): int(value) for path, value in leaves}
+
+
+def _compare(found: dict[str, int], meta: dict[str, Any]) -> None:
+    """Raise unless the arrays are those that were saved; older checkpoints have no sums."""
+    saved = meta.get("checksums", found)
+    changed = [name for name in found if found[name] != saved.get(name)]
+    if changed:
+        raise ValueError(f"not what was saved: {', '.join(changed)}")
 
 
 def restore(
@@ -93,7 +159,8 @@ def restore(
         config: this run's configuration, compared with the checkpoint's.
 
     Raises:
-        UserError: the checkpoint belongs to another configuration or cannot be read.
+        UserError: the checkpoint belongs to another configuration, cannot be read or is not what
+            was saved.
     """
     step = checkpoints.latest_step()
     if step is None:
@@ -113,15 +180,25 @@ def restore(
         )
         with _late_reads_ignored():
             state = checkpoints.restore(step, args=ocp.args.Composite(state=args))["state"]
+        _compare(checksums(state), meta)
     except UserError:
         raise
     except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
-        first_line = str(error).strip().split("\n")[0][:200]
+        older = [number for number in checkpoints.all_steps() if number < step]
+        what = f"continue from step {max(older)}" if older else "begin again (there is no other)"
         raise UserError(
-            f"checkpoint {folder} cannot be read ({type(error).__name__}: {first_line}); delete"
-            " that folder to continue from the one before it, or choose another --workdir"
+            f"checkpoint {folder} cannot be read ({_reason(error)}); delete that folder to {what},"
+            " or choose another --workdir"
         ) from error
     return state, meta
+
+
+def _reason(error: Exception) -> str:
+    """One line about an error of Orbax or TensorStore, without their details."""
+    lines = str(error).strip().split("\n")[0]
+    for details in (" [tensorstore_spec", " See full TensorStore"):
+        lines = lines.split(details)[0]
+    return f"{type(error).__name__}: {lines[:300]}"
 
 
 @contextlib.contextmanager
@@ -209,11 +286,9 @@ def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], di
         args = ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True)
         with _late_reads_ignored():
             arrays = checkpointer.restore(folder / "state", args=args)
+        _compare(_named(_bit_sums(arrays)), meta)
     except Exception as error:
-        first_line = str(error).strip().split("\n")[0][:200]
-        raise UserError(
-            f"checkpoint {folder} cannot be read ({type(error).__name__}: {first_line})"
-        ) from error
+        raise UserError(f"checkpoint {folder} cannot be read ({_reason(error)})") from error
     return arrays, meta
 
 

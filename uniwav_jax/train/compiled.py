@@ -4,6 +4,7 @@ XLA's cost analysis counts the body of a loop once, and the layers are a loop; h
 counts as often as it runs.
 """
 
+import collections
 import dataclasses
 import functools
 import math
@@ -114,6 +115,20 @@ class Program:
             if line.opcode not in FREE
         )
 
+    def cycles(self) -> dict[str, int]:
+        """Cycles of one device by part of the model, as the TPU compiler estimates them.
+
+        Collectives and hand-written kernels (splash attention) have no estimate and are missing.
+        """
+        found: dict[str, int] = collections.Counter()
+        for name, runs in self._executed(inside=False):
+            for line in self._computations[name]:
+                match = re.search(r'"estimated_cycles":"(\d+)"', line.rest)
+                if match and line.opcode not in ("while", "conditional", "call"):
+                    origin = re.search(r'op_name="([^"]*)"', line.rest)
+                    found[part_of(origin[1] if origin else "")] += runs * int(match[1])
+        return dict(found)
+
     def _executed(self, *, inside: bool) -> Iterator[tuple[str, int]]:
         """Computations and how often each runs; with `inside` also those within fusions."""
         waiting = [(self._entry, 1)]
@@ -164,6 +179,25 @@ class Program:
                 read[number] = 0
                 written += size(self._shapes[updates[0].operands[1]])
         return sum(read) + max(written - sum(aliased), 0)
+
+
+PARTS = (
+    ("attention", r"/attention/(?!out)(?!\w+,\w+->cBHTd)"),
+    ("projections", r"/attention/|merge|project"),
+    ("feed forward", r"/(up|down)/|gelu"),
+    ("positions", r"positions|depthwise"),
+    ("norms", r"norm"),
+)
+
+
+def part_of(op_name: str) -> str:
+    """'encoder backward: attention' from an instruction's op_name, a path of scopes."""
+    network = next((n for n in ("Encoder", "Decoder") if n in op_name), "other").lower()
+    phase = "forward"
+    if "transpose(" in op_name:
+        phase = "recomputed" if "rematted" in op_name else "backward"
+    part = next((name for name, pattern in PARTS if re.search(pattern, op_name)), "rest")
+    return f"{network} {phase}: {part}"
 
 
 @functools.cache

@@ -57,7 +57,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
 
     with jax.set_mesh(mesh), contextlib.ExitStack() as closing, group.telling():
         checkpoints = checkpoint.manager(workdir, config)
-        closing.callback(checkpoints.close)
+        closing.callback(checkpoint.close, checkpoints)
         # Order matters: a checkpoint of this run wins over init_from, which wins over fresh.
         resuming = checkpoints.latest_step() is not None
         feature_params = _feature_params(config, features, train_plan, bad_files, known=resuming)
@@ -98,6 +98,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
             group.beat(f"step {step}")
             last = step == config.train.steps
             if step > first:
+                checkpoint.check(checkpoints)
                 _evaluate(config, evaluator, step, state, last, group)
                 preempted = checkpoints.reached_preemption(step)
                 if last or preempted or step % config.checkpoint.every == 0:
@@ -105,6 +106,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
                     checkpoint.save(checkpoints, state, config, train_plan.fingerprint())
                     group.barrier(f"checkpoint of step {step}")
                 if preempted:
+                    checkpoint.finish(checkpoints)
                     say(f"preempted: step {step} saved; the same command continues")
                     return False
             if last:

@@ -3,11 +3,14 @@
 import json
 import math
 import pathlib
+import time
 from typing import Any
 
 import numpy as np
 from etils import epath
-from tensorboardX import SummaryWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 REMOTE_FLUSH_LINES = 20  # object stores cannot append: the file is written anew so often
 
@@ -25,8 +28,13 @@ class MetricsWriter:
         self._unsaved = 0
         if self._remote and self._path.exists():
             self._lines = self._path.read_text().splitlines()
-        # Without a local disk of its own TensorBoard would need a cloud client: JSONL only.
-        self._board = None if self._remote else SummaryWriter(f"{workdir}/tensorboard")
+        # Without a local disk of its own TensorBoard would need a cloud client: JSONL only. Not
+        # SummaryWriter: on a full disk its thread dies and the loop would wait for it for ever.
+        self._board = None
+        if not self._remote:
+            folder = pathlib.Path(workdir) / "tensorboard"
+            folder.mkdir(parents=True, exist_ok=True)
+            self._board = EventsWriter(str(folder / "events"))
 
     def write(self, step: int, values: dict[str, float | int]) -> None:
         """One JSON object on one line; non-finite numbers become null."""
@@ -35,9 +43,10 @@ class MetricsWriter:
         line: dict[str, Any] = {"step": step}
         for name, value in values.items():
             line[name] = value if math.isfinite(value) else None
-            if self._board:
-                self._board.add_scalar(name, value, step)
+            self._show(step, summary=summary.scalar(name, value))
         self._append(json.dumps(line))
+        if self._board:
+            self._board.flush()
 
     def picture(self, step: int, tag: str, path: epath.Path) -> None:
         """Show a PNG file in TensorBoard."""
@@ -45,17 +54,19 @@ class MetricsWriter:
             from matplotlib import image  # here, as it takes half a second
 
             pixels = image.imread(str(path))[..., :3]
-            self._board.add_image(tag, pixels, step, dataformats="HWC")
+            self._show(step, summary=summary.image(tag, pixels, dataformats="HWC"))
 
     def audio(self, step: int, tag: str, wave: np.ndarray, rate: int) -> None:
         """Offer a waveform [S] in [-1, 1] in TensorBoard."""
         if self._enabled and self._board:
-            self._board.add_audio(tag, wave[:, None].astype(np.float32), step, sample_rate=rate)
+            wave = wave[:, None].astype(np.float32)
+            self._show(step, summary=summary.audio(tag, wave, sample_rate=rate))
 
     def truncate_after(self, step: int) -> None:
         """Drop lines past `step` and a half-written last one: a killed run repeats those steps."""
         if not self._enabled or not self._path.exists():
             return
+        self._show(step + 1, session_log=SessionLog(status=SessionLog.START))  # the same there
         kept = []
         for line in self._path.read_text().splitlines():
             try:
@@ -80,6 +91,10 @@ class MetricsWriter:
             self._path.write_text("".join(line + "\n" for line in self._lines))
         if self._board:
             self._board.close()
+
+    def _show(self, step: int, **content: Any) -> None:
+        if self._board:
+            self._board.write_event(Event(step=step, wall_time=time.time(), **content))
 
     def _append(self, line: str) -> None:
         if not self._remote:

@@ -1,0 +1,106 @@
+"""Fault drills: a short training run is killed, preempted, robbed of disk and fed rubbish.
+
+    python benchmarks/fault_drill.py --out benchmarks/results/fault_drill.json
+
+A tiny model is trained on CPU once undisturbed; then each drill disturbs the same run and compares:
+the final parameters, optimizer, teacher, codebooks and metrics must be the same bit for bit, or the
+run must stop with one clear error line. `--drills kill,disk` does some; status 1 if one has failed.
+As root the drill `disk` mounts small disks in the work folder.
+"""
+
+import argparse
+import json
+import logging
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from fault_drills import files, processes, speech
+from fault_drills.lab import EVERY, STEPS, Lab
+
+from uniwav_jax.train import checkpoint
+
+DRILLS = {
+    "kill": processes.kill,
+    "truncate": files.truncate,
+    "delete": files.delete,
+    "disk": files.disk,
+    "record": speech.record,
+    "worker": processes.worker,
+    "nan": speech.nan,
+    "preempt": processes.preempt,
+    "suspend": processes.suspend,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--drills", default=",".join(DRILLS), help="some of the default, by comma")
+    parser.add_argument("--restarts", type=int, default=50, help="of the drill kill, in all")
+    parser.add_argument("--manifest", default="", help="speech; default: synthetic, made here")
+    parser.add_argument("--folder", help="work folder, kept; default: a temporary one")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments and places")
+    parser.add_argument("--out", help="JSON file; drills that are not run again keep their rows")
+    args = parser.parse_args()
+    names = args.drills.split(",")
+    if unknown := [name for name in names if name not in DRILLS]:
+        parser.error(f"--drills: no {', '.join(unknown)}; there are {', '.join(DRILLS)}")
+    logging.disable(logging.WARNING)
+    folder = pathlib.Path(args.folder or tempfile.mkdtemp(prefix="fault_drill_")).absolute()
+    lab = Lab(folder, manifest=args.manifest, seed=args.seed)
+    lab.prepare()
+    print(f"{STEPS} steps take {lab.seconds:.0f} s undisturbed; saved every {EVERY}", flush=True)
+    result = {
+        "command": " ".join(["python", *sys.argv]),
+        "commit": _commit(),
+        "device": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version(), **checkpoint.versions()},
+        "steps": STEPS,
+        "saved_every": EVERY,
+        "undisturbed_seconds": round(lab.seconds, 1),
+        "drills": _earlier(args.out),
+    }
+    passed = True
+    for name in names:
+        began, rows = time.monotonic(), []
+        drill = DRILLS[name](lab, args.restarts) if name == "kill" else DRILLS[name](lab)
+        for row in drill:
+            rows.append(vars(row))
+            passed &= row.passed
+            verdict = "pass" if row.passed else "FAIL"
+            print(f"{verdict}  {name:9} {row.trials:3} x {row.fault:44} {row.outcome}", flush=True)
+            for key, value in row.figures.items():
+                print(f"{'':20} {key}: {value}", flush=True)
+        print(f"      {name}: {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
+        result["drills"][name] = rows
+        if args.out:
+            pathlib.Path(args.out).write_text(json.dumps(result, indent=2) + "\n")
+    if not args.folder:
+        shutil.rmtree(folder)
+    return 0 if passed else 1
+
+
+def _earlier(out: str | None) -> dict[str, list]:
+    """Rows of drills that are done already."""
+    if out and os.path.exists(out):
+        return json.loads(pathlib.Path(out).read_text())["drills"]
+    return {}
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(pathlib.Path(__file__).parent), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The drills of benchmarks/fault_drill.py, by what they disturb."""

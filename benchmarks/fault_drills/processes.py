@@ -1,0 +1,198 @@
+"""Processes that are killed, preempted or suspended."""
+
+import itertools
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import psutil
+
+from fault_drills.lab import (
+    EVERY,
+    DrillError,
+    Lab,
+    Result,
+    Row,
+    Run,
+    attempt,
+    completed,
+    logged_steps,
+    read_metrics,
+    saving,
+)
+
+Moment = Callable[[Run, Lab, random.Random], bool]  # waits for it; False: the run ended before
+
+
+def at_random(run: Run, lab: Lab, dice: random.Random) -> bool:
+    """Any moment of the time that an undisturbed run takes."""
+    moment = dice.uniform(0.0, lab.seconds)
+    return run.until(lambda: run.age > moment)
+
+
+def in_mid_save(run: Run, lab: Lab, dice: random.Random) -> bool:
+    """While one of the next three saves is being written, or up to 0.2 s later."""
+    if not run.until(run.prepared):  # what an earlier kill left behind is cleared away by then
+        return False
+    goal = max(completed(run.workdir), default=0) + EVERY * dice.randrange(3)
+    run.until(lambda: max(completed(run.workdir), default=0) >= goal and saving(run.workdir))
+    time.sleep(dice.uniform(0.0, 0.2))
+    return run.code is None
+
+
+def kill(lab: Lab, restarts: int) -> Iterator[Row]:
+    """The main process gets kill -9; the same command goes on until it is finished."""
+    with_readers = restarts // 10
+    parts: tuple[tuple[str, int, Moment, dict[str, Any]], ...] = (
+        ("kill -9 at any moment", restarts // 2 - with_readers, at_random, {}),
+        ("kill -9 in mid-save", restarts - restarts // 2, in_mid_save, {}),
+        ("kill -9, 2 reader processes", with_readers, at_random, {"data.workers": 2}),
+    )
+    for fault, count, moment, settings in parts:
+        yield attempt("kill", fault, _kills, lab, fault, count, moment, settings, trials=count)
+
+
+def _kills(lab: Lab, fault: str, wanted: int, moment: Moment, settings: dict[str, Any]) -> Result:
+    """As many runs as it takes for so many kills; each must end as the undisturbed one."""
+    dice, kills, in_save, most_lost = random.Random(f"{lab.seed} {fault}"), 0, 0, 0
+    for number in itertools.count(1):
+        workdir, saved, killed = lab.new(f"kill{number}"), 0, True
+        while killed:
+            run = lab.start(workdir, **{"checkpoint.keep": 2, **settings})
+            killed = kills < wanted and moment(run, lab, dice)
+            readers = run.readers()
+            in_save += killed and run.prepared() and bool(saving(workdir))
+            if killed:
+                run.kill()
+            elif run.wait() != 0:
+                raise DrillError(f"exit status {run.code}: {run.last_line()}")
+            if run.prepared() and (run.resumed() or 0) < saved:
+                raise DrillError(f"step {saved} was saved, resumed at {run.resumed()}")
+            if psutil.wait_procs(readers, timeout=60)[1]:
+                raise DrillError("reader processes outlive the run")
+            steps = logged_steps(workdir)
+            if steps != list(range(1, len(steps) + 1)):
+                raise DrillError(f"metrics.jsonl has steps {steps}")
+            kills += killed
+            saved = max(completed(workdir), default=0)
+            most_lost = max(most_lost, len(steps) - saved)
+        lab.compare(workdir)
+        if saving(workdir) or len(completed(workdir)) > 2:
+            raise DrillError(f"left behind: {[path.name for path in saving(workdir)]}")
+        if kills >= wanted:
+            break
+    figures = {"runs": number, "kills_in_a_save": in_save, "most_steps_lost": most_lost}
+    if most_lost >= 2 * EVERY:  # the save of step n goes on during the steps after it
+        raise DrillError(f"{most_lost} steps lost, saved every {EVERY}")
+    return f"{number} runs end bit-equal", figures
+
+
+def preempt(lab: Lab, times: int = 8) -> Iterator[Row]:
+    """SIGTERM: saves, exits with 143, and the same command ends as the undisturbed run."""
+
+    def compiling(run: Run, *_: Any) -> bool:
+        return run.until(run.prepared) and not time.sleep(2.0)
+
+    def evaluating(run: Run, *_: Any) -> bool:
+        # The line of step 9 is written when step 10 is on its way; then step 10 is evaluated.
+        return run.until(lambda: 9 in logged_steps(run.workdir)) and not time.sleep(1.0)
+
+    def starting(run: Run, *_: Any) -> bool:
+        return run.until(lambda: run.age > 0.5)
+
+    held_out = {"data.eval_manifest": lab.manifest, "evaluate.every": 10, "evaluate.batches": 60}
+    cases: tuple[tuple[str, int, Moment, dict[str, Any]], ...] = (
+        ("SIGTERM at any moment", times, at_random, {}),
+        ("SIGTERM during a save", 3, in_mid_save, {}),
+        ("SIGTERM during an evaluation", 1, evaluating, held_out),
+        ("SIGTERM while the step compiles", 1, compiling, {}),
+        ("SIGTERM 0.5 s after the start", 1, starting, {}),
+        ("SIGTERM twice", 3, in_mid_save, {}),
+        ("SIGTERM to all processes, 2 readers", 2, in_mid_save, {"data.workers": 2}),
+    )
+    for fault, count, moment, settings in cases:
+        yield attempt("preempt", fault, _preempt, lab, fault, count, moment, settings, trials=count)
+
+
+def _preempt(lab: Lab, fault: str, wanted: int, moment: Moment, settings: dict[str, Any]) -> Result:
+    dice, clock, codes = random.Random(f"{lab.seed} {fault}"), [], []
+    while len(clock) < wanted:
+        workdir = lab.new("preempt")
+        if "compiles" in fault:
+            lab.forget_compiled()
+        run = lab.start(workdir, **settings)
+        if not moment(run, lab, dice):
+            continue  # too late: it was finished
+        began, prepared = time.monotonic(), run.prepared()
+        if "all processes" in fault:
+            os.killpg(run.process.pid, signal.SIGTERM)
+        else:
+            run.process.send_signal(signal.SIGTERM)
+        if "twice" in fault:
+            time.sleep(dice.uniform(0.0, 1.5))
+            if run.code is None:
+                run.process.send_signal(signal.SIGTERM)
+        code = run.wait()
+        clock.append(round(time.monotonic() - began, 1))
+        codes.append(code)
+        if code == 143:
+            steps, saved = logged_steps(workdir)[-1], max(completed(workdir))
+            if steps != saved:
+                raise DrillError(f"saved step {saved}, {steps} were done")
+        elif code != 0 and (prepared or code != -signal.SIGTERM):
+            raise DrillError(f"exit status {code}: {run.last_line()}")
+        lab.finish(workdir, **settings)
+        lab.compare(workdir, metrics=not any(name.startswith("evaluate") for name in settings))
+        trained = [line for line in read_metrics(workdir) if "loss" in line]
+        if [line["step"] for line in trained] != list(range(1, len(trained) + 1)):
+            raise DrillError("metrics.jsonl lacks or repeats steps")
+    figures = {"exit_statuses": codes, "seconds_to_exit": clock, "longest_seconds": max(clock)}
+    return "saved, went on, bit-equal", figures
+
+
+def suspend(lab: Lab, seconds: tuple[float, ...] = (20.0, 120.0)) -> Iterator[Row]:
+    """SIGSTOP, SIGCONT: a laptop's lid, a machine that is migrated."""
+    for pause in seconds:
+        yield attempt("suspend", f"SIGSTOP for {pause:.0f} s", _suspend, lab, pause)
+
+
+def _suspend(lab: Lab, seconds: float) -> Result:
+    workdir = lab.new("suspend")
+    run = lab.start(workdir)
+    if not in_mid_save(run, lab, random.Random(lab.seed)):
+        raise DrillError(f"too late: {run.last_line()}")
+    os.killpg(run.process.pid, signal.SIGSTOP)
+    time.sleep(seconds)
+    os.killpg(run.process.pid, signal.SIGCONT)
+    if run.wait() != 0:
+        raise DrillError(f"exit status {run.code}: {run.last_line()}")
+    lab.compare(workdir)
+    return "goes on, bit-equal", {}
+
+
+def worker(lab: Lab, times: int = 4) -> Iterator[Row]:
+    """A reader process gets kill -9: the run says so and stops; the same command continues."""
+    yield attempt("worker", "kill -9 of 1 of 2 readers", _worker, lab, times, trials=times)
+
+
+def _worker(lab: Lab, times: int) -> Result:
+    dice, clock, readers_of = random.Random(lab.seed), [], {"data.workers": 2}
+    while len(clock) < times:
+        workdir = lab.new("worker")
+        run = lab.start(workdir, **readers_of)
+        if not in_mid_save(run, lab, dice):
+            continue
+        readers = run.readers()
+        dice.choice(readers).kill()
+        began = time.monotonic()
+        error = run.error("reader process", "SIGKILL", "same command continues", status=1)
+        clock.append(round(time.monotonic() - began, 1))
+        if psutil.wait_procs(readers, timeout=60)[1]:
+            raise DrillError("the other reader process goes on")
+        lab.finish(workdir, **readers_of)
+        lab.compare(workdir)
+    figures = {"error": error, "seconds_to_exit": clock, "longest_seconds": max(clock)}
+    return "stops with an error line (status 1); continues bit-equal", figures

@@ -1,0 +1,48 @@
+"""Timing of two sides in turn, so that what else the machine does falls on both."""
+
+import os
+import pathlib
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import jax
+
+
+def alternate(
+    first: Callable[[], object], second: Callable[[], object], repeats: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of each run of the two functions, in turn, after one run each that is not counted."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for repeat in range(repeats + 1):
+        for run, kept in zip((first, second), times, strict=True):
+            began = time.perf_counter()
+            run()
+            if repeat:
+                kept.append(time.perf_counter() - began)
+    return times
+
+
+def compare(times: tuple[list[float], list[float]], seconds: float) -> dict[str, float]:
+    """Seconds of audio a second of both sides, theirs first, and how often faster ours is."""
+    theirs, ours = times
+    each = [a / b for a, b in zip(theirs, ours, strict=True)]
+    return {
+        "torch": round(seconds / statistics.median(theirs), 2),
+        "ours": round(seconds / statistics.median(ours), 2),
+        "ratio": round(statistics.median(each), 2),
+        "ratio_low": round(min(each), 2),
+        "ratio_high": round(max(each), 2),
+    }
+
+
+def device_name() -> str:
+    """The accelerator's name, or the CPU's with the cores this process may use."""
+    device = jax.devices()[0]
+    if device.platform != "cpu":
+        return device.device_kind
+    lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.split(": ", 1)[1] for line in lines if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0))
+    return f"{names[0] if names else platform.processor()}, {cores} cores"

@@ -1,0 +1,37 @@
+"""Dropout with random bits that cost next to nothing.
+
+`jax.random.bernoulli` makes each bit with some hundred integer operations, which for attention
+weights is more work than attention itself. Here a bit is a hash of the element's position: as
+random as dropout needs, and the same for any sharding of the array and any cut into blocks.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Inverted dropout; `key` None means evaluation."""
+    if key is None or rate == 0.0:
+        return x
+    index, stride = jnp.zeros(x.shape, jnp.uint32), 1
+    for axis in reversed(range(x.ndim)):
+        index += jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis) * jnp.uint32(stride)
+        stride = stride * x.shape[axis] % 2**32
+    return jnp.where(kept(seed(key), index, rate), x / (1.0 - rate), 0).astype(x.dtype)
+
+
+def seed(key: jax.Array) -> jax.Array:
+    """What `kept` takes in place of a key: uint32 [2]."""
+    return jax.random.bits(key, (2,), jnp.uint32)
+
+
+def kept(seed: jax.Array, index: jax.Array, rate: float) -> jax.Array:
+    """True with probability 1 - rate, independent for each `index` (uint32, any shape) and seed.
+
+    The mixing function is C. Wellons' lowbias32, seeded before and between its two rounds.
+    """
+    h = index + seed[0]
+    h = (h ^ (h >> 16)) * jnp.uint32(0x7FEB352D)
+    h = (h ^ (h >> 15) ^ seed[1]) * jnp.uint32(0x846CA68B)
+    h = h ^ (h >> 16)
+    return h >= jnp.uint32(int(rate * 2**32))
