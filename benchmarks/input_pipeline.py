@@ -179,7 +179,7 @@ def theirs(plan: BatchPlan, dtype: str, workers: int) -> Iterator[dict[str, Any]
             batch_sampler=Sampler(plan, 100),
             num_workers=workers,
             collate_fn=collate,
-            multiprocessing_context="forkserver" if workers else None,  # Grain has threads
+            multiprocessing_context="fork" if workers else None,  # starts sooner
         )
     )
 
