@@ -7,7 +7,7 @@ import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
-from uniwav_jax.errors import LostProcessError, UserError
+from uniwav_jax.errors import UserError
 from uniwav_jax.hosts import group as group_lib
 from uniwav_jax.hosts.group import Group, together
 
@@ -65,9 +65,9 @@ def main(limit: str, *things: str):
         with together(float(limit)) as group:
             for thing in things:
                 do(thing, group)
-    except (UserError, LostProcessError) as error:
+    except UserError as error:
         print(f"error: {error}", flush=True)
-        sys.exit(2 if isinstance(error, UserError) else 1)
+        sys.exit(error.status)
 
 
 if __name__ == "__main__":

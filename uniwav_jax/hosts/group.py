@@ -130,7 +130,7 @@ class Group:
         self.index, self.count = global_state.process_id, global_state.num_processes
         self.host = socket.gethostname()
         self._beats, self._place, self._moved = 0, "the start", time.monotonic()
-        self._looks, self._told = 0, 0.0
+        self._looks, self._told, self._waiting = 0, 0.0, False
         self._heard: dict[int, tuple[int, float]] = {}  # last look of each process, and when
         self._done, self._leaving = threading.Event(), threading.Lock()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -152,6 +152,7 @@ class Group:
             return
         self.beat(name)
         self._publish()
+        self._waiting = True
         try:
             self._client.wait_at_barrier(f"uniwav/{name}", round(1000 * self._limit))
         except jax.errors.JaxRuntimeError as error:
@@ -161,6 +162,8 @@ class Group:
                 f"waited {time.monotonic() - self._moved:.0f} s at '{name}' for"
                 f" {self._describe(late, places)} (config.mesh.wait_seconds = {self._limit:g})"
             ) from error
+        finally:
+            self._waiting = False
         self.beat(f"after {name}")
 
     def exchange(self, name: str, value: str) -> list[str]:
@@ -235,8 +238,8 @@ class Group:
         if not words:
             return message, status
         first = min(words, key=lambda index: words[index][0])
-        _, host, message, status = words[first]
-        if first != self.index:
+        own, (_, host, message, status) = message, words[first]
+        if first != self.index and message != own:  # all may have seen the same
             message = f"process {first} ({host}): {message}"
         absent = [index for index in range(self.count) if index not in words]
         if absent:  # the message is but what the others saw of it
@@ -269,7 +272,8 @@ class Group:
         silent = [index for index, (_, when) in self._heard.items() if now - when > silence]
         if silent:
             return f"no sign of life from {self._describe(silent, places)} for {silence:g} s"
-        if now - self._moved > self._limit + POLL:  # a barrier's own limit comes first
+        # A barrier's own limit comes first, and its message says more.
+        if now - self._moved > self._limit * (2 if self._waiting else 1) + POLL:
             beats = {index: place[1] for index, place in places.items()}
             behind = [i for i, n in beats.items() if n < max(beats.values())]
             return (
