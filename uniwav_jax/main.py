@@ -5,6 +5,7 @@
 The same command continues a run. Any config field can be set: `--config.train.steps=1000`.
 """
 
+import contextlib
 import errno
 import os
 import sys
@@ -78,8 +79,10 @@ def _check_key(argv: list[str], key: str) -> None:
 
 
 def _fail(message: str, *, status: int = 2) -> NoReturn:
-    sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # the disk that is full may be that of the log
+        sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        print(f"error: {message}", file=sys.stderr, flush=True)
     # At once: the loop has closed its files, and an orderly end would wait for other processes at
     # a barrier that they do not reach, and let Orbax's threads complain after the message.
     os._exit(status)
