@@ -81,10 +81,10 @@ def main() -> int:
             print(f"{verdict}  {name:9} {row.trials:3} x {row.fault:44} {row.outcome}", flush=True)
             for key, value in row.figures.items():
                 print(f"{'':20} {key}: {value}", flush=True)
+            result["drills"][name] = rows
+            if args.out:
+                pathlib.Path(args.out).write_text(json.dumps(result, indent=2) + "\n")
         print(f"      {name}: {(time.monotonic() - began) / 60:.1f} minutes", flush=True)
-        result["drills"][name] = rows
-        if args.out:
-            pathlib.Path(args.out).write_text(json.dumps(result, indent=2) + "\n")
     if not args.folder:
         shutil.rmtree(folder)
     return 0 if passed else 1

@@ -92,8 +92,10 @@ def _disk_errors() -> Iterator[None]:
 
 
 def _fail(message: str, status: int = 2) -> NoReturn:
-    sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # the disk that is full may be that of the log
+        sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        print(f"error: {message}", file=sys.stderr, flush=True)
     # At once: the loop has closed its files, and an orderly end would let Orbax's threads complain.
     os._exit(status)
 

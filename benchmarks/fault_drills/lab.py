@@ -231,7 +231,7 @@ class Run:
         missing = [word for word in words if word not in lines[0]]
         if missing:
             raise DrillError(f"the error does not say {missing}: {lines[0]}")
-        return lines[0]
+        return lines[0].removeprefix("error: ")
 
     def readers(self) -> list[psutil.Process]:
         """The processes of data.workers."""

@@ -9,8 +9,10 @@ files have no checksums of the numbers; meta has one for each array, compared wh
 
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -44,6 +46,7 @@ FREE += ("model.encoder.attention_dropout", "model.encoder.layer_drop", "model.d
 
 def manager(workdir: str | epath.Path, config: Config) -> ocp.CheckpointManager:
     """The manager of `workdir/checkpoints`; saves are asynchronous."""
+    _quiet()
     return ocp.CheckpointManager(
         epath.Path(workdir) / "checkpoints",
         item_handlers={"state": ocp.PyTreeCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()},
@@ -115,8 +118,8 @@ def _writing(checkpoints: ocp.CheckpointManager) -> Iterator[None]:
     except Exception as error:  # Orbax and TensorStore raise many kinds, also for a full disk
         raise UserError(
             f"a checkpoint could not be written to {checkpoints.directory} ({_reason(error)});"
-            " make room there or choose another --workdir; the same command continues from the"
-            " last one that was completed"
+            " mend that or choose another --workdir; the same command continues from the last one"
+            " that was completed"
         ) from error
 
 
@@ -178,8 +181,7 @@ def restore(
         args = ocp.args.PyTreeRestore(
             item=target, restore_args=ocp.checkpoint_utils.construct_restore_args(target)
         )
-        with _late_reads_ignored():
-            state = checkpoints.restore(step, args=ocp.args.Composite(state=args))["state"]
+        state = checkpoints.restore(step, args=ocp.args.Composite(state=args))["state"]
         _compare(checksums(state), meta)
     except UserError:
         raise
@@ -195,15 +197,17 @@ def restore(
 
 def _reason(error: Exception) -> str:
     """One line about an error of Orbax or TensorStore, without their details."""
-    lines = str(error).strip().split("\n")[0]
+    line = str(error).strip().split("\n")[0]
     for details in (" [tensorstore_spec", " See full TensorStore"):
-        lines = lines.split(details)[0]
-    return f"{type(error).__name__}: {lines[:300]}"
+        line = line.split(details)[0]
+    if len(line) > 300:  # paths fill the middle, the cause stands at the end
+        line = f"{line[:150]} ... {line[-140:]}"
+    return f"{type(error).__name__}: {line}"
 
 
-@contextlib.contextmanager
-def _late_reads_ignored() -> Iterator[None]:
-    """After one read failed, those under way find their event loop closed; do not print each."""
+@functools.cache
+def _quiet() -> None:
+    """After a failed read or write do not print what is raised anyway, once per array under way."""
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
@@ -211,8 +215,10 @@ def _late_reads_ignored() -> Iterator[None]:
             before(unraisable)
 
     sys.unraisablehook = hook
-    yield
-    sys.unraisablehook = before  # not after a failure: such reads may still come
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    logging.getLogger("absl").addFilter(
+        lambda record: not (record.exc_info and "orbax" in record.pathname)
+    )
 
 
 def check_meta(meta: dict[str, Any], config: Config, folder: epath.Path) -> None:
@@ -275,6 +281,7 @@ def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], di
         path: workdir, checkpoints folder or step folder.
         parts: fields of `TrainState`, for example ("params", "features").
     """
+    _quiet()
     folder = find(path)
     try:
         meta = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(folder / "meta")
@@ -284,8 +291,7 @@ def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], di
         item = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), wanted)
         restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
         args = ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True)
-        with _late_reads_ignored():
-            arrays = checkpointer.restore(folder / "state", args=args)
+        arrays = checkpointer.restore(folder / "state", args=args)
         _compare(_named(_bit_sums(arrays)), meta)
     except Exception as error:
         raise UserError(f"checkpoint {folder} cannot be read ({_reason(error)})") from error
