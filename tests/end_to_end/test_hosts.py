@@ -34,8 +34,8 @@ def settings(small_corpus):
 
 
 @pytest.fixture(scope="module")
-def undisturbed(small_corpus, settings, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("undisturbed")
+def in_peace(small_corpus, settings, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("in_peace")
     Program(small_corpus).run(workdir, **settings)
     return workdir
 
@@ -46,11 +46,11 @@ def saved(workdir):
     return max(int(f.name) for f in folders if (f / "commit_success.txt").exists())
 
 
-def test_four_processes_become_two_become_one(program, undisturbed, settings, tmp_path):
+def test_four_processes_become_two_become_one(program, in_peace, settings, tmp_path):
     # Parameters and their halves lie across processes; 0 and 1 load the same rows.
     mesh = {"mesh__data": 1, "mesh__fsdp": 2, "mesh__tensor": 2}
     running = program.start_processes(tmp_path, processes=4, **settings, **mesh)
-    wait_for(running[0], tmp_path / "checkpoints" / "10" / "commit_success.txt")
+    wait_for(running[0], tmp_path / "checkpoints" / "10" / "commit_success.txt", seconds=900)
     os.kill(running[2].pid, signal.SIGKILL)
     began = time.monotonic()
     ended = ends(running)
@@ -65,7 +65,7 @@ def test_four_processes_become_two_become_one(program, undisturbed, settings, tm
 
     kept = saved(tmp_path)
     running = program.start_processes(tmp_path, processes=2, **settings, mesh__fsdp=2)
-    wait_for(running[0], tmp_path / "checkpoints" / str(kept + 5))
+    wait_for(running[0], tmp_path / "checkpoints" / str(kept + 5), seconds=900)
     os.kill(running[1].pid, signal.SIGTERM)
     ended = ends(running)
     assert [status for status, _ in ended] == [143, 143], ended
@@ -75,7 +75,7 @@ def test_four_processes_become_two_become_one(program, undisturbed, settings, tm
     assert "error" not in ended[1][1]
 
     program.run(tmp_path, **settings)
-    ours, theirs = read_metrics(tmp_path), read_metrics(undisturbed)
+    ours, theirs = read_metrics(tmp_path), read_metrics(in_peace)
     assert [line["step"] for line in ours] == [line["step"] for line in theirs]
     for name, count in (("loss", STEPS), ("eval_loss", STEPS // 10)):
         mine, other = ([line[name] for line in lines if name in line] for lines in (ours, theirs))

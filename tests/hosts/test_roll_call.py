@@ -54,7 +54,7 @@ def test_another_program_at_the_port():
             assert "another program answers" in str(call.exception())
             other.close()
         (error,) = come(address, (0, 2), seconds=0.1)
-    assert isinstance(error, UserError) and "cannot listen at port" in str(error)
+    assert type(error) is UserError and "cannot listen at port" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_another_program_at_the_port():
 )
 def test_contradictions_are_told_to_all(address, processes, words):
     for error in come(address, *processes):
-        assert isinstance(error, UserError) and all(word in str(error) for word in words)
+        assert type(error) is UserError and all(word in str(error) for word in words)
 
 
 def test_who_leaves_may_come_again_and_strangers_do_not_count(address):

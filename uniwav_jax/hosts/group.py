@@ -26,7 +26,7 @@ from uniwav_jax.errors import LostProcessError, UserError
 from uniwav_jax.hosts.roll_call import roll_call
 
 POLL = 5.0  # seconds from one look at the others to the next
-SILENCE = 80.0  # seconds without a sign of life; JAX's abort, which names no host, comes at 100
+SILENCE = 60.0  # seconds without a sign of life; JAX's abort, which names no host, comes at 100
 GRACE = 10.0  # seconds in which the others must have noticed that one leaves
 CLOSING = 30.0  # seconds that a failed process may take to close its files
 AT, WORDS = "uniwav/at/", "uniwav/words/"
@@ -239,9 +239,11 @@ class Group:
         if first != self.index:
             message = f"process {first} ({host}): {message}"
         absent = [index for index in range(self.count) if index not in words]
-        if absent:  # the message is but what the others saw of it
-            who = self._describe(absent, places)
-            return f"no answer from {who}; the same command continues the run; {message}", 1
+        if absent:
+            return (
+                f"no answer from {self._describe(absent, places)}; the same command continues the"
+                f" run (what others saw, perhaps for that reason: {message})"
+            ), 1
         return message, status
 
     def _watch(self) -> None:
