@@ -1,7 +1,12 @@
 """The exceptions that end in one line, and how a tool ends on them."""
 
+import contextlib
+import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+# The disk is full, over quota, limited, read-only or broken; the path is someone else's or a file.
+DISK = "ENOSPC EDQUOT EFBIG EROFS EIO EACCES EPERM EEXIST ENOTDIR".split()
 
 
 class UserError(Exception):
@@ -21,6 +26,24 @@ class MachineError(UserError):
 
 class LostProcessError(MachineError):
     """Another process of the run is gone, stuck or out of reach; the message names it."""
+
+
+@contextlib.contextmanager
+def disk_errors(folder: str) -> Iterator[None]:
+    """What only the user can mend about a disk becomes a `UserError`.
+
+    Args:
+        folder: named where the error itself names no file.
+    """
+    try:
+        yield
+    except OSError as error:
+        if errno.errorcode.get(error.errno) not in DISK:
+            raise
+        place = error.filename or f"a file in {folder}"
+        raise UserError(
+            f"{place}: {error.strerror}; mend that, and the same command continues"
+        ) from error
 
 
 def run_tool(main: Callable[[list[str]], int]) -> None:

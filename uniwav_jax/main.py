@@ -5,23 +5,18 @@
 The same command continues a run. Any config field can be set: `--config.train.steps=1000`.
 """
 
-import contextlib
-import errno
 import os
 import sys
-from collections.abc import Iterator
 from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from uniwav_jax import config as config_lib
-from uniwav_jax.errors import UserError
+from uniwav_jax.errors import UserError, disk_errors
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "file with get_config()")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; may be gs://")
-# The disk is full, over quota, limited, read-only or broken; the path is someone else's or a file.
-DISK = "ENOSPC EDQUOT EFBIG EROFS EIO EACCES EPERM EEXIST ENOTDIR".split()
 
 
 def main(argv: list[str]) -> None:
@@ -45,7 +40,7 @@ def main(argv: list[str]) -> None:
         from uniwav_jax.hosts.group import together
         from uniwav_jax.train import loop
 
-        with together(config.mesh.wait_seconds) as group, _disk_errors():
+        with together(config.mesh.wait_seconds) as group, disk_errors(WORKDIR.value):
             finished = loop.run(config, WORKDIR.value, group)
     except UserError as error:
         _fail(str(error), error.status)
@@ -75,20 +70,6 @@ def _check_key(argv: list[str], key: str) -> None:
             hint = config_lib.did_you_mean(part, known)
             _fail(f"unknown config key '{key}'{hint}")
         node = node[part]
-
-
-@contextlib.contextmanager
-def _disk_errors() -> Iterator[None]:
-    """What only the user can mend about a disk becomes a `UserError`."""
-    try:
-        yield
-    except OSError as error:
-        if errno.errorcode.get(error.errno) not in DISK:
-            raise
-        place = error.filename or f"a file in {WORKDIR.value}"
-        raise UserError(
-            f"{place}: {error.strerror}; mend that, and the same command continues"
-        ) from error
 
 
 def _fail(message: str, status: int = 2) -> NoReturn:

@@ -1,13 +1,12 @@
 """What one process of a run does in these tests: python -m tests.hosts.drill LIMIT THING ..."""
 
-import sys
 import time
 
 import numpy as np
 from etils import epath
 from jax.experimental import multihost_utils
 
-from uniwav_jax.errors import UserError
+from uniwav_jax.errors import UserError, run_tool
 from uniwav_jax.hosts import group as group_lib
 from uniwav_jax.hosts.group import Group, together
 
@@ -60,15 +59,13 @@ def do(thing: str, group: Group):
     print(f"done {name}", flush=True)
 
 
-def main(limit: str, *things: str):
-    try:
-        with together(float(limit)) as group:
-            for thing in things:
-                do(thing, group)
-    except UserError as error:
-        print(f"error: {error}", flush=True)
-        sys.exit(error.status)
+def main(arguments: list[str]) -> int:
+    limit, *things = arguments
+    with together(float(limit)) as group:
+        for thing in things:
+            do(thing, group)
+    return 0
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_tool(main)

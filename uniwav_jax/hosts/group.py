@@ -26,10 +26,10 @@ from uniwav_jax.errors import LostProcessError, UserError
 from uniwav_jax.hosts.roll_call import roll_call
 
 POLL = 5.0  # seconds from one look at the others to the next
-SILENCE = 80.0  # seconds without a sign of life; JAX's abort, which names no host, comes at 100
+SILENCE = 60.0  # seconds without a sign of life; JAX's abort, which names no host, comes at 100
 GRACE = 10.0  # seconds in which the others must have noticed that one leaves
-CLOSING = 30.0  # seconds that a failed process may take to close its files
-AT, WORDS = "uniwav/at/", "uniwav/words/"
+CLOSING = 30.0  # seconds for closing files after a mistake that all notice
+AT, WORDS, GONE = "uniwav/at/", "uniwav/words/", "uniwav/gone/"
 
 
 @contextlib.contextmanager
@@ -130,7 +130,7 @@ class Group:
         self.index, self.count = global_state.process_id, global_state.num_processes
         self.host = socket.gethostname()
         self._beats, self._place, self._moved = 0, "the start", time.monotonic()
-        self._looks, self._told, self._waiting = 0, 0.0, False
+        self._looks, self._told, self._closing, self._waiting = 0, 0.0, 0.0, False
         self._heard: dict[int, tuple[int, float]] = {}  # last look of each process, and when
         self._done, self._leaving = threading.Event(), threading.Lock()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -190,38 +190,38 @@ class Group:
         try:
             yield
         except BaseException as error:
-            self._tell(*_ending(error))
+            self._tell(error)
             raise
 
-    def leave(self, error: BaseException | None, reason: str = "") -> NoReturn:
+    def leave(self, error: BaseException) -> NoReturn:
         """End this process at once, all others too: with the first one's message and status.
 
         At once, as an orderly end would wait for others that do not come, and let Orbax's threads
-        complain after the message.
-
-        Args:
-            error: a `UserError` is one line and its status, anything else a traceback and 1.
-            reason: in place of `error`, seen by the watching thread.
+        complain after the message. A `UserError` is one line, of anything else there is a
+        traceback before.
         """
         if not self._leaving.acquire(blocking=False):
             threading.Event().wait()  # the other thread of this process ends it
-        message, status = _ending(error) if error else (reason, 1)
-        if error and not isinstance(error, UserError):
-            traceback.print_exception(error)
+        self._tell(error)
+        message, status = _ending(error)
         if self.count > 1:
-            self._tell(message, status)
             message, status = self._first_words(message, status)
         sys.stdout.flush()
         print(f"error: {message}", file=sys.stderr, flush=True)
-        if self.index == 0 and self.count > 1:
-            time.sleep(2)  # the service ends with process 0, and JAX aborts who still asks it
+        if self.count > 1:
+            self._let_go()
         os._exit(status)
 
-    def _tell(self, message: str, status: int) -> None:
+    def _tell(self, error: BaseException) -> None:
         """Leave word why this process ends; the first word of a process stands."""
         if self.count == 1 or self._told:
             return
+        if not isinstance(error, UserError):
+            traceback.print_exception(error)
+        message, status = _ending(error)
         self._told = time.monotonic()
+        # A save in the making can only end well where all fail alike.
+        self._closing = CLOSING if status == UserError.status else POLL
         with contextlib.suppress(jax.errors.JaxRuntimeError):  # without process 0 JAX ends this one
             order = self._client.key_value_increment("uniwav/leaving", 1)
             words = json.dumps([order, self.host, message, status])
@@ -232,9 +232,11 @@ class Group:
         places, words = {}, {}
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             places = self._places()
-            self._client.wait_at_barrier("uniwav/left", round(1000 * GRACE))
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
-            words = {index: json.loads(word) for index, word in self._read(WORDS).items()}
+            while True:
+                words = {index: json.loads(word) for index, word in self._read(WORDS).items()}
+                if len(words) == self.count or time.monotonic() > self._told + GRACE:
+                    break
+                time.sleep(0.2)
         if not words:
             return message, status
         first = min(words, key=lambda index: words[index][0])
@@ -242,10 +244,22 @@ class Group:
         if first != self.index and message != own:  # all may have seen the same
             message = f"process {first} ({host}): {message}"
         absent = [index for index in range(self.count) if index not in words]
-        if absent:  # the message is but what the others saw of it
-            who = self._describe(absent, places)
-            return f"no answer from {who}; the same command continues the run; {message}", 1
+        if absent:
+            return (
+                f"no answer from {self._describe(absent, places)}; the same command continues the"
+                f" run (what others saw, perhaps for that reason: {message})"
+            ), 1
         return message, status
+
+    def _let_go(self) -> None:
+        """Process 0 stays until the others are gone: JAX's service ends with it and aborts them."""
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            self._client.key_value_set(f"{GONE}{self.index}", "")
+            deadline = time.monotonic() + CLOSING + GRACE + POLL
+            while self.index == 0 and time.monotonic() < deadline:
+                time.sleep(0.5)
+                if self._read(WORDS).keys() <= self._read(GONE).keys():
+                    break
 
     def _watch(self) -> None:
         """In a thread: tell where this process is, follow who leaves, and look for the lost."""
@@ -257,9 +271,9 @@ class Group:
                 lost = self._lost() if self.index == 0 else ""
             except jax.errors.JaxRuntimeError:
                 continue  # without process 0 JAX ends this one
-            closing = self._told and time.monotonic() - self._told < CLOSING
+            closing = self._told and time.monotonic() - self._told < self._closing
             if (left or lost) and not closing:
-                self.leave(None, lost)
+                self.leave(LostProcessError(lost))
 
     def _lost(self) -> str:
         """What is wrong with the others, or empty; process 0 alone asks, so that it is cheap."""
@@ -273,7 +287,7 @@ class Group:
         if silent:
             return f"no sign of life from {self._describe(silent, places)} for {silence:g} s"
         # A barrier's own limit comes first, and its message says more.
-        if now - self._moved > self._limit * (2 if self._waiting else 1) + POLL:
+        if now - self._moved > self._limit * (2 if self._waiting else 1) + GRACE:
             beats = {index: place[1] for index, place in places.items()}
             behind = [i for i, n in beats.items() if n < max(beats.values())]
             return (

@@ -5,6 +5,7 @@ JAX's own start aborts the interpreter when a process does not come, names nobod
 """
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -14,6 +15,7 @@ import time
 from uniwav_jax.errors import LostProcessError, UserError
 
 NOTICE = 10.0  # seconds of waiting before process 0 says for whom
+LOOK = 0.2  # seconds from one count of those present to the next
 AGAIN = 2.0  # seconds in which a process may notice that the one before it with its index has ended
 
 
@@ -57,24 +59,28 @@ async def _preside(address: str, count: int, seconds: float) -> dict[str, str]:
             verdict.set_result({"mistake": f"{mistake}; give each a NODE_RANK of its own"})
         else:
             present[index] = host
-            if not verdict.done() and len(present) == count:
-                verdict.set_result({})
         left = asyncio.ensure_future(reader.read())
         await asyncio.wait({left, verdict}, return_when=asyncio.FIRST_COMPLETED)
         if verdict.done():
             writer.write(json.dumps(verdict.result()).encode() + b"\n")
-            await writer.drain()
+            with contextlib.suppress(OSError):  # it did not wait for the answer
+                await writer.drain()
         else:
             del present[index]  # it ended before all were there; it may come again
         left.cancel()
         writer.close()
 
-    deadline = time.monotonic() + seconds
-    server = await _listen(meet, address, deadline)
-    await asyncio.wait({verdict}, timeout=min(NOTICE, seconds))
-    if not verdict.done():
-        print(f"waiting for {_missing(present, count)} at {address}", flush=True)
-        await asyncio.wait({verdict}, timeout=deadline - time.monotonic())
+    began = time.monotonic()
+    server = await _listen(meet, address, began + seconds)
+    told = full = False
+    while not verdict.done() and time.monotonic() < began + seconds:
+        await asyncio.wait({verdict}, timeout=LOOK)
+        if full and len(present) == count and not verdict.done():
+            verdict.set_result({})
+        full = len(present) == count  # twice in a row: nobody counts who has just ended
+        if not full and not told and time.monotonic() > began + NOTICE:
+            print(f"waiting for {_missing(present, count)} at {address}", flush=True)
+            told = True
     server.close()  # before the answers: then nobody mistakes this port for JAX's
     if not verdict.done():
         who = _missing(present, count)
@@ -88,7 +94,7 @@ async def _listen(meet, address: str, deadline: float) -> asyncio.Server:  # noq
     port = int(os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", address).rpartition(":")[2])
     while True:
         try:
-            return await asyncio.start_server(meet, port=port)
+            return await asyncio.start_server(meet, port=port, backlog=1024)
         except OSError as error:
             # The process 0 of a run before this one may still be ending.
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:

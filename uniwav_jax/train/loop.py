@@ -16,6 +16,7 @@ from uniwav_jax import distributed
 from uniwav_jax import features as features_lib
 from uniwav_jax.config import Config
 from uniwav_jax.data import pipeline, plan
+from uniwav_jax.errors import disk_errors
 from uniwav_jax.features import SurfaceFeatures, statistics
 from uniwav_jax.hosts import self_check
 from uniwav_jax.hosts.group import Group
@@ -55,7 +56,12 @@ def run(config: Config, workdir: str, group: Group) -> bool:
     bad_files = pipeline.BadFileReport(str(workdir / "bad_files.tsv"), config.data)
     self_check.run(group, config, mesh, train_plan, workdir, say)
 
-    with jax.set_mesh(mesh), contextlib.ExitStack() as closing, group.telling():
+    with (
+        jax.set_mesh(mesh),
+        contextlib.ExitStack() as closing,
+        group.telling(),
+        disk_errors(str(workdir)),
+    ):
         checkpoints = checkpoint.manager(workdir, config)
         closing.callback(checkpoint.close, checkpoints)
         # Order matters: a checkpoint of this run wins over init_from, which wins over fresh.
