@@ -5,6 +5,7 @@
 The same command continues a run. Any config field can be set: `--config.train.steps=1000`.
 """
 
+import contextlib
 import os
 import sys
 from typing import NoReturn
