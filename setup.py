@@ -55,7 +55,7 @@ setup(
     extras_require={
         **EXTRAS,
         **ACCELERATORS,
-        "dev": ["pytest>=8", "ruff>=0.6", *EVERYTHING],
+        "dev": ["pytest>=8", "pytest-timeout>=2.3", "ruff>=0.6", *EVERYTHING],
         "judges": JUDGES,
         "all": [*EVERYTHING, *JUDGES],
     },

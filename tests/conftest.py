@@ -25,9 +25,9 @@ import soundfile  # noqa: E402
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
-def load_tool(name: str):
-    """tools/NAME.py as a module."""
-    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "tools" / f"{name}.py")
+def load_tool(name: str, folder: str = "tools"):
+    """FOLDER/NAME.py as a module."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

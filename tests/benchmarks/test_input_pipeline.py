@@ -2,10 +2,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, load_tool
 
 ROWS = 5000
 
@@ -43,3 +44,21 @@ def test_memory_does_not_grow_with_the_rows(result):
     for row in result["memory"]:
         assert row["rows"] >= ROWS
         assert row["private_mb"]["100%"] - row["private_mb"]["50%"] < 10, row
+
+
+def test_waiting_for_quiet_ends_where_looking_is_slow(monkeypatch):
+    """On a machine with hundreds of threads a look at them all takes many ticks."""
+    process_tree = load_tool("process_tree", "benchmarks")
+    look = process_tree.processes
+
+    def slow_look():
+        until = time.thread_time() + 0.015
+        while time.thread_time() < until:
+            pass
+        return look()
+
+    monkeypatch.setattr(process_tree, "processes", slow_look)
+    monkeypatch.setattr(process_tree, "running", lambda: False)
+    began = time.perf_counter()
+    process_tree.settle(limit=60)
+    assert time.perf_counter() - began < 10
