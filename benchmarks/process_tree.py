@@ -6,7 +6,7 @@ import threading
 import time
 
 
-def settle(quiet: float = 0.2, limit: float = 20.0) -> tuple[float, float]:
+def settle(quiet: float = 0.2, limit: float = 10.0) -> tuple[float, float]:
     """Wait until nothing here works; returns the CPU seconds of the tree, and since when.
 
     What looking costs is left out: with hundreds of threads it never ends to be work. After
