@@ -14,7 +14,7 @@ def test_a_short_run(tmp_path):
     for peer in ("torch", "spidr", "transformers"):
         pytest.importorskip(peer, reason="the peer; see tests/requirements-oracles.txt")
     out = tmp_path / "result.json"
-    short = "--sizes 4x256 --parts features --seconds 1 --rows 2 --repeats 2 --no-compile"
+    short = "--sizes 4x256 --parts features --seconds 2 --rows 1 --repeats 2 --no-compile"
     command = [sys.executable, "benchmarks/train_throughput.py", *short.split(), "--out", out]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
     subprocess.run(command, cwd=REPOSITORY, env=environment, check=True)
