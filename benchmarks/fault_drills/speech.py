@@ -240,7 +240,7 @@ def _nan_update(lab: Lab) -> Result:
     changed = differences(state_of(workdir, 13), state_of(workdir, 12))
     if changed != ["['skipped']", "['step']"]:
         raise DrillError(f"update 13 changed {changed}")
-    if differences(state_of(workdir, 12), state_of(lab.reference, 12)):
+    if differences(state_of(workdir, 10), state_of(lab.reference, 10)):  # which has every fifth
         raise DrillError("the updates before differ")
     counts = state_of(workdir)["skipped"].tolist()
     if counts != [1, 0]:
