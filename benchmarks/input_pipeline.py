@@ -198,8 +198,8 @@ def measure(loader: Iterator[dict[str, Any]], seconds: float) -> Window:
     began, samples = time.perf_counter(), 0
     while cpu_seconds() - cpu < seconds:
         samples += int(next(loader)["samples"].sum())
-        if time.perf_counter() - began > 60 * seconds:
-            raise RuntimeError(f"/proc counts no CPU time here: {cpu_seconds() - cpu} s")
+        if time.perf_counter() - began > 60 * (1 + seconds):
+            raise RuntimeError(f"only {cpu_seconds() - cpu:.2f} s of CPU time in a minute or more")
     asked = time.perf_counter()
     cpu_end, since = settle()
     seconds = (samples / RATE, max(since, asked) - began, cpu_end - cpu)

@@ -9,8 +9,8 @@ import time
 def settle(quiet: float = 0.2, limit: float = 10.0) -> tuple[float, float]:
     """Wait until nothing here works; returns the CPU seconds of the tree, and since when.
 
-    What looking costs is left out: with hundreds of threads it never ends to be work. After
-    `limit` seconds it says so and goes on.
+    What looking costs is left out: with many threads it alone would count as work, for ever.
+    After `limit` seconds it says so and goes on.
     """
     began = time.perf_counter()
     total, looked, since = cpu_seconds(), time.thread_time(), began

@@ -1,4 +1,4 @@
-"""The benchmark runs, both sides work on the same, and its tables say what the files say."""
+"""The benchmark runs and writes its figures; the pod table says what its reports say."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def test_a_short_run(tmp_path):
     assert 1e8 < table["ours_flops"] / table["ours"] < 1e10
 
 
-def test_pod_table_is_of_its_reports(monkeypatch):
+def test_pod_table_is_of_its_reports():
     pod_table = load_tool("pod_table", "benchmarks")
     folder = REPOSITORY / "benchmarks" / "results" / "pods"
     assert len(list(folder.glob("*.json"))) >= 5
