@@ -24,6 +24,7 @@ from typing import Any
 
 os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # it compiles, it takes no chip
 
 import jax
 import jax.numpy as jnp
@@ -56,13 +57,14 @@ class Chip:
     flops: float  # bfloat16, a second
     memory: float  # bytes a second, HBM
     network: float  # bytes a second over all ICI links, one direction
+    hbm: float  # bytes
 
 
 CHIPS = {
-    "v4": Chip(275e12, 1228e9, 300e9),
-    "v5e": Chip(197e12, 819e9, 200e9),
-    "v5p": Chip(459e12, 2765e9, 600e9),
-    "v6e": Chip(918e12, 1640e9, 400e9),
+    "v4": Chip(275e12, 1228e9, 300e9, 32e9),
+    "v5e": Chip(197e12, 819e9, 200e9, 16e9),
+    "v5p": Chip(459e12, 2765e9, 600e9, 95e9),
+    "v6e": Chip(918e12, 1640e9, 400e9, 32e9),
 }
 
 
@@ -183,26 +185,29 @@ def bounds(report: dict[str, Any], chip: Chip) -> dict[str, float]:
     return times
 
 
-def largest(config: Config, chips: tuple[Any, ...]) -> int:
-    """Most rows that fit: doubled until they do not, then halved between."""
+def largest(config: Config, chips: tuple[Any, ...], hbm: float) -> int:
+    """Most rows that fit, to an eighth.
+
+    What a row takes follows from the tries that fit; a try is a compilation of minutes.
+    """
     unit = distributed.row_shards(distributed.make_mesh(config.mesh, list(chips)))
     unit *= config.train.accumulate
-
-    def fits(units: int) -> bool:
+    low, before, high, units = 0, 0.0, None, 1  # `before`: bytes at `low`
+    while True:
         report = step_of(config, units * unit, chips)
         print(f"{units * unit} rows: {'fits' if report['fits'] else report['problem']}", flush=True)
-        return report["fits"]
-
-    if not fits(1):
-        raise UserError("not even one row a chip fits; raise mesh.fsdp or use model.remat=full")
-    low = 1
-    while fits(2 * low):
-        low *= 2
-    high = 2 * low
-    while high - low > max(low // 8, 1):  # to an eighth: each try is a compilation
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low * unit
+        if report["fits"]:
+            peak, state = report["peak_bytes_per_chip"], report["state_bytes_per_chip"]
+            more = (hbm - peak) * (units - low) / (peak - (before if low else state))
+            more = max(int(more), 0 if low else 1)
+            low, before, units = units, peak, units + more
+            units = units if high is None else min(units, high - 1)
+        elif units == 1:
+            raise UserError("not even one row a chip fits; raise mesh.fsdp or use model.remat=full")
+        else:
+            high, units = units, (low + units) // 2
+        if units - low <= low // 8:
+            return low * unit
 
 
 def lines(report: dict[str, Any]) -> list[str]:
@@ -254,7 +259,8 @@ def report_main(argv: list[str]) -> None:
                 f"--topology={TOPOLOGY.value}: set --config.mesh.slices={slices} as well"
             )
         chips = tuple(devices(chip, grid, slices))
-        report = {"topology": TOPOLOGY.value, "chips": len(chips), **_measure(config, chips)}
+        measured = _measure(config, chips, CHIPS[chip].hbm)
+        report = {"topology": TOPOLOGY.value, "chips": len(chips), **measured}
         if report["fits"]:
             report["bounds"] = bounds(report, CHIPS[chip])
         print("\n".join(lines(report)))
@@ -265,9 +271,9 @@ def report_main(argv: list[str]) -> None:
         sys.exit(2)
 
 
-def _measure(config: Config, chips: tuple[Any, ...]) -> PyTree:
+def _measure(config: Config, chips: tuple[Any, ...], hbm: float) -> PyTree:
     if LARGEST.value:
-        return step_of(config, largest(config, chips), chips)
+        return step_of(config, largest(config, chips, hbm), chips)
     seconds = SECONDS.value or config.data.batch_seconds / len(chips)
     unit = distributed.row_shards(distributed.make_mesh(config.mesh, list(chips)))
     unit *= config.train.accumulate
