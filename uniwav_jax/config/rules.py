@@ -12,12 +12,14 @@ model.decoder.position_kernel features.sample_rate features.hop features.mel_ban
 features.stats_seconds masking.length distillation.codewords flow.sample_steps optim.lr optim.eps
 optim.clip data.row_multiple data.max_bad_fraction train.steps train.accumulate train.log_every
 train.max_skipped mesh.slices mesh.wait_seconds checkpoint.every checkpoint.keep evaluate.every
-evaluate.batches evaluate.samples health.patience codec.noise codec.discriminator_filters""".split()
+evaluate.samples health.patience asr.time_length asr.channel_length
+codec.noise codec.discriminator_filters""".split()
 SHARES = """model.encoder.dropout model.encoder.attention_dropout model.decoder.dropout
 distillation.codebook_decay flow.ema_decay optim.beta1 optim.beta2 codec.codebook_decay
 codec.balance_decay""".split()  # 1 divides by zero
 PROBABILITIES = """model.encoder.layer_drop flow.condition_drop distillation.teacher_decay_start
-distillation.teacher_decay_end optim.warmup optim.hold optim.decay""".split()
+distillation.teacher_decay_end optim.warmup optim.hold optim.decay asr.time_mask asr.channel_mask
+""".split()
 
 
 def validate(config: Config) -> None:
@@ -31,7 +33,7 @@ def validate(config: Config) -> None:
         require(value in options, f"{path} must be one of {', '.join(options)}; got '{value}'")
 
     encoder, decoder = config.model.encoder, config.model.decoder
-    one_of("task", config.task, ("pretrain", "codec"))
+    one_of("task", config.task, ("pretrain", "codec", "asr"))
     one_of("features.kind", config.features.kind, ("log_mel", "codec", "waveform"))
     require(
         (config.task == "codec") == (config.features.kind == "waveform"),
@@ -128,6 +130,25 @@ def validate(config: Config) -> None:
             f"codec.structure.sample_rate ({structure.sample_rate}) must be"
             f" features.sample_rate ({config.features.sample_rate})",
         )
+    if config.task == "asr":
+        one_of("asr.units", config.asr.units, ("letters", "tokens"))
+        require(
+            config.asr.units == "tokens" or not config.asr.lexicon,
+            "asr.lexicon turns words into tokens: set asr.units=tokens too",
+        )
+        one_of("asr.layers", config.asr.layers, ("last", "mix"))
+        require(
+            bool(config.init_from) or config.asr.frozen or config.asr.freeze_steps == 0,
+            "asr.freeze_steps trains a head on an encoder that knows nothing; name a pretrained"
+            " run in init_from, or set asr.freeze_steps=0 to train from scratch",
+        )
+        require(config.evaluate.sample_every == 0, "evaluate.sample_every must be 0 for task asr")
+        twice = sorted({s for s in config.asr.symbols if config.asr.symbols.count(s) > 1})
+        require(not twice, f"asr.symbols has twice: {' '.join(twice)}")
+    require(
+        config.evaluate.batches > 0 or (config.evaluate.batches == 0 and config.task == "asr"),
+        f"evaluate.batches must be positive (task asr: or 0); got {config.evaluate.batches}",
+    )
     stages = config.optim.warmup + config.optim.hold + config.optim.decay
     require(abs(stages - 1) < 1e-6, f"optim.warmup + hold + decay must be 1; got {stages:g}")
     sizes = (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)

@@ -15,6 +15,7 @@ from etils import epath
 from uniwav_jax.config import Config, DataConfig
 from uniwav_jax.data.plan import BatchPlan, PlannedBatch
 from uniwav_jax.data.sources import BadAudioError, ClipReader
+from uniwav_jax.data.text import Vocabulary
 from uniwav_jax.errors import MachineError, UserError
 
 
@@ -22,8 +23,9 @@ class LoadRows(grain.transforms.Map):
     """PlannedBatch -> {"bucket", "audio" int16 [R, S], "samples" int32 [R], "bad" bool [R], ...}.
 
     R are the rows of this host, in rising order; S is the bucket with `context` on both sides. Of
-    corpora of latents "audio" is float16 [R, T, C]. A clip that cannot be read is a row of silence
-    with 0 samples, so that no loss sees it; "problems" names it.
+    corpora of latents "audio" is float16 [R, T, C]. For recognition there is "tokens" int32 [R, U],
+    -1 after each row's end. A clip that cannot be read is a row of silence with 0 samples, so that
+    no loss sees it; "problems" names it.
     """
 
     def __init__(
@@ -33,8 +35,10 @@ class LoadRows(grain.transforms.Map):
         host_rows: dict[int, np.ndarray],
         rate: int,
         context: tuple[int, int],
+        vocabulary: Vocabulary,
     ) -> None:
         self._rows, self._context = host_rows, context
+        self._corpora, self._vocabulary, self._tokens = plan.corpora, vocabulary, plan.tokens
         described = plan.corpora[0].latents
         self._hop, self._channels = described.get("hop", 0), described.get("channels", 0)
         self._readers = [ClipReader(manifest, sample_rate=rate) for manifest in plan.corpora]
@@ -61,7 +65,16 @@ class LoadRows(grain.transforms.Map):
             "samples": samples,
             "bad": samples == 0,
             "problems": problems,
+            **({"tokens": self._text(batch, rows)} if self._tokens else {}),
         }
+
+    def _text(self, batch: PlannedBatch, rows: np.ndarray) -> np.ndarray:
+        tokens_RxU = np.full((len(rows), self._tokens[batch.bucket]), -1, np.int32)
+        for place, row in enumerate(rows):
+            text = self._corpora[batch.corpus[row]].label(int(batch.clip[row]), "text")
+            tokens = self._vocabulary.encode(text)
+            tokens_RxU[place, : len(tokens)] = tokens
+        return tokens_RxU
 
     def _audio(
         self, reader: ClipReader, clip: int, start: int, wanted: int, out_S: np.ndarray
@@ -105,7 +118,13 @@ def make_loader(
         context: samples to read around each crop, left and right: `SurfaceFeatures.context`.
     """
     data = config.data
-    load = LoadRows(plan, host_rows=host_rows, rate=config.features.sample_rate, context=context)
+    load = LoadRows(
+        plan,
+        host_rows=host_rows,
+        rate=config.features.sample_rate,
+        context=context,
+        vocabulary=Vocabulary(config.asr),
+    )
     batches = grain.MapDataset.source(plan)[start:].map(load)
     per_process = grain.ReadOptions(
         num_threads=max(data.threads, 1), prefetch_buffer_size=max(data.prefetch, data.threads, 1)

@@ -7,7 +7,8 @@ So hosts, reader processes and devices do not matter, and one integer is the who
 
 A clip no longer than the longest bucket is one segment, padded to the shortest bucket that holds
 it. A longer clip is n = round(length / longest) segments of full length; segment i starts at
-random in the i-th n-th of the room there is, anew in each pass. One bucket: fixed crops.
+random in the i-th n-th of the room there is, anew in each pass. One bucket: fixed crops. For
+recognition a clip belongs to its whole text: longer ones, and those without, are left out.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ from etils import epath
 
 from uniwav_jax.config import Config
 from uniwav_jax.data import manifest as manifest_lib
+from uniwav_jax.data import text
 from uniwav_jax.errors import UserError
 
 ENDLESS = 2**40  # batches; Grain wants a length
@@ -55,22 +57,32 @@ class BatchPlan:
     Attributes:
         corpora: the manifests.
         rows: {bucket length in samples: rows of a batch}, buckets without segments left out.
+        tokens: {bucket: tokens of the longest text in it}; empty where text plays no part.
     """
 
     def __init__(self, config: Config, cache: str) -> None:
         self._config, data = config, config.data
         rate = config.features.sample_rate
         sources = [source.strip() for source in data.manifest.split(",")]
-        self._cache = _local(cache)
+        self._cache = local(cache)
         self.corpora = [manifest_lib.load(source, cache=self._cache) for source in sources]
         buckets = np.round(np.asarray(data.buckets) * rate).astype(np.int64)
         lengths = [manifest.lengths(rate) for manifest in self.corpora]
         shortest = max(round(data.min_seconds * rate), 1)
         per_corpus = [_segments(length, buckets, shortest) for length in lengths]
+        self.tokens: dict[int, int] = {}
+        self._left_out: list[str] = [""] * len(sources)
+        if config.task == "asr":
+            for number, corpus in enumerate(self.corpora):
+                tokens = text.token_counts(corpus, config.asr)
+                per_corpus[number], self._left_out[number] = self._with_text(
+                    per_corpus[number], lengths[number], tokens, buckets.tolist()
+                )
         if not sum(len(s) for s in per_corpus):
             raise UserError(
                 f"{data.manifest}: no clip of at least config.data.min_seconds"
                 f" ({data.min_seconds:g} s) among {sum(map(len, self.corpora))}"
+                + "".join(f"; {left_out}" for left_out in self._left_out if left_out)
             )
         usable = np.array(
             [np.minimum(n, buckets[-1])[s[:, 0]].sum() for n, s in zip(lengths, per_corpus)]
@@ -118,8 +130,13 @@ class BatchPlan:
     def __len__(self) -> int:
         return ENDLESS
 
+    @property
+    def one_pass(self) -> int:
+        """Batches in which every segment comes at least once; those that fill the last again."""
+        return sum(self._per_cycle.values())
+
     def __getitem__(self, g: int) -> PlannedBatch:
-        cycle, slot = divmod(int(g), sum(self._per_cycle.values()))
+        cycle, slot = divmod(int(g), self.one_pass)
         buckets, numbers = self._cycle(cycle)
         bucket = int(buckets[slot])
         rows = self.rows[bucket]
@@ -137,6 +154,26 @@ class BatchPlan:
         if self._config.features.kind == "codec":
             start -= start % self._config.features.hop  # whole frames, as extracted latents have
         return PlannedBatch(bucket, corpus, clip, start, samples)
+
+    def _with_text(
+        self, segments: np.ndarray, lengths: np.ndarray, counts: np.ndarray, buckets: list[int]
+    ) -> tuple[np.ndarray, str]:
+        """Segments that are whole clips with usable text, and what was left out; sets `tokens`."""
+        clip, _, _, index = segments.T
+        tokens, whole = counts[clip], lengths[clip] <= buckets[-1]
+        reasons = {
+            f"longer than {buckets[-1] / self._config.features.sample_rate:g} s": ~whole,
+            "without text": tokens == 0,
+            "with symbols outside config.asr.symbols": tokens < 0,
+        }
+        numbers = {reason: len(np.unique(clip[chosen])) for reason, chosen in reasons.items()}
+        kept = whole & (tokens > 0)
+        for number in np.unique(index[kept]):
+            longest = int(tokens[kept & (index == number)].max())
+            bucket = buckets[number]
+            self.tokens[bucket] = max(longest, self.tokens.get(bucket, 0))
+        left_out = [f"{number} {reason}" for reason, number in numbers.items() if number]
+        return segments[kept], "left out: " + ", ".join(left_out) if left_out else ""
 
     def _draw(self, bucket: int, position: int, count: int) -> np.ndarray:
         """Segments [position, position + count) of a bucket's endless stream."""
@@ -190,7 +227,12 @@ class BatchPlan:
     def fingerprint(self) -> dict[str, Any]:
         """What decides the order and the samples; kept in checkpoints."""
         data = self._config.data
-        return {
+        asr, told = self._config.asr, {}
+        if self._config.task == "asr":
+            told = {
+                name: getattr(asr, name) for name in ("symbols", "units", "lexicon", "lowercase")
+            }
+        return told | {
             "manifests": [manifest.digest for manifest in self.corpora],
             "weights": data.weights,
             "batch_seconds": data.batch_seconds,
@@ -205,12 +247,14 @@ class BatchPlan:
         """Lines for the start of a run."""
         rate = self._config.features.sample_rate
         lines = {}
-        for manifest, (clips, seconds, unused) in zip(self.corpora, self._counts):
+        counts = zip(self.corpora, self._counts, self._left_out)
+        for manifest, (clips, seconds, unused), left_out in counts:
             lines[manifest.source] = f"{clips} clips, {seconds / 3600:.2f} h" + (
                 f", {unused} shorter than {self._config.data.min_seconds:g} s left out"
                 if unused
                 else ""
             )
+            lines[manifest.source] += f"; {left_out}" if left_out else ""
         lines["batches"] = "; ".join(f"{rows} x {b / rate:g} s" for b, rows in self.rows.items())
         return lines
 
@@ -242,7 +286,7 @@ def _repeats(weights: str, seconds: np.ndarray, sources: list[str]) -> np.ndarra
     return wanted / wanted.sum() * seconds.sum() / np.maximum(seconds, 1)
 
 
-def _local(cache: str) -> str:
+def local(cache: str) -> str:
     """A local folder for memory-mapped files; beside a bucket path, a temporary one."""
     if "://" in cache:
         cache = str(pathlib.Path(tempfile.gettempdir()) / "uniwav_jax" / cache.split("://")[1])
