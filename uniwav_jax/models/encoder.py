@@ -88,6 +88,7 @@ class Encoder(nn.Module):
         frame_mask_BxT: jax.Array,
         *,
         span_mask_BxT: jax.Array | None = None,
+        channel_mask_BxD: jax.Array | None = None,
         key: jax.Array | None = None,
     ) -> EncoderOutput:
         """Encode.
@@ -96,6 +97,7 @@ class Encoder(nn.Module):
             x_BxTxC: float32 normalised surface features.
             frame_mask_BxT: bool, True on real frames.
             span_mask_BxT: bool, True where the frame is replaced by the learned mask vector.
+            channel_mask_BxD: bool, True where a channel of the projected input becomes zero.
             key: dropout and layer-drop key; None for evaluation.
         """
         c = self.config
@@ -104,6 +106,8 @@ class Encoder(nn.Module):
         h = layers.dense(c.width, dtype=self.dtype, name="project")(h)
         if span_mask_BxT is not None:
             h = jnp.where(span_mask_BxT[..., None], mask_vector.astype(self.dtype), h)
+        if channel_mask_BxD is not None:
+            h = jnp.where(channel_mask_BxD[:, None], 0.0, h).astype(self.dtype)
         h = h + layers.ConvolutionalPositions(
             c.position_convolutions,
             c.position_kernel,

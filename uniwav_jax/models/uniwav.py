@@ -86,8 +86,17 @@ def condition(params: PyTree, encoded: EncoderOutput, drop_B: jax.Array | None) 
         encoded: the student's output.
         drop_B: bool, rows whose z becomes the null vector (classifier-free guidance), or None.
     """
-    share = jax.nn.softmax(params["mix"])
-    dtype = encoded.embedding.dtype
+    mixed = layer_sum(params["mix"], encoded)
+    dtype = mixed.dtype
+    z = mixed @ params["project"]["kernel"].astype(dtype) + params["project"]["bias"].astype(dtype)
+    if drop_B is None:
+        return z
+    return jnp.where(drop_B[:, None, None], params["null"].astype(dtype), z)
+
+
+def layer_sum(mix: jax.Array, encoded: EncoderOutput) -> jax.Array:
+    """sum_l softmax(w)_l LN(h_l) over h_0 .. h_L, [B, T, D]; `mix` holds w, [L + 1]."""
+    share = jax.nn.softmax(mix)
     mixed = share[0] * layers.plain_layer_norm(encoded.embedding)
 
     # Layer by layer, and again in the backward pass: the float32 norms of all layers at once would
@@ -96,11 +105,8 @@ def condition(params: PyTree, encoded: EncoderOutput, drop_B: jax.Array | None) 
     def add(total: jax.Array, layer: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         return total + layer[0] * layers.plain_layer_norm(layer[1]), None
 
-    mixed = jax.lax.scan(add, mixed, (share[1:], encoded.states))[0].astype(dtype)
-    z = mixed @ params["project"]["kernel"].astype(dtype) + params["project"]["bias"].astype(dtype)
-    if drop_B is None:
-        return z
-    return jnp.where(drop_B[:, None, None], params["null"].astype(dtype), z)
+    mixed, _ = jax.lax.scan(add, mixed, (share[1:], encoded.states))
+    return mixed.astype(encoded.embedding.dtype)
 
 
 def parameter_counts(params: PyTree) -> dict[str, int]:

@@ -77,9 +77,15 @@ def start(
     return task_state
 
 
-def draw(key: jax.Array, x_BxTxC: jax.Array, frames_B: jax.Array, config: Config) -> Draws:
+def draw(
+    key: jax.Array,
+    x_BxTxC: jax.Array,
+    frames_B: jax.Array,
+    config: Config,
+    tokens_BxU: None = None,
+) -> Draws:
     """Noise, and as many stages as there are for half of the rows, fewer for the others."""
-    del frames_B
+    del frames_B, tokens_BxU
     noise_key, stages_key, all_key, offers_key = jax.random.split(key, 4)
     structure, rows = config.codec.structure, len(x_BxTxC)
     frames = -(-x_BxTxC.shape[1] // structure.hop)

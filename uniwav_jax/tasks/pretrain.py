@@ -59,8 +59,15 @@ def start(
     return {**task_state, "codebooks": books}
 
 
-def draw(key: jax.Array, x_BxTxC: jax.Array, frames_B: jax.Array, config: Config) -> Draws:
+def draw(
+    key: jax.Array,
+    x_BxTxC: jax.Array,
+    frames_B: jax.Array,
+    config: Config,
+    tokens_BxU: None = None,
+) -> Draws:
     """Random choices for rows of `frames_B` real frames."""
+    del tokens_BxU
     span_key, t_key, noise_key, drop_key = jax.random.split(key, 4)
     rows, total, _ = x_BxTxC.shape
     return Draws(

@@ -38,6 +38,9 @@ STRUCTURAL = (
     "distillation.top_layers",
     "codec.structure",
     "codec.bottleneck",
+    "asr.symbols",
+    "asr.units",
+    "asr.layers",
 )
 STRUCTURAL += ("distillation.codewords", "flow.context")
 FREE = ("features.codec", "features.stats", "features.stats_seconds", "model.encoder.dropout")
@@ -230,7 +233,8 @@ def check_meta(meta: dict[str, Any], config: Config, folder: epath.Path) -> None
         )
     # Through JSON, so that tuples compare equal to the lists they became.
     now = flatten(json.loads(config.to_json()))
-    then = flatten(meta["config"])
+    # Fields that are younger than the checkpoint had their defaults.
+    then = flatten(json.loads(Config().to_json())) | flatten(meta["config"])
     for key in sorted(set(now) | set(then)):
         if now.get(key) == then.get(key):
             continue
@@ -287,7 +291,7 @@ def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], di
         meta = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(folder / "meta")
         checkpointer = ocp.PyTreeCheckpointer()
         tree = checkpointer.metadata(folder / "state").item_metadata.tree
-        wanted = {part: tree[part] for part in parts}
+        wanted = {part: tree.get(part, {}) for part in parts}
         item = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), wanted)
         restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
         args = ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True)
@@ -298,14 +302,25 @@ def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], di
     return arrays, meta
 
 
-def init_from(state: TrainState, shardings: PyTree, path: str) -> tuple[TrainState, list[str]]:
-    """Replace what matches by name and shape with another run's values.
+def init_from(state: TrainState, shardings: PyTree, config: Config) -> tuple[TrainState, list[str]]:
+    """Replace what matches by name and shape with the values of the run `config.init_from`.
 
     Parameters, running average, task state and feature statistics are taken; step and optimizer
     start fresh. Returns the new state and a report: loaded, left (only there), new (only here).
+
+    Raises:
+        UserError: no parameter fits, or the other run computes other surface features.
     """
-    parts = ("params", "ema", "task", "features")
+    parts, path = ("params", "ema", "task", "features"), config.init_from
     source, meta = load_numpy(path, parts)
+    now, then = dataclasses.asdict(config.features), meta["config"]["features"]
+    for name in now:
+        if f"features.{name}" not in FREE and then.get(name) != now[name]:
+            raise UserError(
+                f"config.init_from: {path} has features.{name} = {then.get(name)!r}, this run"
+                f" {now[name]!r}; its parameters fit only the same surface features:"
+                f" --config.features.{name}={then.get(name)}"
+            )
     found = {path_string(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(source)}
     loaded, new = [], []
 

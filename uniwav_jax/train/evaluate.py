@@ -11,8 +11,8 @@ from jax.sharding import Mesh
 
 from uniwav_jax import distributed
 from uniwav_jax.config import Config
-from uniwav_jax.data import pipeline, plan
-from uniwav_jax.evaluation import signal
+from uniwav_jax.data import pipeline, plan, text
+from uniwav_jax.evaluation import signal, word_error
 from uniwav_jax.features import SurfaceFeatures, check_corpora
 from uniwav_jax.train import pictures
 from uniwav_jax.train import step as step_lib
@@ -60,19 +60,49 @@ class Evaluator:
             loader.close()
 
     def measure(self, step: int, state: TrainState) -> dict[str, float]:
-        """Mean losses over `evaluate.batches` held-out batches, written with the prefix eval_."""
+        """Mean losses over `evaluate.batches` held-out batches, written with the prefix eval_.
+
+        For recognition word and character error rates too, each clip counted once; what was heard
+        goes to workdir/hypotheses.
+        """
         if not self._held_out:
             return {}
-        total = None
-        for index, batch in enumerate(self._batches(self._config.evaluate.batches)):
-            sums = self._eval_step(state, batch, jnp.asarray(index))
+        total, heard = None, {}
+        count = self._config.evaluate.batches or self._plan.one_pass
+        for index, batch in enumerate(self._batches(count)):
+            sums, outputs = self._eval_step(state, batch, jnp.asarray(index))
             total = sums if total is None else jax.tree.map(jnp.add, total, sums)
+            if outputs:
+                planned = self._plan[index]
+                clips = zip(planned.corpus.tolist(), planned.clip.tolist(), strict=True)
+                heard |= zip(clips, np.asarray(outputs["path_BxT"]), strict=True)
         total = self._task.average(total)
         metrics = jax.device_get(self._task.metrics(total, state.step, self._config))
         metrics.pop("teacher_decay", None)
+        if heard:
+            metrics |= self._word_error(step, heard)
         metrics = {f"eval_{name}": float(value) for name, value in metrics.items()}
         self._writer.write(step, metrics)
         return metrics
+
+    def _word_error(self, step: int, heard: dict[tuple[int, int], np.ndarray]) -> dict[str, float]:
+        """Error rates of {(corpus, clip): frame-wise path}, greedily decoded."""
+        asr, corpora = self._config.asr, self._plan.corpora
+        vocabulary = text.Vocabulary(asr)
+        heard = dict(sorted(heard.items()))
+        said = [corpora[corpus].label(clip, "text") for corpus, clip in heard]
+        said = [vocabulary.decode(vocabulary.encode(line)) for line in said]
+        heard_as = [vocabulary.decode(text.collapse(path[path >= 0])) for path in heard.values()]
+        if jax.process_index() == 0:
+            folder = self._workdir / "hypotheses"
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = zip((corpora[c].name(clip) for c, clip in heard), said, heard_as, strict=True)
+            lines = ["\t".join(row) + "\n" for row in rows]
+            (folder / f"step_{step:07d}.tsv").write_text("path\ttext\theard\n" + "".join(lines))
+        rates = {"wer": word_error.words(said, heard_as).rate}
+        if asr.units == "letters":
+            rates["cer"] = word_error.characters(said, heard_as).rate
+        return rates
 
     def render(self, step: int, state: TrainState) -> None:
         """Pictures and wavs under workdir/samples/step_<n>: real, masked and generated speech."""

@@ -15,13 +15,13 @@ from jax.sharding import Mesh
 from uniwav_jax import distributed
 from uniwav_jax import features as features_lib
 from uniwav_jax.config import Config
-from uniwav_jax.data import pipeline, plan
+from uniwav_jax.data import pipeline, plan, text
 from uniwav_jax.errors import disk_errors
 from uniwav_jax.features import SurfaceFeatures, statistics
 from uniwav_jax.hosts import self_check
 from uniwav_jax.hosts.group import Group
 from uniwav_jax.models import uniwav
-from uniwav_jax.tasks import codec, pretrain
+from uniwav_jax.tasks import asr, codec, pretrain
 from uniwav_jax.train import checkpoint
 from uniwav_jax.train import step as step_lib
 from uniwav_jax.train.evaluate import Evaluator
@@ -30,7 +30,7 @@ from uniwav_jax.train.metrics import MetricsWriter
 from uniwav_jax.train.progress import Progress
 from uniwav_jax.types import Metrics, PyTree, TrainState
 
-TASKS = {"pretrain": pretrain, "codec": codec}
+TASKS = {"pretrain": pretrain, "codec": codec, "asr": asr}
 
 
 def run(config: Config, workdir: str, group: Group) -> bool:
@@ -48,6 +48,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
     say = _say if lead else _silent
     workdir.mkdir(parents=True, exist_ok=True)
 
+    config = text.with_alphabet(config, cache=plan.local(str(workdir / "data")))
     train_plan = plan.BatchPlan(config, cache=str(workdir / "data"))
     for rows in train_plan.rows.values():
         distributed.check_rows(rows, mesh, config.train.accumulate)
@@ -75,7 +76,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
             say(f"resuming at step {int(state.step)} of {config.train.steps}")
             _compare_data(meta["data"], train_plan.fingerprint(), say)
         elif config.init_from:
-            state, report = checkpoint.init_from(state, shardings, config.init_from)
+            state, report = checkpoint.init_from(state, shardings, config)
             say("\n".join(report))
         first = int(state.step)
         if lead:

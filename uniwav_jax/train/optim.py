@@ -1,6 +1,7 @@
 """AdamW, the tri-stage schedule and which parameters decay (method section 6)."""
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from uniwav_jax.config import Config
@@ -34,10 +35,30 @@ def decays(params: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(is_kernel, params)
 
 
+def hold(steps: int, part: str) -> optax.GradientTransformation:
+    """Nothing reaches `part` of the parameters in the first `steps` updates."""
+
+    def update(
+        updates: PyTree, count: jax.Array, params: PyTree | None = None
+    ) -> tuple[PyTree, jax.Array]:
+        del params
+        held = jax.tree.map(lambda u: jnp.where(count < steps, 0.0, u), updates[part])
+        return {**updates, part: held}, count + 1
+
+    return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)
+
+
 def make(config: Config) -> optax.GradientTransformation:
-    """Clip by global norm, then AdamW under the schedule."""
-    optim = config.optim
+    """Clip by global norm, then AdamW under the schedule; recognition holds the encoder at first.
+
+    Held before, so that neither the norm nor Adam's averages see it, and after: decay is no
+    gradient.
+    """
+    optim, asr = config.optim, config.asr
+    held = (config.train.steps if asr.frozen else asr.freeze_steps) * (config.task == "asr")
+    ends = [hold(held, "encoder")] if held else []
     return optax.chain(
+        *ends,
         optax.clip_by_global_norm(optim.clip),
         optax.adamw(
             tri_stage(config),
@@ -47,4 +68,5 @@ def make(config: Config) -> optax.GradientTransformation:
             weight_decay=optim.weight_decay,
             mask=decays,
         ),
+        *ends,
     )

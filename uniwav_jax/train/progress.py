@@ -10,6 +10,7 @@ SHOWN = (
     ("loss_encoder", "enc {:.3f}"),
     ("loss_decoder", "dec {:.3f}"),
     ("loss_mel", "mel {:.3f}"),
+    ("blank_share", "blanks {:.0%}"),
     ("loss_discriminator", "discriminator {:.2f}"),
     ("target_perplexity", "perplexity {:.0f}"),
     ("audio_seconds_per_second", "{:.1f} s audio/s"),

@@ -75,7 +75,7 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         draw_key, dropout_key = jax.random.split(key)
         x_BxTxC, frames_B = surface(batch, state.features, features)
-        draws = task.draw(draw_key, x_BxTxC, frames_B, config)
+        draws = task.draw(draw_key, x_BxTxC, frames_B, config, batch.tokens)
         normalizer = task.normalizer(draws)
         gradient = jax.value_and_grad(task.loss, has_aux=True)
 
@@ -161,16 +161,19 @@ def make_start_step(
 
 def make_eval_step(
     task: ModuleType, config: Config, features: SurfaceFeatures, mesh: Mesh
-) -> Callable[[TrainState, Batch, jax.Array], PyTree]:
-    """Compile `(state, batch, index) -> sums`, without dropout; masks depend on `index` alone."""
+) -> Callable[[TrainState, Batch, jax.Array], tuple[PyTree, PyTree]]:
+    """Compile `(state, batch, index) -> (sums, outputs of each row)`, without dropout.
 
-    def eval_step(state: TrainState, batch: Batch, index: jax.Array) -> PyTree:
+    Masks depend on `index` alone.
+    """
+
+    def eval_step(state: TrainState, batch: Batch, index: jax.Array) -> tuple[PyTree, PyTree]:
         key = jax.random.fold_in(jax.random.key(0), index)
         x_BxTxC, frames_B = surface(batch, state.features, features)
-        draws = task.draw(key, x_BxTxC, frames_B, config)
+        draws = task.draw(key, x_BxTxC, frames_B, config, batch.tokens)
         # Normalised by 1: sums over batches are divided by all masked frames at the end.
         _, sums = task.loss(state.params, state.task, x_BxTxC, frames_B, draws, 1.0, None, config)
-        return sums
+        return sums, sums.pop("outputs", {})
 
     return jax.jit(eval_step, out_shardings=replicated(mesh))
 

@@ -1,0 +1,195 @@
+"""Recognition: what learns when, what is hidden, and ten utterances learnt by heart."""
+
+import csv
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import soundfile
+
+from uniwav_jax import features as features_lib
+from uniwav_jax.config import default_config, from_dict
+from uniwav_jax.data import text
+from uniwav_jax.distributed import make_mesh
+from uniwav_jax.evaluation import word_error
+from uniwav_jax.tasks import asr
+from uniwav_jax.train import step as train_step
+from uniwav_jax.types import Batch
+
+SMALL = {
+    "task": "asr",
+    "asr.symbols": tuple("'abcdefghijklmnopqrstuvwxyz|"),
+    "asr.freeze_steps": 0,
+    "evaluate.sample_every": 0,
+    "features.mel_bands": 40,
+    "model.compute_dtype": "float32",
+    "model.remat": "none",
+    "model.encoder.layers": 2,
+    "model.encoder.width": 64,
+    "model.encoder.heads": 4,
+    "model.encoder.ffn": 128,
+    "model.encoder.position_convolutions": 2,
+    "model.encoder.position_kernel": 9,
+    "model.encoder.position_groups": 4,
+    "distillation.top_layers": 2,
+    "optim.lr": 3e-3,
+    "optim.weight_decay": 0.0,
+    "train.steps": 400,
+    "mesh.data": 1,
+    "data.row_multiple": 1,
+}
+CHANNELS, FRAMES = 40, 30
+
+
+def make_config(changes=None):
+    config = default_config("tiny")
+    config.update_from_flattened_dict({**SMALL, **(changes or {})})
+    return from_dict(config)
+
+
+def problem(config, rows=3):
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.standard_normal((rows, FRAMES, CHANNELS)), jnp.float32)
+    frames = jnp.array([FRAMES, 20, 10][:rows])
+    tokens = jnp.array([[1, 2, 3, 4], [5, 5, -1, -1], [6, -1, -1, -1]][:rows])
+    params, _ = asr.init(jax.random.key(0), config, CHANNELS)
+    draws = asr.draw(jax.random.key(1), x, frames, config, tokens)
+    return params, x, frames, draws
+
+
+def loss_of(config, params, x, frames, draws, key=None):
+    return asr.loss(params, {}, x, frames, draws, asr.normalizer(draws), key, config)
+
+
+def test_padding_changes_nothing():
+    config = make_config({"asr.layers": "mix"})
+    params, x, frames, draws = problem(config)
+    value, sums = loss_of(config, params, x, frames, draws)
+    noisy = x.at[1, 20:].set(9.0).at[2, 10:].set(-9.0)
+    again, more = loss_of(config, params, noisy, frames, draws)
+    np.testing.assert_allclose(value, again, rtol=1e-5)
+    np.testing.assert_array_equal(sums["outputs"]["path_BxT"], more["outputs"]["path_BxT"])
+    assert (np.asarray(sums["outputs"]["path_BxT"])[1, 20:] == -1).all()
+    assert float(sums["tokens"]) == 7 and float(sums["impossible"]) == 0
+
+
+def test_microbatches_add_up():
+    config = make_config()
+    params, x, frames, draws = problem(config)
+    whole = jax.grad(lambda p: loss_of(config, p, x, frames, draws)[0])(params)
+    total = jax.tree.map(jnp.zeros_like, params)
+    for row in range(3):
+        part = jax.tree.map(lambda a, row=row: a[row : row + 1], draws)
+
+        def share(p, row=row, part=part):
+            return asr.loss(
+                p,
+                {},
+                x[row : row + 1],
+                frames[row : row + 1],
+                part,
+                asr.normalizer(draws),
+                None,
+                config,
+            )[0]
+
+        total = jax.tree.map(jnp.add, total, jax.grad(share)(params))
+    for ours, theirs in zip(jax.tree.leaves(whole), jax.tree.leaves(total), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_what_is_hidden_is_not_seen():
+    """Hidden frames and channels have no gradient to the input; only in training."""
+    config = make_config({"asr.time_mask": 0.6, "asr.time_length": 4, "asr.channel_length": 16})
+    params, x, frames, draws = problem(config)
+    draws = draws.replace(channel_mask_BxD=jnp.zeros_like(draws.channel_mask_BxD).at[0].set(True))
+    assert 0 < int(draws.span_mask_BxT.sum()) < FRAMES * 3
+
+    def value(x, key):
+        return loss_of(config, params, x, frames, draws, key)[0]
+
+    gradient = jax.grad(value)(x, jax.random.key(2))
+    assert not np.any(np.asarray(gradient)[np.asarray(draws.span_mask_BxT)])
+    assert not np.any(gradient[0]) and np.any(gradient[1])  # all channels of row 0 are hidden
+    assert np.any(jax.grad(value)(x, None)[0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "learns"),
+    [
+        ({}, [True, True, True]),
+        ({"asr.freeze_steps": 2}, [False, False, True]),
+        ({"asr.frozen": True}, [False, False, False]),
+    ],
+)
+def test_encoder_is_held_as_long_as_set(changes, learns):
+    """Decay must not move it either; the head learns from the first update on."""
+    settings = {**changes, "optim.weight_decay": 0.1}
+    config = make_config({**settings, "init_from": "a pretrained run"})
+    features = features_lib.build(config.features)
+    mesh = make_mesh(config.mesh, jax.devices()[:1])
+    statistics = {"mean": np.zeros(CHANNELS, np.float32), "std": np.ones(CHANNELS, np.float32)}
+    with jax.set_mesh(mesh):
+        state, shardings = train_step.init_state(asr, config, features, statistics, mesh)
+        update = train_step.make_train_step(asr, config, features, mesh, shardings)
+        audio = np.random.default_rng(0).integers(-3000, 3000, (2, 9600)).astype(np.int16)
+        batch = Batch(audio, np.full(2, 9600), np.zeros(2, bool), np.array([[1, 2], [3, -1]]))
+        before = jax.device_get(state.params)
+        for learnt in learns:
+            state, _ = update(state, batch)
+            after = jax.device_get(state.params)
+            changed = jax.tree.map(lambda a, b: bool((a != b).any()), before, after)
+            assert any(jax.tree.leaves(changed["encoder"])) == learnt
+            assert changed["ctc"]["kernel"]
+            before = after
+
+
+def shortest_clips(speech_dir, count=10):
+    with open(speech_dir / "manifest.tsv") as file:
+        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["split"] == "dev"]
+    for row in sorted(rows, key=lambda row: float(row["seconds"]))[:count]:
+        audio, _ = soundfile.read(speech_dir / row["path"], dtype="int16")
+        yield audio, row["text"]
+
+
+def test_ten_utterances_are_learnt_by_heart(speech_dir):
+    """Word error rate 0 after at most 400 updates of a small model, greedily decoded."""
+    quiet = dict.fromkeys(("dropout", "attention_dropout", "layer_drop"), 0.0)
+    config = make_config(
+        {f"model.encoder.{name}": value for name, value in quiet.items()}
+        | {"asr.time_mask": 0.0, "asr.channel_mask": 0.0}
+    )
+    vocabulary = text.Vocabulary(config.asr)
+    clips = list(shortest_clips(speech_dir))
+    tokens = [vocabulary.encode(said) for _, said in clips]
+    audio = np.zeros((10, max(len(a) for a, _ in clips)), np.int16)
+    tokens_BxU = np.full((10, max(map(len, tokens))), -1)
+    for row, ((wave, _), line) in enumerate(zip(clips, tokens)):
+        audio[row, : len(wave)] = wave
+        tokens_BxU[row, : len(line)] = line
+    batch = Batch(audio, np.array([len(a) for a, _ in clips]), np.zeros(10, bool), tokens_BxU)
+
+    features = features_lib.build(config.features)
+    mesh = make_mesh(config.mesh, jax.devices()[:1])
+    raw = np.asarray(features.raw({}, audio)).reshape(-1, CHANNELS)
+    statistics = {"mean": raw.mean(0), "std": raw.std(0)}
+    with jax.set_mesh(mesh):
+        state, shardings = train_step.init_state(asr, config, features, statistics, mesh)
+        update = train_step.make_train_step(asr, config, features, mesh, shardings)
+        evaluate = train_step.make_eval_step(asr, config, features, mesh)
+        wer = functools.partial(_wer, vocabulary, [said for _, said in clips])
+        for number in range(1, 401):
+            state, metrics = update(state, batch)
+            if number % 50 == 0 and float(metrics["loss"]) < 0.1:
+                _, outputs = evaluate(state, batch, jnp.asarray(0))
+                if wer(outputs["path_BxT"]) == 0:
+                    break
+        else:
+            pytest.fail(f"loss {float(metrics['loss']):.3f} after 400 updates")
+
+
+def _wer(vocabulary, said, path_BxT):
+    heard = [vocabulary.decode(text.collapse(row[row >= 0])) for row in np.asarray(path_BxT)]
+    return word_error.words(said, heard).rate

@@ -1,0 +1,38 @@
+"""Connectionist temporal classification (Graves et al. 2006); token 0 is the blank."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def token_mask(tokens_BxU: jax.Array) -> jax.Array:
+    """True on the tokens of a text, False after its end (-1)."""
+    return tokens_BxU >= 0
+
+
+def needed_frames(tokens_BxU: jax.Array) -> jax.Array:
+    """The fewest frames that can hold each text: one a token, and a blank between equal ones."""
+    mask = token_mask(tokens_BxU)
+    equal = (tokens_BxU[:, 1:] == tokens_BxU[:, :-1]) & mask[:, 1:]
+    return mask.sum(-1) + equal.sum(-1)
+
+
+def loss(logits_BxTxV: jax.Array, frame_mask_BxT: jax.Array, tokens_BxU: jax.Array) -> jax.Array:
+    """-ln p(text) of each row in nats, float32 [B]; 0 for rows that `possible` rules out."""
+    mask = token_mask(tokens_BxU)
+    fits_B = possible(frame_mask_BxT, tokens_BxU)
+    # An impossible row would give 1e5 and its gradient.
+    labels = jnp.where(mask & fits_B[:, None], tokens_BxU, 0)
+    nll_B = optax.ctc_loss(
+        logits_BxTxV.astype(jnp.float32),
+        (~frame_mask_BxT).astype(jnp.float32),
+        labels,
+        (~(mask & fits_B[:, None])).astype(jnp.float32),
+    )
+    return jnp.where(fits_B, nll_B, 0.0)
+
+
+def possible(frame_mask_BxT: jax.Array, tokens_BxU: jax.Array) -> jax.Array:
+    """Rows that have text, and frames enough for it, bool [B]."""
+    needed_B = needed_frames(tokens_BxU)
+    return (needed_B > 0) & (needed_B <= frame_mask_BxT.sum(-1))
