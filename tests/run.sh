@@ -15,7 +15,7 @@ if [ "${UNIWAV_ORACLES:-1}" != 0 ]; then
   python -m pip install --quiet --disable-pip-version-check -r tests/requirements-oracles.txt
   # These ask for more than they need; see requirements-oracles.txt.
   python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python \
-    spidr==0.2.0 encodec==0.1.1
+    spidr==0.2.0 encodec==0.1.1 pyctcdecode==0.5.0
 fi
 ruff check .
 ruff format --check .

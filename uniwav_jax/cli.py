@@ -1,5 +1,7 @@
 """The console script `uniwav`: what a trained model or a codec does with files.
 
+    uniwav transcribe FILE|FOLDER ... --checkpoint DIR          speech -> text
+    uniwav align MANIFEST|FOLDER --checkpoint DIR --out FOLDER  speech and text -> when
     uniwav encode FILE|FOLDER ... --codec CODEC --out FOLDER    audio -> NAME.npz
     uniwav decode FILE|FOLDER ... --codec CODEC --out FOLDER    NAME.npz -> NAME.wav
     uniwav roundtrip FILE|FOLDER ... --codec CODEC              how well the codec keeps speech
@@ -12,13 +14,16 @@ import json
 import pathlib
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from rich.progress import track
 
 from uniwav_jax.errors import UserError, run_tool
-from uniwav_jax.evaluation import bootstrap, signal
+from uniwav_jax.evaluation import bootstrap, signal, textgrid
+from uniwav_jax.inference import align as align_lib
 from uniwav_jax.inference import codec as codec_lib
+from uniwav_jax.inference import recognize, transcripts
 
 AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 
@@ -47,8 +52,114 @@ def main(argv: list[str] | None = None) -> int:
             spoilt = "Gaussian noise on latents, as a share of each channel's standard deviation"
             command.add_argument("--noise", type=float, default=0.0, help=spoilt)
         command.set_defaults(run=run)
+    _add_transcribe(commands)
+    _add_align(commands)
     args = parser.parse_args(argv)
     return args.run(args)
+
+
+def _add_transcribe(commands: Any) -> None:
+    command = commands.add_parser("transcribe", help="speech to text", description="speech to text")
+    command.add_argument("sources", nargs="+", metavar="FILE|FOLDER")
+    command.add_argument("--checkpoint", required=True, help="workdir of a run with task asr")
+    command.add_argument(
+        "--out", help="folder for NAME.FORMAT; default: plain text to the terminal"
+    )
+    command.add_argument("--format", default="txt", choices=sorted(transcripts.FORMATS))
+    command.add_argument("--lm", help="n-gram of words, ARPA or kenlm's binary: beam search")
+    command.add_argument("--beam", type=int, default=0, help="hypotheses kept; 0: greedy or 100")
+    command.add_argument("--lm_weight", type=float, default=recognize.LM_WEIGHT)
+    command.add_argument("--word_score", type=float, default=recognize.WORD_SCORE)
+    command.set_defaults(run=transcribe)
+
+
+def _add_align(commands: Any) -> None:
+    purpose = "when each word and letter or phone of a known text is said"
+    command = commands.add_parser("align", help=purpose, description=purpose)
+    text_of = "manifest with a column text, or folder of audio with NAME.txt or NAME.lab beside it"
+    command.add_argument("source", metavar="MANIFEST|FOLDER", help=text_of)
+    command.add_argument("--checkpoint", required=True, help="workdir of a run with task asr")
+    command.add_argument("--out", required=True, help="folder for NAME.TextGrid and NAME.tsv")
+    command.add_argument("--reference", help="folder of NAME.TextGrid to compare with")
+    command.set_defaults(run=align)
+
+
+def align(args: argparse.Namespace) -> int:
+    """Audio and its text to NAME.TextGrid and NAME.tsv."""
+    recognizer = recognize.Recognizer.load(args.checkpoint)
+    kind = "letters" if recognizer.config.asr.units == "letters" else "phones"
+    rate, failed = recognizer.features.sample_rate, 0
+    errors: dict[str, list[np.ndarray]] = {"words": [], kind: []}
+    pairs = align_lib.pairs(args.source, AUDIO)
+    texts = dict(enumerate(pairs))
+    files = ((n, codec_lib.read_blocks(path, sample_rate=rate)) for n, (path, *_) in texts.items())
+    heard = recognizer.posteriors(files)
+    for number, log_probs in track(heard, "", len(texts), disable=not _terminal()):
+        path, name, said = texts[number]
+        try:
+            if isinstance(log_probs, UserError):
+                raise log_probs
+            found = align_lib.align(recognizer, log_probs, said)
+        except UserError as error:
+            failed += _report(UserError(f"{path}: {error}"))
+            continue
+        target = pathlib.Path(args.out) / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        tiers = {"words": found.words, kind: found.tokens}
+        rows = {
+            tier: [(word.start, word.end, word.text) for word in words]
+            for tier, words in tiers.items()
+        }
+        seconds = len(log_probs) / recognizer.frame_rate
+        textgrid.write(str(target.with_suffix(".TextGrid")), rows, seconds)
+        target.with_suffix(".tsv").write_text(transcripts.tsv(found.words), encoding="utf-8")
+        print(f"{path}: ln p {found.score:.2f} a frame")
+        reference = pathlib.Path(args.reference or "", f"{target.stem}.TextGrid")
+        if args.reference and reference.exists():
+            for tier in errors.keys() - {"letters"}:
+                error = textgrid.boundary_errors(rows[tier], textgrid.tier(str(reference), tier))
+                errors[tier] += [] if error is None else [error]
+    for tier, found_errors in errors.items():
+        if found_errors:
+            off = np.abs(np.concatenate(found_errors))
+            print(
+                f"boundaries of {tier} in {len(found_errors)} clips: off by {np.median(off):.3f} s"
+                f" in the median, {np.mean(off <= 0.05):.1%} within 50 ms"
+            )
+    return int(failed > 0)
+
+
+def transcribe(args: argparse.Namespace) -> int:
+    """Audio files of any length to text with times."""
+    recognizer = recognize.Recognizer.load(args.checkpoint)
+    words_of = recognizer.greedy
+    if args.lm or args.beam:
+        words_of = recognize.Beam(
+            recognizer,
+            args.lm,
+            weight=args.lm_weight,
+            word_score=args.word_score,
+            width=args.beam or 100,
+        ).words
+    rate, write = recognizer.features.sample_rate, transcripts.FORMATS[args.format]
+    sources, failed = list(_sources(args.sources, AUDIO)), 0
+    files = ((item, codec_lib.read_blocks(item[0], sample_rate=rate)) for item in sources)
+    heard = recognizer.posteriors(files)
+    for (source, name), log_probs in track(heard, "", len(sources), disable=not _terminal()):
+        if isinstance(log_probs, UserError):
+            failed += _report(log_probs)
+            continue
+        content = write(words_of(log_probs))
+        if args.out:
+            target = (pathlib.Path(args.out) / name).with_suffix(f".{args.format}")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_suffix(".part")
+            temporary.write_text(content, encoding="utf-8")
+            temporary.replace(target)
+            print(f"{source} -> {target}")
+        else:
+            print(f"{source}: {content}" if args.format == "txt" else content, end="")
+    return int(failed > 0)
 
 
 def encode(args: argparse.Namespace) -> int:

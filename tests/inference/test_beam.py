@@ -1,0 +1,142 @@
+"""Beam search with an n-gram model; greedy words and their times; output formats."""
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+from tests.conftest import load_tool
+from uniwav_jax.config import default_config, from_dict
+from uniwav_jax.errors import UserError
+from uniwav_jax.inference import transcripts
+from uniwav_jax.inference.recognize import Beam, Recognizer, Word
+
+ARPA = """\\data\\
+ngram 1=5
+ngram 2=1
+
+\\1-grams:
+-2.0\t<unk>
+-99\t<s>\t-0.3
+-1.0\t</s>
+-1.0\tto\t-0.3
+-3.0\ttu\t-0.3
+
+\\2-grams:
+-0.1\tto to
+
+\\end\\
+"""
+
+
+@pytest.fixture
+def recognizer():
+    """A recogniser of "o t u |" without a network."""
+    config = default_config("tiny")
+    config.task, config.asr.freeze_steps, config.evaluate.sample_every = "asr", 0, 0
+    config.asr.symbols = tuple("otu|")
+    return Recognizer(from_dict(config), {})
+
+
+def log_probs(path, rivals):
+    """Certain frames, but for {frame: (token, its probability)}."""
+    probabilities = np.full((len(path), 5), 1e-4, np.float32)
+    for frame, token in enumerate(path):
+        share = 0.0
+        if frame in rivals:
+            rival, share = rivals[frame]
+            probabilities[frame, rival] = share
+        probabilities[frame, token] = 1 - share
+    return np.log(probabilities / probabilities.sum(-1, keepdims=True))
+
+
+BLANK, LETTER_O, T, U, SPACE = range(5)
+PATH = [
+    BLANK,
+    T,
+    T,
+    BLANK,
+    U,
+    BLANK,
+    SPACE,
+    T,
+    BLANK,
+    LETTER_O,
+    BLANK,
+]  # "tu to", but for the model
+
+
+def test_greedy_words_have_times(recognizer):
+    words = recognizer.greedy(log_probs(PATH, {}))
+    assert words == [Word("tu", 1 / 50, 5 / 50), Word("to", 7 / 50, 10 / 50)]
+    assert recognizer.greedy(log_probs([BLANK] * 4, {})) == []
+
+
+def test_the_language_model_decides(recognizer, tmp_path):
+    reason = "see tests/requirements-oracles.txt"
+    pytest.importorskip("pyctcdecode", reason=reason)
+    pytest.importorskip("kenlm", reason=reason)
+    model = tmp_path / "lm.arpa"
+    model.write_text(ARPA)
+    heard = log_probs(PATH, {4: (LETTER_O, 0.4)})
+    without = Beam(recognizer, None, word_score=0.0).words(heard)
+    assert [word.text for word in without] == ["tu", "to"]
+    words = Beam(recognizer, str(model), weight=1.0, word_score=0.0).words(heard)
+    assert [word.text for word in words] == ["to", "to"]
+    assert words[0].end <= words[1].start
+    with pytest.raises(UserError, match="does not exist"):
+        Beam(recognizer, str(tmp_path / "none.arpa"))
+    (tmp_path / "bad.arpa").write_text("no model")
+    with pytest.raises(UserError, match=r"bad\.arpa is no n-gram model"):
+        Beam(recognizer, str(tmp_path / "bad.arpa"))
+
+
+def test_formats():
+    words = [Word("a", 0.02, 0.5), Word("b", 0.6, 1.0), Word("c", 3661.5, 3662.25)]
+    assert transcripts.plain(words) == "a b c\n"
+    assert transcripts.tsv(words).splitlines()[1] == "0.02\t0.50\ta"
+    assert json.loads(transcripts.as_json(words))["words"][2]["end"] == 3662.25
+    assert transcripts.srt(words) == (
+        "1\n00:00:00,020 --> 00:00:01,000\na b\n\n2\n01:01:01,500 --> 01:01:02,250\nc\n\n"
+    )
+    long = [Word("word" * 5, i, i + 0.9) for i in range(10)]
+    assert max(len(line) for line in transcripts.srt(long).splitlines()) <= transcripts.WIDTH
+
+
+@pytest.fixture
+def kenlm(tmp_path):
+    """Stand-ins for kenlm's programs that count lines and copy."""
+    folder = tmp_path / "kenlm"
+    folder.mkdir()
+    (folder / "lmplz").write_text(
+        '#!/bin/sh\nwhile [ "$1" != --text ]; do shift; done\ncat "$2" > "$4"\n'
+    )
+    (folder / "build_binary").write_text('#!/bin/sh\ncp "$1" "$2"\n')
+    for program in folder.iterdir():
+        program.chmod(0o755)
+    return folder
+
+
+def test_build_lm_hands_on_the_text_as_it_is_recognised(kenlm, tmp_path):
+    (tmp_path / "text.txt").write_text("Hello  World\n\n it's\n", encoding="utf-8")
+    tool, out = load_tool("build_lm"), tmp_path / "lm.bin"
+    assert tool.main([str(tmp_path / "text.txt"), "--out", str(out), "--kenlm", str(kenlm)]) == 0
+    assert out.read_text() == "hello world\nit's\n"
+    assert {p.name for p in tmp_path.iterdir()} == {"kenlm", "text.txt", "lm.bin"}
+    (kenlm / "lmplz").write_text("#!/bin/sh\necho out of memory >&2; exit 3\n")
+    with pytest.raises(UserError, match="out of memory"):
+        tool.main([str(tmp_path / "text.txt"), "--out", str(out), "--kenlm", str(kenlm)])
+    with pytest.raises(UserError, match="lmplz was not found"):
+        tool.main([str(tmp_path / "text.txt"), "--out", str(out), "--kenlm", str(tmp_path)])
+
+
+def test_real_kenlm_builds_a_model_that_the_beam_reads(tmp_path, recognizer):
+    kenlm = pytest.importorskip("kenlm", reason="see tests/requirements-oracles.txt")
+    if subprocess.run(["sh", "-c", "command -v lmplz"], capture_output=True).returncode:
+        pytest.skip("no lmplz in PATH; tools/build_lm.py says how to build it")
+    (tmp_path / "text.txt").write_text("to to\ntu to\n" * 20)
+    out = tmp_path / "lm.bin"
+    load_tool("build_lm").main([str(tmp_path / "text.txt"), "--out", str(out), "--order", "2"])
+    model = kenlm.Model(str(out))
+    assert model.order == 2 and model.score("to to") > model.score("tu tu")

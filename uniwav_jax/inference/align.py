@@ -1,0 +1,191 @@
+"""Forced alignment: when each token of a known text is said, by Viterbi over CTC posteriors.
+
+The states of a text of U tokens are blank, token 1, blank, ..., token U, blank: 2 U + 1. A frame
+stays, goes to the next state, or skips a blank between different tokens.
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import tempfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from uniwav_jax.data import manifest
+from uniwav_jax.data import text as text_lib
+from uniwav_jax.errors import UserError
+from uniwav_jax.inference.recognize import Recognizer, Word
+from uniwav_jax.losses import ctc
+
+NEVER = -1e30  # ln of a probability that no path has
+FRAME_STEP, TOKEN_STEP = 256, 64  # lengths are rounded up to these: few compilations
+MAX_CELLS = 2**30  # frames x states of one file, a byte each and more on the way
+PAUSE = 0.25  # seconds between two tokens beyond which silence is assumed between them
+
+
+@dataclasses.dataclass(frozen=True)
+class Alignment:
+    """When each word and each token of a file's text is said, in seconds.
+
+    Attributes:
+        words: of the text.
+        tokens: letters or phones; without spaces.
+        score: mean ln of the path's probability per frame; low where text and speech differ.
+    """
+
+    words: list[Word]
+    tokens: list[Word]
+    score: float
+
+
+def align(recognizer: Recognizer, log_probs_TxV: np.ndarray, said: str) -> Alignment:
+    """Align a text with the posteriors of its audio.
+
+    Raises:
+        UserError: the text is empty, has symbols that the model does not know, or is too long for
+            the audio.
+    """
+    config, rate = recognizer.config.asr, recognizer.frame_rate
+    try:
+        tokens = recognizer.vocabulary.encode(said)
+    except text_lib.UnknownSymbolError as error:
+        raise UserError(f"text {error}") from error
+    if not tokens:
+        raise UserError("no text to align")
+    frames, count = len(log_probs_TxV), len(tokens)
+    total, most = (-(-n // step) * step for n, step in ((frames, FRAME_STEP), (count, TOKEN_STEP)))
+    if total * (2 * most + 1) > MAX_CELLS:
+        raise UserError(
+            f"{frames / rate:.0f} s with {count} tokens are too much at once; cut it into pieces"
+        )
+    padded_TxV = np.pad(log_probs_TxV, ((0, total - frames), (0, 0)))
+    tokens_U = np.pad(tokens, (0, most - count), constant_values=-1)
+    state_BxT, score_B = best_path(
+        jnp.asarray(padded_TxV)[None], jnp.array([frames]), jnp.asarray(tokens_U)[None]
+    )
+    score = float(score_B[0])
+    if score < NEVER / 2:
+        needed = int(ctc.needed_frames(tokens_U[None])[0])
+        raise UserError(f"the text needs {needed} frames, the audio has {frames}")
+    places = _filled(spans(np.asarray(state_BxT)[0], count), frames, round(PAUSE * rate))
+    symbols = [config.symbols[token - 1] for token in tokens]
+    timed = [Word(s, a / rate, b / rate) for s, (a, b) in zip(symbols, places)]
+    words, place = [], 0
+    for word in text_lib.normalize(said, config).split():
+        length = len(word) if config.units == "letters" else 1
+        if config.lexicon:
+            length = len(text_lib.pronounce(word, config))
+        part = timed[place : place + length]
+        words.append(Word(word, part[0].start, part[-1].end))
+        place += length + (config.units == "letters")  # the space
+    return Alignment(words, [t for t in timed if t.text != text_lib.SPACE], score / frames)
+
+
+def _filled(places_Ux2: np.ndarray, frames: int, pause: int) -> np.ndarray:
+    """Spans that meet half-way, as CTC says a token in a frame or two; a pause stays one."""
+    filled = places_Ux2.astype(float)
+    gaps = places_Ux2[1:, 0] - places_Ux2[:-1, 1]
+    share = np.minimum(gaps, pause) / 2
+    filled[:-1, 1] += share
+    filled[1:, 0] -= share
+    filled[0, 0] -= min(filled[0, 0], pause / 2)
+    filled[-1, 1] += min(frames - filled[-1, 1], pause / 2)
+    return filled
+
+
+@functools.partial(jax.jit, static_argnames="blank")
+def best_path(
+    log_probs_BxTxV: jax.Array, frames_B: jax.Array, tokens_BxU: jax.Array, *, blank: int = 0
+) -> tuple[jax.Array, jax.Array]:
+    """The most probable path that spells each row's text.
+
+    Args:
+        log_probs_BxTxV: float32.
+        frames_B: int32, real frames.
+        tokens_BxU: int32, -1 after a text's end.
+        blank: token of the blank.
+
+    Returns:
+        state_BxT, int32: odd = 2 i + 1 for token i, even for a blank; -1 on padding, and its
+        log-probability float32 [B], below `NEVER / 2` where the text does not fit.
+    """
+    rows, total, _ = log_probs_BxTxV.shape
+    states = 2 * tokens_BxU.shape[1] + 1
+    lengths_B = ctc.token_mask(tokens_BxU).sum(-1)
+    token_BxS = jnp.full((rows, states), blank).at[:, 1::2].set(jnp.maximum(tokens_BxU, 0))
+    before = jnp.pad(token_BxS, ((0, 0), (2, 0)), constant_values=blank)[:, :states]
+    skips_BxS = (token_BxS != blank) & (token_BxS != before)
+    exists_BxS = jnp.arange(states) <= 2 * lengths_B[:, None]
+    emit = jnp.take_along_axis(
+        log_probs_BxTxV, jnp.broadcast_to(token_BxS[:, None], (rows, total, states)), axis=-1
+    )
+    emit_TxBxS = jnp.moveaxis(jnp.where(exists_BxS[:, None], emit, NEVER), 1, 0)
+
+    def forward(score_BxS: jax.Array, frame: tuple) -> tuple[jax.Array, jax.Array]:
+        emit_BxS, real_B = frame
+        padded = jnp.pad(score_BxS, ((0, 0), (2, 0)), constant_values=NEVER)
+        came_from = jnp.stack(
+            [score_BxS, padded[:, 1:-1], jnp.where(skips_BxS, padded[:, :-2], NEVER)]
+        )
+        step_BxS = came_from.argmax(0)
+        new = jnp.maximum(came_from.max(0) + emit_BxS, NEVER)
+        real = real_B[:, None]
+        return jnp.where(real, new, score_BxS), jnp.where(real, step_BxS, 0).astype(jnp.int8)
+
+    real_TxB = jnp.arange(total)[:, None] < frames_B
+    start_BxS = jnp.where(jnp.arange(states) < 2, emit_TxBxS[0], NEVER)
+    score_BxS, steps = jax.lax.scan(forward, start_BxS, (emit_TxBxS[1:], real_TxB[1:]))
+
+    ends = jnp.stack([2 * lengths_B, jnp.maximum(2 * lengths_B - 1, 0)], 1)
+    end_scores = jnp.take_along_axis(score_BxS, ends, axis=1)
+    end_B = jnp.take_along_axis(ends, end_scores.argmax(1)[:, None], axis=1)[:, 0]
+
+    def backward(state_B: jax.Array, step_BxS: jax.Array) -> tuple[jax.Array, jax.Array]:
+        step_B = jnp.take_along_axis(step_BxS, state_B[:, None], axis=1)[:, 0]
+        return state_B - step_B, state_B
+
+    first_B, later = jax.lax.scan(backward, end_B, steps, reverse=True)
+    state_BxT = jnp.concatenate([first_B[None], later]).T.astype(jnp.int32)
+    return jnp.where(real_TxB.T, state_BxT, -1), end_scores.max(1)
+
+
+def spans(state_T: np.ndarray, count: int) -> np.ndarray:
+    """First and end frame of each of `count` tokens, int [U, 2], from one row's states."""
+    state_T = np.asarray(state_T)
+    places = np.arange(count) * 2 + 1
+    real = state_T[state_T >= 0]  # rising
+    return np.stack([np.searchsorted(real, places), np.searchsorted(real, places, "right")], 1)
+
+
+def pairs(source: str, endings: tuple[str, ...]) -> list[tuple[str, str, str]]:
+    """(path, name below `source`, text) of a manifest's clips, or of audio with text beside it.
+
+    Raises:
+        UserError: nothing there, or no text for any of it.
+    """
+    if not os.path.isdir(source):
+        with tempfile.TemporaryDirectory() as cache:
+            corpus = manifest.load(source, cache=cache)
+            rows = range(len(corpus))
+            found = [
+                (corpus.path(row), corpus.name(row), corpus.label(row, "text")) for row in rows
+            ]
+    else:
+        found = []
+        for path in sorted(pathlib.Path(source).rglob("*")):
+            texts = [path.with_suffix(ending) for ending in (".txt", ".lab")]
+            text = next((file for file in texts if file.is_file()), None)
+            if path.suffix.lower() in endings and text:
+                name = str(path.relative_to(source))
+                found.append((str(path), name, text.read_text(encoding="utf-8")))
+    # A manifest's absolute path is no name for a file of results.
+    found = [(path, os.path.basename(n) if os.path.isabs(n) else n, t) for path, n, t in found]
+    if not any(text.strip() for *_, text in found):
+        raise UserError(
+            f"{source} has no text to align: give a manifest with a column text, or audio with"
+            " NAME.txt or NAME.lab beside it"
+        )
+    return found
