@@ -1,0 +1,144 @@
+"""Speed and memory of recognition, on this machine.
+
+    python benchmarks/recognition.py --checkpoint runs/asr --manifest dev.tsv --lm lm.bin \
+        --out benchmarks/results/recognition.json
+
+Listening (features, encoder and head) by models of the sizes tiny and base with random weights;
+decoding of what the checkpoint's model hears, greedily, with a beam, and with a beam and an n-gram,
+against pyctcdecode called directly; peak memory of `uniwav transcribe` for 6 and for 60 minutes in
+one file. Real-time factor: seconds needed for a second of speech.
+"""
+
+import argparse
+import functools
+import itertools
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import peers
+import soundfile
+
+from uniwav_jax.cli import AUDIO
+from uniwav_jax.config import from_dict, recognition_config
+from uniwav_jax.data.text import SPACE
+from uniwav_jax.inference import align, codec, recognize
+from uniwav_jax.tasks import asr
+
+RATE = 16000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--checkpoint", required=True, help="workdir of a run with task asr")
+    parser.add_argument("--manifest", required=True, help="speech")
+    parser.add_argument("--lm", required=True, help="n-gram of words")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of speech that is heard")
+    parser.add_argument("--sizes", default="tiny,base")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--out")
+    args = parser.parse_args()
+    clips, total = [], 0
+    for path, *_ in align.pairs(args.manifest, AUDIO):
+        if total >= 60 * args.minutes * RATE:
+            break
+        clips.append(np.concatenate(list(codec.read_blocks(path, sample_rate=RATE))))
+        total += len(clips[-1])
+    seconds = total / RATE
+    result = {"device": peers.device_name(), "jax": jax.__version__, "audio_seconds": seconds}
+    result["listening_rtf"] = {}
+    for size in args.sizes.split(","):
+        result["listening_rtf"][size] = listening(random_model(size), clips, args.repeats)
+        print(f"listening, {size}: {result['listening_rtf'][size]}", flush=True)
+    result["decoding"] = decoding(args, clips, seconds)
+    print(f"decoding: {result['decoding']}", flush=True)
+    result["peak_megabytes"] = {
+        minutes: memory(args.checkpoint, clips, minutes) for minutes in (6, 60)
+    }
+    print(f"peak memory by minutes: {result['peak_megabytes']}", flush=True)
+    if args.out:
+        pathlib.Path(args.out).write_text(json.dumps(result, indent=2) + "\n")
+
+
+def random_model(size: str) -> recognize.Recognizer:
+    """A model of a size that has learnt nothing."""
+    settings = recognition_config(size)
+    settings.asr.freeze_steps, settings.model.compute_dtype = 0, "float32"
+    settings.asr.symbols = ("'", *map(chr, range(ord("a"), ord("z") + 1)), SPACE)
+    config = from_dict(settings)
+    channels = config.features.mel_bands
+    params, _ = asr.init(jax.random.key(0), config, channels)
+    scale = {"mean": np.zeros(channels, np.float32), "std": np.ones(channels, np.float32)}
+    return recognize.Recognizer(config, {"params": params, "features": scale})
+
+
+def listening(model: recognize.Recognizer, clips: list, repeats: int) -> dict[str, float]:
+    """Real-time factors after one pass that compiles."""
+    times = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        heard = sum(len(p) for _, p in model.posteriors(enumerate([clip] for clip in clips)))
+        times.append((time.perf_counter() - began) * model.frame_rate / heard)
+    first, *later = (round(value, 4) for value in times)
+    return {"first": first, "median": round(float(np.median(later)), 4), "all": later}
+
+
+def decoding(args: argparse.Namespace, clips: list, seconds: float) -> dict[str, dict]:
+    """Real-time factors of decoding; `ratio`: pyctcdecode's own time over ours."""
+    model = recognize.Recognizer.load(args.checkpoint)
+    heard = [p for _, p in model.posteriors(enumerate([clip] for clip in clips))]
+    began = time.perf_counter()
+    for log_probs in heard:
+        model.greedy(log_probs)
+    rows = {"greedy": {"rtf": (time.perf_counter() - began) / seconds}}
+    for name, lm in {"beam 100": None, "beam 100, n-gram": args.lm}.items():
+        beam = recognize.Beam(model, lm)
+        theirs = functools.partial(beam.decoder.decode, beam_width=100)
+        sides = (functools.partial(_each, decode, heard) for decode in (theirs, beam.words))
+        times = peers.alternate(*sides, args.repeats)
+        each = [a / b for a, b in zip(*times, strict=True)]
+        rows[name] = {
+            "rtf": np.median(times[1]) / seconds,
+            "rtf_pyctcdecode": np.median(times[0]) / seconds,
+            "ratio": [min(each), float(np.median(each)), max(each)],
+        }
+    return json.loads(json.dumps(rows), parse_float=lambda text: float(f"{float(text):.4g}"))
+
+
+def _each(decode: Callable[[np.ndarray], object], heard: list[np.ndarray]) -> None:
+    for log_probs in heard:
+        decode(log_probs)
+
+
+def memory(checkpoint: str, clips: list, minutes: int) -> float:
+    """Most resident megabytes of `uniwav transcribe` on one file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "long.flac"
+        with soundfile.SoundFile(path, "w", RATE, 1) as file:
+            for clip in itertools.cycle(clips):
+                file.write(clip)
+                if file.frames >= minutes * 60 * RATE:
+                    break
+        command = [sys.executable, "-c", CHILD, "transcribe", str(path)]
+        command += ["--checkpoint", checkpoint, "--out", folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return round(int(re.search(r"peak (\d+)", done.stdout)[1]) / 1024, 1)
+
+
+CHILD = """
+import resource, sys
+from uniwav_jax import cli
+status = cli.main(sys.argv[1:])
+print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+sys.exit(status)
+"""
+
+if __name__ == "__main__":
+    main()

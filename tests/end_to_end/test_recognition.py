@@ -1,0 +1,216 @@
+"""From a pretrained run to text, times and alignments, by the program and the console script."""
+
+import argparse
+import itertools
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.conftest import FAST_COMPILE, load_tool
+from tests.end_to_end.conftest import SMALL, Program, read_metrics
+from uniwav_jax import cli
+from uniwav_jax.errors import UserError
+from uniwav_jax.inference.recognize import Recognizer
+from uniwav_jax.train import checkpoint
+
+SETTINGS = {
+    "task": "asr",
+    "asr__freeze_steps": 8,
+    "asr__channel_length": 8,
+    "evaluate__every": 4,
+    "evaluate__batches": 0,
+    "data__buckets": "(2.0,3.0)",
+    "data__batch_seconds": 24.0,
+    "train__steps": 8,
+}
+TEXTS = ("go do you hear", "what do you mean sir", "caf\u00e9")
+
+
+@pytest.fixture(scope="module")
+def spoken(small_corpus):
+    """A manifest of the small corpus with some text."""
+    header, *lines = (small_corpus / "manifest.tsv").read_text().splitlines()
+    lines = [line + TEXTS[number % 3] for number, line in enumerate(lines)]
+    path = small_corpus / "spoken.tsv"
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(spoken, undisturbed, tmp_path_factory):
+    """A recogniser from the undisturbed run's encoder, and what the program printed."""
+    workdir = tmp_path_factory.mktemp("recogniser")
+    settings = SETTINGS | {"data__manifest": spoken, "data__eval_manifest": spoken}
+    return workdir, Program(spoken.parent).run(workdir, init_from=undisturbed, **settings)
+
+
+@pytest.fixture(scope="module")
+def recognizer(trained):
+    return Recognizer.load(str(trained[0]))
+
+
+def test_encoder_comes_from_pretraining(trained, undisturbed):
+    """And is held for all eight updates."""
+    workdir, output = trained
+    ours, meta = checkpoint.load_numpy(str(workdir), ("params", "features"))
+    theirs, _ = checkpoint.load_numpy(str(undisturbed), ("params", "features"))
+    np.testing.assert_equal(ours["params"]["encoder"], theirs["params"]["encoder"])
+    np.testing.assert_equal(ours["features"], theirs["features"])
+    letters = sorted(set("".join(TEXTS).replace(" ", "|")))
+    assert meta["config"]["asr"]["symbols"] == letters
+    assert f"alphabet: {len(letters)} letters" in output
+    assert "new:  params/ctc/kernel" in output and "left: params/decoder" in output
+
+
+def test_evaluation_scores_every_clip_once(trained):
+    workdir, _ = trained
+    scored = [line for line in read_metrics(workdir) if "eval_wer" in line]
+    assert [line["step"] for line in scored] == [4, 8]
+    assert all(line["eval_wer"] > 0 and line["eval_cer"] > 0 for line in scored)
+    header, *rows = (workdir / "hypotheses" / "step_0000008.tsv").read_text().splitlines()
+    assert header == "path\ttext\theard" and len({row.split("\t")[0] for row in rows}) == 12
+
+
+def test_scores_are_those_of_the_evaluation(trained, spoken, tmp_path):
+    """The tool hears each clip by itself, the run in batches: the same texts."""
+    tool, workdir = load_tool("score_asr"), str(trained[0])
+    assert tool.main([workdir, "--manifest", str(spoken), "--out", str(tmp_path)]) == 0
+    hypotheses = (tmp_path / "hypotheses.tsv").read_text()
+    assert hypotheses == (trained[0] / "hypotheses" / "step_0000008.tsv").read_text()
+    result = json.loads((tmp_path / "results.json").read_text())
+    (greedy,) = result["decodings"]
+    scored = [line for line in read_metrics(trained[0]) if "eval_wer" in line][-1]
+    for measure in ("wer", "cer"):
+        assert greedy[measure] == pytest.approx(scored[f"eval_{measure}"], abs=1e-4)
+        low, high = greedy[f"{measure}_95"]
+        assert low <= greedy[measure] <= high
+    assert result["clips"] == 12 and result["audio_seconds"] == pytest.approx(35, abs=1)
+    assert "REF:" in (tmp_path / "alignment.txt").read_text()
+    settings = tool.decodings(argparse.Namespace(lm="x", lm_weight="1,2", word_score="-1,0"))
+    assert settings[0] == {} and len(settings) == 5
+
+
+def test_fine_tuning_against_scratch(spoken, undisturbed, tmp_path, monkeypatch):
+    """Both starts hear the same batches; a run that fails is named."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(spoken.parent / "compiled"))
+    monkeypatch.setenv("XLA_FLAGS", FAST_COMPILE)
+    tool = load_tool("finetune_asr")
+    settings = SMALL | {name.replace("__", "."): value for name, value in SETTINGS.items()}
+    settings |= {"train.steps": 4, "asr.freeze_steps": None, "task": None}
+    given = [f"--config.{name}={value}" for name, value in settings.items() if value is not None]
+    arguments = ["--pretrained", str(undisturbed), "--manifest", str(spoken), "--seeds", "0"]
+    arguments += ["--eval_manifest", str(spoken), "--minutes", "0.3", "--out", str(tmp_path / "r")]
+    assert tool.main([*arguments, "--", *given]) == 0
+    (result,) = json.loads((tmp_path / "r" / "results.json").read_text())["results"]
+    assert 0.2 < result["minutes"] <= 0.3
+    low, high = result["cer difference"]
+    mean = {start: result[f"cer {start}"]["mean"] for start in tool.STARTS}
+    assert low <= mean["pretrained"] - mean["scratch"] <= high
+    assert (tmp_path / "r" / "curves.png").stat().st_size > 1000
+    runs = [tmp_path / "r" / f"0.3min_{start}_0" for start in tool.STARTS]
+    trained = [[line for line in read_metrics(run) if "loss" in line] for run in runs]
+    heard = [[line["audio_seconds"] for line in lines] for lines in trained]
+    assert heard[0] == heard[1] and len(heard[0]) == 4
+    logs = [pathlib.Path(f"{run}.log").read_text() for run in runs]
+    assert "left: params/decoder" in logs[0] and "left:" not in logs[1]
+    arguments[1] = str(tmp_path / "none")
+    with pytest.raises(UserError, match=r"0\.3min_pretrained_1 ended with status 2; see .*log"):
+        tool.main([*arguments[:5], "1", *arguments[6:], "--", *given])
+
+
+def test_another_alphabet_or_other_features_are_refused(program, trained, undisturbed, spoken):
+    workdir, _ = trained
+    settings = SETTINGS | {"data__manifest": spoken, "init_from": undisturbed}
+    settings["train__steps"] = 9
+    command = program.command(workdir, **settings, asr__symbols="('a','b')")
+    process = program.start(command)
+    assert "asr.symbols" in process.communicate()[0] and process.returncode == 2
+    command = program.command(workdir / "new", **settings, features__window=1024)
+    process = program.start(command)
+    output = process.communicate()[0]
+    assert "--config.features.window=512" in output and process.returncode == 2
+
+
+def test_transcribe_in_every_format(trained, spoken, tmp_path, capsys):
+    clips = sorted(spoken.parent.glob("*.flac"))[:2]
+    (tmp_path / "in").mkdir()
+    audio = [soundfile.read(clip)[0] for clip in clips]
+    soundfile.write(tmp_path / "in" / "long.wav", np.concatenate(audio * 3), 16000)
+    soundfile.write(tmp_path / "in" / "stereo.flac", np.tile(audio[0][::2, None], 2), 8000)
+    (tmp_path / "in" / "broken.wav").write_bytes(b"RIFF nothing")
+    soundfile.write(tmp_path / "in" / "empty.wav", np.zeros(0), 16000)
+    arguments = ["transcribe", str(tmp_path / "in"), "--checkpoint", str(trained[0])]
+    for form in ("txt", "tsv", "json", "srt"):
+        out = tmp_path / form
+        assert cli.main([*arguments, "--out", str(out), "--format", form]) == 1
+        assert {p.name for p in out.iterdir()} == {f"long.{form}", f"stereo.{form}"}
+    errors = capsys.readouterr().err
+    assert "broken.wav" in errors and "empty.wav" in errors
+    document = json.loads((tmp_path / "json" / "long.json").read_text())
+    assert document["text"] == (tmp_path / "txt" / "long.txt").read_text().strip()
+    for word in document["words"]:
+        assert 0 <= word["start"] < word["end"] <= 18.0
+
+
+def test_chunks_are_the_windows_alone(recognizer):
+    """A kept frame is as if its window were the whole file; a short file is one window."""
+    random = np.random.default_rng(0)
+    audio = random.uniform(-0.3, 0.3, 16000 * 11 + 77).astype(np.float32)
+    ((_, whole),) = recognizer.posteriors([("a", [audio])])
+    assert len(whole) == -(-len(audio) // 320)
+    blocks = np.split(audio, [5, 40000, 40001])
+    ((_, again),) = recognizer.posteriors([("a", blocks)])
+    np.testing.assert_array_equal(whole, again)
+    # Windows of 150 frames (the longest bucket) that share 2 x 37, a quarter of them.
+    second = audio[76 * 320 : 226 * 320]
+    ((_, alone),) = recognizer.posteriors([("b", [second])])
+    np.testing.assert_allclose(whole[76 + 37 : 226 - 37], alone[37:-37], atol=1e-4)
+
+
+def test_files_do_not_see_one_another(recognizer):
+    random = np.random.default_rng(1)
+    files = [random.uniform(-0.3, 0.3, n).astype(np.float32) for n in (9000, 90000, 400)]
+    together = dict(recognizer.posteriors(enumerate([f] for f in files)))
+    for number, audio in enumerate(files):
+        ((_, alone),) = recognizer.posteriors([(0, [audio])])
+        np.testing.assert_allclose(together[number], alone, atol=1e-4)
+
+
+def test_align_writes_textgrids(trained, spoken, tmp_path, capsys):
+    praatio = pytest.importorskip("praatio.textgrid")
+    out = tmp_path / "aligned"
+    arguments = ["align", str(spoken), "--checkpoint", str(trained[0]), "--out", str(out)]
+    assert cli.main(arguments) == 0
+    name = spoken.read_text().splitlines()[1].split("\t")[0].removesuffix(".flac")
+    grid = praatio.openTextgrid(str(out / f"{name}.TextGrid"), includeEmptyIntervals=False)
+    words = grid.getTier("words").entries
+    assert [word.label for word in words] == TEXTS[0].split()
+    letters = [entry.label for entry in grid.getTier("letters").entries]
+    assert "".join(letters) == TEXTS[0].replace(" ", "")
+    for before, after in itertools.pairwise(words):
+        assert before.end <= after.start + 1e-6
+    assert len((out / f"{name}.tsv").read_text().splitlines()) == 5
+
+    folder = tmp_path / "beside"
+    folder.mkdir()
+    audio, rate = soundfile.read(spoken.parent / f"{name}.flac")
+    for clip, said in (("a", "go do"), ("b", "g\u00f6"), ("c", "go " * 80), ("d", "")):
+        soundfile.write(folder / f"{clip}.wav", audio, rate)
+        (folder / f"{clip}.txt").write_text(said)
+    assert cli.main(["align", str(folder), *arguments[2:]]) == 1
+    errors = capsys.readouterr().err
+    for part in (
+        "b.wav: text not in the alphabet: \u00f6",
+        "c.wav: the text needs",
+        "d.wav: no text",
+    ):
+        assert part in errors
+    assert (out / "a.TextGrid").exists() and not (out / "b.TextGrid").exists()
+
+
+def test_a_pretraining_checkpoint_is_refused(undisturbed):
+    with pytest.raises(UserError, match="task pretrain"):
+        Recognizer.load(str(undisturbed))

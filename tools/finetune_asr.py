@@ -1,0 +1,161 @@
+#!/usr/bin/env python
+"""Fine-tune for recognition with several seeds and score: what did pretraining bring?
+
+    python tools/finetune_asr.py --pretrained runs/demo --manifest data/train.tsv \
+        --eval_manifest data/dev.tsv --minutes 10,60 --seeds 0,1 --out results/asr
+
+For each amount of labels and each seed the same recipe is trained from the pretrained encoder and
+from scratch (CONFIG:scratch), on the same clips, in the same batches, for as many updates. The
+last hypotheses on --eval_manifest are scored: error rates with 95 % intervals over its utterances,
+their mean over the seeds, and what pretraining takes off, with the interval of that difference.
+Runs that are finished are not run again. Settings for all runs come last:
+`-- --config.train.steps=500`.
+"""
+
+import argparse
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+from uniwav_jax.errors import UserError, run_tool
+from uniwav_jax.evaluation import bootstrap, word_error
+
+STARTS = ("pretrained", "scratch")
+MEASURES = {"cer": word_error.characters, "wer": word_error.words}
+
+
+def main(argv: list[str]) -> int:
+    """Train what is missing, score all; see the module docstring."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--pretrained", required=True, help="workdir of a pretraining run")
+    parser.add_argument(
+        "--config", default="configs/asr_demo.py", help="takes the argument scratch"
+    )
+    parser.add_argument("--manifest", required=True, help="TSV with a column text")
+    parser.add_argument("--eval_manifest", required=True, help="TSV; other speakers")
+    parser.add_argument("--minutes", default="60", help="of labelled speech; commas: several")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder")
+    parser.add_argument("settings", nargs="*", help="for all runs, after --")
+    args = parser.parse_args(argv)
+    args.out.mkdir(parents=True, exist_ok=True)
+    results = []
+    for minutes in map(float, args.minutes.split(",")):
+        name = f"{minutes:g}min"
+        labelled = args.out / f"{name}.tsv"
+        heard = subset(pathlib.Path(args.manifest), labelled, minutes)
+        counts: dict[str, list[dict[str, word_error.Errors]]] = {start: [] for start in STARTS}
+        for seed in map(int, args.seeds.split(",")):
+            for start in STARTS:
+                workdir = args.out / f"{name}_{start}_{seed}"
+                train(args, start, labelled, seed, workdir)
+                counts[start].append(score(workdir))
+        results.append({"minutes": round(heard, 2), **summary(counts)})
+        print(json.dumps(results[-1], indent=1), flush=True)
+    document = {"command": " ".join(["python", *sys.argv]), "results": results}
+    (args.out / "results.json").write_text(json.dumps(document, indent=1) + "\n")
+    curves(args.out, args.out / "curves.png")
+    return 0
+
+
+def subset(manifest: pathlib.Path, target: pathlib.Path, minutes: float) -> float:
+    """Write rows of a manifest in random, fixed order, up to so many minutes; returns them."""
+    with manifest.open(encoding="utf-8") as file:
+        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        rows = [row for row in reader if row.get("text")]
+        names = reader.fieldnames
+    if not rows:
+        raise UserError(f"{manifest} has no rows with text")
+    total, kept = 0.0, []
+    for index in np.random.default_rng(0).permutation(len(rows)):
+        seconds = int(rows[index]["samples"]) / int(rows[index]["sample_rate"])
+        if total + seconds <= 60 * minutes:
+            total += seconds
+            path = (manifest.parent / rows[index]["path"]).absolute()
+            kept.append({**rows[index], "path": str(path)})
+    if not kept:
+        raise UserError(f"{manifest}: no clip is as short as --minutes={minutes:g}")
+    with target.open("w", encoding="utf-8") as file:
+        file.write("\t".join(names) + "\n")
+        file.writelines("\t".join(row[name] or "" for name in names) + "\n" for row in kept)
+    return total / 60
+
+
+def train(
+    args: argparse.Namespace, start: str, manifest: pathlib.Path, seed: int, workdir: pathlib.Path
+) -> None:
+    """One run; the same command continues it."""
+    command = [sys.executable, "-m", "uniwav_jax.main", f"--config={args.config}:{start}"]
+    command += [f"--workdir={workdir}", f"--config.seed={seed}"]
+    command += [f"--config.data.manifest={manifest}"]
+    command += [f"--config.data.eval_manifest={args.eval_manifest}"]
+    if start == "pretrained":
+        command.append(f"--config.init_from={args.pretrained}")
+    print(f"{workdir}", flush=True)
+    log = pathlib.Path(f"{workdir}.log")
+    with log.open("a") as file:
+        done = subprocess.run(
+            [*command, *args.settings], stdout=file, stderr=subprocess.STDOUT, check=False
+        )
+    if done.returncode:
+        raise UserError(f"the run {workdir} ended with status {done.returncode}; see {log}")
+
+
+def score(workdir: pathlib.Path) -> dict[str, word_error.Errors]:
+    """Errors of the last hypotheses of a run."""
+    last = max((workdir / "hypotheses").glob("step_*.tsv"))
+    with last.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    said, heard = ([row[name] or "" for row in rows] for name in ("text", "heard"))
+    return {name: measure(said, heard) for name, measure in MEASURES.items()}
+
+
+def summary(runs: dict[str, list[dict[str, word_error.Errors]]]) -> dict[str, object]:
+    """Rates of each start and measure, and their difference."""
+    table: dict[str, object] = {}
+    for name in MEASURES:
+        totals = {}
+        for start, seeds in runs.items():
+            counts = [errors[name].counts for errors in seeds]
+            totals[start] = sum(counts)  # the same utterances: seeds add up
+            low, high = bootstrap.interval(totals[start], word_error.rate)
+            table[f"{name} {start}"] = {
+                "seeds": [round(errors[name].rate, 4) for errors in seeds],
+                "mean": round(word_error.rate(totals[start].sum(0)), 4),
+                "low": round(low, 4),
+                "high": round(high, 4),
+            }
+        less = bootstrap.interval(totals["pretrained"], word_error.rate, minus=totals["scratch"])
+        table[f"{name} difference"] = [round(bound, 4) for bound in less]
+    return table
+
+
+def curves(folder: pathlib.Path, picture: pathlib.Path) -> None:
+    """Character error rate on the evaluation speech over the updates, a panel an amount."""
+    from matplotlib import figure
+
+    amounts = sorted({path.name.split("_")[0] for path in folder.glob("*min_*_*") if path.is_dir()})
+    canvas = figure.Figure(figsize=(5 * len(amounts), 4), layout="constrained")
+    panels = canvas.subplots(1, len(amounts), squeeze=False)[0]
+    for panel, amount in zip(panels, amounts, strict=True):
+        for start, colour in zip(STARTS, ("tab:blue", "tab:orange"), strict=True):
+            for workdir in sorted(folder.glob(f"{amount}_{start}_*/")):
+                lines = (workdir / "metrics.jsonl").read_text().splitlines()
+                scored = [line for line in map(json.loads, lines) if "eval_cer" in line]
+                steps, rates = zip(*((line["step"], line["eval_cer"]) for line in scored))
+                panel.plot(steps, rates, color=colour, label=start)
+        panel.set(xlabel="update", ylabel="character error rate", title=amount, ylim=(0, None))
+        handles, labels = panel.get_legend_handles_labels()
+        unique = dict(zip(labels, handles))
+        panel.legend(unique.values(), unique)
+    canvas.savefig(picture, dpi=100)
+
+
+if __name__ == "__main__":
+    run_tool(main)
