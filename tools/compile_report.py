@@ -66,6 +66,7 @@ CHIPS = {
     "v5p": Chip(459e12, 2765e9, 600e9, 95e9),
     "v6e": Chip(918e12, 1640e9, 400e9, 32e9),
 }
+TOKENS_A_SECOND, LETTERS = 15, tuple("'abcdefghijklmnopqrstuvwxyz|")  # of recognition
 
 
 def parse_topology(text: str) -> tuple[str, str, int]:
@@ -114,6 +115,9 @@ def step_of(config: Config, rows: int, chips: tuple[Any, ...]) -> dict[str, Any]
         samples = round(config.data.buckets[-1] * features.sample_rate) + sum(features.context)
         shapes = (((rows, samples), jnp.int16), ((rows,), jnp.int32), ((rows,), jnp.bool_))
         by_rows = NamedSharding(mesh, distributed.ROWS)
+        if config.task == "asr":
+            tokens = round(config.data.buckets[-1] * TOKENS_A_SECOND)
+            shapes += (((rows, tokens), jnp.int32),)
         batch = Batch(*(jax.ShapeDtypeStruct(*shape, sharding=by_rows) for shape in shapes))
         step = step_lib.make_train_step(task, config, features, mesh, shardings)
         traced = step.trace(state, batch)
@@ -253,6 +257,10 @@ def report_main(argv: list[str]) -> None:
         if not main.CONFIG.value:
             raise UserError("give --config=configs/NAME.py")
         config = config_lib.from_dict(main.CONFIG.value)
+        if not config.asr.symbols:  # else known from the data
+            config = dataclasses.replace(
+                config, asr=dataclasses.replace(config.asr, symbols=LETTERS)
+            )
         chip, grid, slices = parse_topology(TOPOLOGY.value)
         if slices != config.mesh.slices:
             raise UserError(
