@@ -19,9 +19,4 @@ ROWS = {
 
 
 def get_config(size="base"):
-    config = recognition_config(size)
-    steps, lr, freeze_steps, time_mask, channel_mask = ROWS[size]
-    config.train.steps, config.optim.lr = steps, lr  # wav2vec 2.0
-    config.asr.freeze_steps = freeze_steps  # wav2vec 2.0
-    config.asr.time_mask, config.asr.channel_mask = time_mask, channel_mask  # wav2vec 2.0
-    return config
+    return recognition_config(size, ROWS)

@@ -180,7 +180,7 @@ def test_files_do_not_see_one_another(recognizer):
 
 
 def test_align_writes_textgrids(trained, spoken, tmp_path, capsys):
-    praatio = pytest.importorskip("praatio.textgrid")
+    praatio = pytest.importorskip("praatio.textgrid", reason="extra align")
     out = tmp_path / "aligned"
     arguments = ["align", str(spoken), "--checkpoint", str(trained[0]), "--out", str(out)]
     assert cli.main(arguments) == 0

@@ -37,9 +37,25 @@ def default_config(size: str = "base") -> ml_collections.ConfigDict:
     return config.lock()
 
 
-def recognition_config(size: str = "base") -> ml_collections.ConfigDict:
-    """`default_config` for task asr with what wav2vec 2.0's recipes for LibriSpeech share."""
+def recognition_config(
+    size: str = "base", rows: dict[str, tuple[int, float, int, float, float]] | None = None
+) -> ml_collections.ConfigDict:
+    """`default_config` for task asr with what wav2vec 2.0's recipes for LibriSpeech share.
+
+    Args:
+        size: of the encoder.
+        rows: {size: (updates, peak learning rate, updates of the head alone, time mask, channel
+            mask)}.
+
+    Raises:
+        UserError: no such size, or no row for it.
+    """
     config = default_config(size)
+    if rows is not None:
+        if size not in rows:
+            raise UserError(f"no recipe for size '{size}' here; there are: {', '.join(rows)}")
+        config.train.steps, config.optim.lr, config.asr.freeze_steps, *masks = rows[size]
+        config.asr.time_mask, config.asr.channel_mask = masks
     config.task = "asr"
     config.data.buckets = (4.0, 8.0, 12.0, 16.0, 20.0, 36.0)  # whole clips of LibriSpeech; ours
     config.data.min_seconds = 0.3  # ours
