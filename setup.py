@@ -60,7 +60,7 @@ setup(
     extras_require={
         **EXTRAS,
         **ACCELERATORS,
-        "dev": ["pytest>=8", "pytest-timeout>=2.3", "ruff>=0.6", *EVERYTHING],
+        "dev": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.6", *EVERYTHING],
         "judges": JUDGES,
         "beam": BEAM,
         "all": [*EVERYTHING, *JUDGES],

@@ -45,6 +45,15 @@ def limited_files(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(tmp_path_factory) -> None:
+    """Programs that tests start share what they compiled, those of all pytest-xdist workers."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")
+
+
 @pytest.fixture(scope="session")
 def speech_dir() -> pathlib.Path:
     """Folder with manifest.tsv, real LibriSpeech clips and TextGrids; UNIWAV_SPEECH overrides."""

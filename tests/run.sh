@@ -20,4 +20,5 @@ fi
 ruff check .
 ruff format --check .
 for script in launch/*.sh launch/*.sbatch tests/run.sh; do bash -n "$script"; done
-exec python -m pytest "$@"
+# A worker for each of two cores; each file stays with one, for what its tests share.
+exec python -m pytest --numprocesses=2 --dist=loadfile "$@"

@@ -20,7 +20,7 @@ from uniwav_jax.data import manifest, text
 from uniwav_jax.errors import UserError, run_tool
 
 BUILD = (
-    "pip download --no-deps --no-binary :all: kenlm==0.3.0 && tar xzf kenlm-0.3.0.tar.gz && cd"
+    "pip download --no-deps --no-binary kenlm kenlm==0.3.0 && tar xzf kenlm-0.3.0.tar.gz && cd"
     " kenlm-0.3.0 && cmake -B build -DCMAKE_BUILD_TYPE=Release && cmake --build build --target"
     " lmplz build_binary (needs cmake, a C++ compiler and Boost: libboost-all-dev); then --kenlm"
     " kenlm-0.3.0/build/bin"

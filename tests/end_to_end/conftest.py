@@ -69,7 +69,6 @@ class Program:
                 **os.environ,
                 "XLA_FLAGS": flags,
                 "JAX_PLATFORMS": "cpu",
-                "JAX_COMPILATION_CACHE_DIR": str(self.corpus / "compiled"),  # shared by the runs
                 **environment,
             },
         )

@@ -95,7 +95,6 @@ def test_scores_are_those_of_the_evaluation(trained, spoken, tmp_path):
 
 def test_fine_tuning_against_scratch(spoken, undisturbed, tmp_path, monkeypatch):
     """Both starts hear the same batches; a run that fails is named."""
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(spoken.parent / "compiled"))
     monkeypatch.setenv("XLA_FLAGS", FAST_COMPILE)
     tool = load_tool("finetune_asr")
     settings = SMALL | {name.replace("__", "."): value for name, value in SETTINGS.items()}

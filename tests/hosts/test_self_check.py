@@ -19,7 +19,7 @@ def check(folder, corpus, *settings):
 
 
 def copy(corpus, folder):
-    shutil.copytree(corpus, folder, ignore=shutil.ignore_patterns("compiled"))
+    shutil.copytree(corpus, folder)
     return folder
 
 
