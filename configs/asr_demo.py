@@ -14,8 +14,7 @@ def get_config(start="pretrained"):
     config = default_config("tiny")
     config.task = "asr"  # ours
     config.asr.freeze_steps = 0 if start == "scratch" else 50  # ours
-    config.asr.time_mask = 0.3  # ours: less than with a strong encoder
-    config.asr.channel_mask, config.asr.channel_length = 0.2, 16  # ours: of 160 channels
+    config.asr.time_mask = config.asr.channel_mask = 0.0  # ours: masks cost so short a run more
     config.model.encoder.update(dropout=0.1, layer_drop=0.0)  # wav2vec 2.0
     config.model.encoder.attention_dropout = 0.0  # ours: a fifth of the time on CPU
     config.model.compute_dtype = "float32"  # ours: as the demo
@@ -33,7 +32,7 @@ def get_config(start="pretrained"):
     config.optim.weight_decay = 0.0  # wav2vec 2.0
     config.optim.warmup, config.optim.hold, config.optim.decay = 0.1, 0.4, 0.5  # wav2vec 2.0
     config.optim.final_scale = 0.05  # wav2vec 2.0
-    config.train.steps = 1500  # ours
+    config.train.steps = 1200  # ours
     config.train.log_every = 25  # ours
     config.checkpoint.every = 250  # ours
     config.checkpoint.keep_every = 0  # ours

@@ -4,6 +4,7 @@
     uniwav align MANIFEST|FOLDER --checkpoint DIR --out FOLDER  speech and text -> when
     uniwav encode FILE|FOLDER ... --codec CODEC --out FOLDER    audio -> NAME.npz
     uniwav decode FILE|FOLDER ... --codec CODEC --out FOLDER    NAME.npz -> NAME.wav
+    uniwav export --checkpoint DIR --out FOLDER                 checkpoint -> PyTorch
     uniwav roundtrip FILE|FOLDER ... --codec CODEC              how well the codec keeps speech
 
 A file that cannot be read is named and left out; the others are done, and the status is 1.
@@ -21,6 +22,7 @@ from rich.progress import track
 
 from uniwav_jax.errors import UserError, run_tool
 from uniwav_jax.evaluation import bootstrap, signal, textgrid
+from uniwav_jax.export import command as command_lib
 from uniwav_jax.inference import align as align_lib
 from uniwav_jax.inference import codec as codec_lib
 from uniwav_jax.inference import recognize, transcripts
@@ -54,6 +56,8 @@ def main(argv: list[str] | None = None) -> int:
         command.set_defaults(run=run)
     _add_transcribe(commands)
     _add_align(commands)
+    purpose = "a checkpoint for PyTorch and transformers"
+    command_lib.add_arguments(commands.add_parser("export", help=purpose, description=purpose))
     args = parser.parse_args(argv)
     return args.run(args)
 

@@ -1,5 +1,6 @@
 """A codec on disk: a folder with codec.json (structure, origin) and model.safetensors (weights)."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -7,6 +8,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -43,27 +45,80 @@ def save(
     Raises:
         UserError: the folder exists.
     """
-    target = pathlib.Path(folder)
-    if target.exists():
-        raise UserError(f"{target} exists; give a new folder, or remove it")
-    structure = next(name for name, kind in STRUCTURES.items() if isinstance(config, kind))
-    document = {"schema": SCHEMA, "structure": structure, "config": dataclasses.asdict(config)}
+    document = {"schema": SCHEMA, **describe(config)}
     tensors = {
         name: np.asarray(value, dtype)
         for name, value in traverse_util.flatten_dict(params, sep=".").items()
     }
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = pathlib.Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
+    with new_folder(folder) as draft:
         text = json.dumps({**document, "info": info}, indent=2) + "\n"
         (draft / DESCRIPTION).write_text(text, encoding="utf-8")
         safetensors.numpy.save_file(tensors, draft / WEIGHTS)
+
+
+@contextlib.contextmanager
+def new_folder(folder: str) -> Iterator[pathlib.Path]:
+    """A folder to fill, which takes its name when all went well and is gone otherwise.
+
+    Raises:
+        UserError: something of that name exists.
+    """
+    target = pathlib.Path(folder)
+    if target.exists():
+        raise UserError(f"{target} exists; give a new folder, or remove it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = pathlib.Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        yield draft
         draft.chmod(0o755)  # mkdtemp and safetensors write for the owner alone
-        (draft / WEIGHTS).chmod(0o644)
+        for file in draft.iterdir():
+            file.chmod(0o644)
         os.rename(draft, target)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+
+
+def describe(config: Structure) -> dict[str, Any]:
+    """A structure as plain values."""
+    name = next(name for name, kind in STRUCTURES.items() if isinstance(config, kind))
+    return {"structure": name, "config": dataclasses.asdict(config)}
+
+
+def from_description(document: dict[str, Any]) -> Structure:
+    """The inverse of `describe`.
+
+    Raises:
+        UserError, KeyError, TypeError: it is none.
+    """
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in document["config"].items()}
+    config = STRUCTURES[document["structure"]](**values)
+    config.validate()
+    return config
+
+
+def load_config(folder: str) -> Structure:
+    """The structure of the codec in a folder.
+
+    Raises:
+        UserError: its description is missing or damaged.
+    """
+    path = pathlib.Path(folder) / DESCRIPTION
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        schema, structure = document["schema"], document["structure"]
+        if schema == SCHEMA and structure in STRUCTURES:
+            return from_description(document)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} does not exist; make a codec folder with tools/import_codec.py"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged: {error!r}") from error
+    raise UserError(
+        f"{path}: schema {schema!r}, structure {structure!r}; this version reads schema {SCHEMA}"
+        f" and {sorted(STRUCTURES)}"
+    )
 
 
 def load(folder: str) -> tuple[Structure, PyTree]:
@@ -72,27 +127,7 @@ def load(folder: str) -> tuple[Structure, PyTree]:
     Raises:
         UserError: something is missing, damaged or of another shape; names the file and tensor.
     """
-    path = pathlib.Path(folder)
-    try:
-        document = json.loads((path / DESCRIPTION).read_text(encoding="utf-8"))
-        schema, structure = document["schema"], document["structure"]
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in document["config"].items()}
-    except FileNotFoundError:
-        raise UserError(
-            f"{path / DESCRIPTION} does not exist; make a codec folder with tools/import_codec.py"
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path / DESCRIPTION} is damaged: {error!r}") from error
-    if schema != SCHEMA or structure not in STRUCTURES:
-        raise UserError(
-            f"{path / DESCRIPTION}: schema {schema!r}, structure {structure!r}; this version reads"
-            f" schema {SCHEMA} and {sorted(STRUCTURES)}"
-        )
-    try:
-        config = STRUCTURES[structure](**values)
-    except TypeError as error:
-        raise UserError(f"{path / DESCRIPTION}: {error}") from error
-    config.validate()
+    config, path = load_config(folder), pathlib.Path(folder)
     try:
         tensors = safetensors.numpy.load_file(path / WEIGHTS)
     except Exception as error:  # safetensors' own errors are of many kinds
@@ -120,9 +155,15 @@ def digest(folder: str) -> str:
 
 def shapes(config: Structure) -> PyTree:
     """The shape of every parameter."""
+    return jax.tree.map(lambda leaf: leaf.shape, parameters(config))
+
+
+def parameters(config: Structure) -> PyTree:
+    """Shape and dtype of every parameter."""
     audio = jax.ShapeDtypeStruct((1, config.hop), np.float32)
     network = jax.eval_shape(Codec(config).init, jax.random.key(0), audio)["params"]
-    result = {"network": jax.tree.map(lambda leaf: leaf.shape, network)}
+    result = {"network": network}
     if config.codebooks:
-        result["codebooks"] = (config.codebooks, config.codewords, config.dimension)
+        books = (config.codebooks, config.codewords, config.dimension)
+        result["codebooks"] = jax.ShapeDtypeStruct(books, np.float32)
     return result

@@ -26,15 +26,9 @@ class ResidualUnit(nn.Module):
     dilation: int
 
     def setup(self) -> None:
-        c, convolution = self.config, _convolution(self.config)
-        self.block = [
-            nn.elu,
-            convolution(self.width // c.compress, c.residual_kernel, dilation=self.dilation),
-            nn.elu,
-            convolution(self.width, 1),
-        ]
-        if not c.true_skip:
-            self.shortcut = convolution(self.width, 1)
+        self.block, shortcut = unit(self.config, self.width, self.dilation)
+        if shortcut is not None:
+            self.shortcut = shortcut
 
     @property
     def padding(self) -> tuple[int, int]:
@@ -47,6 +41,16 @@ class ResidualUnit(nn.Module):
         """[B, T, width] -> the same shape."""
         h = layers.run(self.block, x_BxTxC)
         return h + (x_BxTxC if self.config.true_skip else self.shortcut(x_BxTxC))
+
+
+def unit(
+    c: SEANetConfig, width: int, dilation: int
+) -> tuple[list[layers.Layer], layers.Convolution | None]:
+    """The chain inside a `ResidualUnit`, and what its input passes on the way around it."""
+    convolution = _convolution(c)
+    narrow = convolution(width // c.compress, c.residual_kernel, dilation=dilation)
+    shortcut = None if c.true_skip else convolution(width, 1)
+    return [nn.elu, narrow, nn.elu, convolution(width, 1)], shortcut
 
 
 def encoder(c: SEANetConfig) -> list[layers.Layer]:

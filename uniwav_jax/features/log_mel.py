@@ -33,7 +33,7 @@ class LogMel:
         self.weights: PyTree = {}
         self.context = (0, 0)
         self.window = config.window
-        self._filters_FxC = mel_filters(
+        self.filters = mel_filters(
             config.mel_bands, config.window, config.sample_rate, config.mel_low, config.mel_high
         )
         self._hann = (
@@ -46,7 +46,7 @@ class LogMel:
         if audio_BxS.dtype == jnp.int16:
             audio_BxS = audio_BxS.astype(jnp.float32) / 32768.0
         magnitude = jnp.abs(self._transform(audio_BxS.astype(jnp.float32)))
-        mel = jnp.einsum("btf,fc->btc", magnitude, self._filters_FxC, precision="highest")
+        mel = jnp.einsum("btf,fc->btc", magnitude, self.filters, precision="highest")
         return jnp.log(jnp.maximum(mel, FLOOR))
 
     def encode(self, params: PyTree, audio_BxS: jax.Array) -> jax.Array:
@@ -56,7 +56,7 @@ class LogMel:
     def decode(self, params: PyTree, x_BxTxC: jax.Array) -> jax.Array:
         """Waveform, float32 [B, T * hop] in [-1, 1], by Griffin-Lim."""
         mel = jnp.exp(x_BxTxC.astype(jnp.float32) * params["std"] + params["mean"])
-        inverse_CxF = np.linalg.pinv(self._filters_FxC, rcond=SINGULAR).astype(np.float32)
+        inverse_CxF = np.linalg.pinv(self.filters, rcond=SINGULAR).astype(np.float32)
         magnitude = jnp.maximum(jnp.einsum("btc,cf->btf", mel, inverse_CxF), 0.0)
         samples = x_BxTxC.shape[1] * self.hop
         # Random start phases; a fixed key, so that decoding is a function.

@@ -88,6 +88,26 @@ def save(
         checkpoints.save(step, args=args, force=True)
 
 
+def save_parts(workdir: str, parts: PyTree, config: Config, step: int) -> None:
+    """Write arrays that were not trained here, as `config.init_from` and tools read them.
+
+    Args:
+        workdir: must have no checkpoint.
+        parts: numpy arrays by the fields of `TrainState`; what is left out starts fresh.
+        config: of the arrays.
+        step: number of the checkpoint.
+    """
+    with contextlib.closing(manager(workdir, config)) as checkpoints:
+        if checkpoints.all_steps():
+            raise UserError(f"{workdir} has checkpoints; give another folder")
+        meta = {"schema": SCHEMA, "step": step, "config": dataclasses.asdict(config)}
+        meta |= {"versions": versions(), "data": {}, "checksums": _named(_bit_sums(parts))}
+        args = ocp.args.Composite(state=ocp.args.PyTreeSave(parts), meta=ocp.args.JsonSave(meta))
+        with _writing(checkpoints):
+            checkpoints.save(step, args=args, force=True)
+            checkpoints.wait_until_finished()
+
+
 def check(checkpoints: ocp.CheckpointManager) -> None:
     """Raise a `UserError` if a save in the background has failed; waits for none.
 
@@ -219,8 +239,12 @@ def _quiet() -> None:
 
     sys.unraisablehook = hook
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    # Nor warn of Orbax's file that a part of a checkpoint has not, only the whole.
     logging.getLogger("absl").addFilter(
-        lambda record: not (record.exc_info and "orbax" in record.pathname)
+        lambda record: (
+            "orbax" not in record.pathname
+            or not (record.exc_info or "_CHECKPOINT_METADATA" in record.getMessage())
+        )
     )
 
 
@@ -278,20 +302,36 @@ def find(path: str) -> epath.Path:
     return folder / str(max(steps))
 
 
+def load_meta(path: str) -> dict[str, Any]:
+    """What is saved beside the arrays: step, configuration, versions, data.
+
+    Args:
+        path: workdir, checkpoints folder or step folder.
+    """
+    _quiet()
+    folder = find(path)
+    try:
+        return ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(folder / "meta")
+    except Exception as error:
+        raise UserError(f"checkpoint {folder} cannot be read ({_reason(error)})") from error
+
+
 def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], dict[str, Any]]:
     """Some parts of a checkpointed `TrainState` as numpy arrays, and its meta; any topology.
 
     Args:
         path: workdir, checkpoints folder or step folder.
-        parts: fields of `TrainState`, for example ("params", "features").
+        parts: fields of `TrainState` or parts of them, for example ("params/encoder", "features");
+            what the checkpoint lacks is left out.
     """
-    _quiet()
+    meta = load_meta(path)
     folder = find(path)
     try:
-        meta = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(folder / "meta")
         checkpointer = ocp.PyTreeCheckpointer()
         tree = checkpointer.metadata(folder / "state").item_metadata.tree
-        wanted = {part: tree.get(part, {}) for part in parts}
+        wanted: dict[str, PyTree] = {}
+        for part in parts:
+            _put(wanted, part, _get(tree, part))
         item = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), wanted)
         restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
         args = ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True)
@@ -300,6 +340,20 @@ def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], di
     except Exception as error:
         raise UserError(f"checkpoint {folder} cannot be read ({_reason(error)})") from error
     return arrays, meta
+
+
+def _get(tree: PyTree, path: str) -> PyTree:
+    """What lies at "a/b" in a tree of dicts; {} where there is nothing."""
+    for name in path.split("/"):
+        tree = tree.get(name, {}) if isinstance(tree, dict) else {}
+    return tree
+
+
+def _put(tree: PyTree, path: str, value: PyTree) -> None:
+    *outer, last = path.split("/")
+    for name in outer if value != {} else ():
+        tree = tree.setdefault(name, {})
+    tree[last] = value
 
 
 def init_from(state: TrainState, shardings: PyTree, config: Config) -> tuple[TrainState, list[str]]:

@@ -1,0 +1,86 @@
+"""Checkpoints of models that were not trained, but are nowhere zero."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from tests.codec.random_codec import random_codec
+from uniwav_jax import config as config_lib
+from uniwav_jax import features as features_lib
+from uniwav_jax.codec import files
+from uniwav_jax.codec.config import LyraConfig, SEANetConfig
+from uniwav_jax.tasks import asr, pretrain
+from uniwav_jax.train import checkpoint
+
+CODECS = {
+    "seanet": SEANetConfig(filters=4, dimension=16, lstm=2, residual_layers=2),
+    "causal": SEANetConfig(filters=4, dimension=16, lstm=1, causal=True, true_skip=True),
+    "lyra": LyraConfig(codebooks=0),
+}
+
+
+def make(folder: pathlib.Path, preset: str = "tiny", codec: str = "", **settings: Any) -> str:
+    """A checkpoint in `folder`/run; `settings` are fields of the configuration, "a__b" = a.b."""
+    values = config_lib.default_config(preset)
+    values.model.compute_dtype = "float32"
+    values.asr.freeze_steps = values.evaluate.sample_every = 0
+    if codec:
+        structure = CODECS[codec]
+        files.save(str(folder / "codec"), structure, random_codec(structure), info={})
+        values.features.kind, values.features.codec = "codec", str(folder / "codec")
+    for name, value in settings.items():
+        *path, last = name.split("__")
+        node = values
+        for part in path:
+            node = node[part]
+        node[last] = value
+    config = config_lib.from_dict(values)
+    if config.task == "asr":
+        symbols = tuple("|abcdefghijklmnopqrstuvwxyz'")
+        config = dataclasses.replace(config, asr=dataclasses.replace(config.asr, symbols=symbols))
+    checkpoint.save_parts(str(folder / "run"), state(config), config, step=7)
+    return str(folder / "run")
+
+
+def state(config: config_lib.Config) -> dict[str, Any]:
+    """Random parameters; statistics about those of real speech."""
+    features = features_lib.build(config.features)
+    random = np.random.default_rng(0)
+
+    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        noise = random.standard_normal(leaf.shape, np.float32)
+        return 1.0 + 0.1 * noise if path[-1].key == "scale" else 0.05 * noise
+
+    def drawn(shapes: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(draw, shapes)
+
+    task = asr if config.task == "asr" else pretrain
+    key = jax.random.key(0)
+    shapes, task_shapes = jax.eval_shape(lambda: task.init(key, config, features.channels))
+    found = {"params": drawn(shapes), "ema": {}, "task": {}}
+    if config.task == "pretrain":
+        books = drawn(task_shapes["codebooks"])
+        books["counts"] = 0.5 + np.abs(books["counts"])
+        found["task"] = {"teacher": drawn(shapes["encoder"]), "codebooks": books}
+        found["ema"] = {name: drawn(shapes[name]) for name in pretrain.SAMPLING_PARTS}
+    level = -4.0 if config.features.kind == "log_mel" else 0.0
+    found["features"] = {
+        **jax.tree.map(np.array, features.weights),
+        "mean": np.full(features.channels, level, np.float32),
+        "std": np.full(features.channels, 2.0, np.float32),
+    }
+    return found
+
+
+@pytest.fixture
+def speech(speech_dir, clip) -> tuple[np.ndarray, np.ndarray]:
+    """Three real clips, 3, 2 and 1.1 s, padded; float32 [3, S] and samples [3]."""
+    samples = np.array([48000, 32000, 17700])
+    audio = np.zeros((3, 48000), np.float32)
+    for row, count in enumerate(samples):
+        audio[row, :count] = clip[1000 * row : 1000 * row + count]
+    return audio, samples

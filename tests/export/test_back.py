@@ -1,0 +1,170 @@
+"""What was exported comes back, bit for bit; what is not an export is refused."""
+
+import json
+import random
+import shutil
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from tests.conftest import load_tool
+from tests.export.conftest import make
+from uniwav_jax.errors import UserError
+from uniwav_jax.export import names, read, write
+from uniwav_jax.export.twin import uniwav_files
+from uniwav_jax.train import checkpoint
+
+
+@pytest.mark.parametrize(
+    "model",
+    [{}, {"codec": "seanet"}, {"codec": "lyra"}, {"task": "asr", "asr__layers": "mix"}],
+    ids=str,
+)
+def test_round_trip_changes_no_bit(model, tmp_path):
+    path = make(tmp_path, **model)
+    write.export(path, str(tmp_path / "export"))
+    assert load_tool("import_torch").main([str(tmp_path / "export"), "--out", f"{tmp_path}/b"]) == 0
+    parts = ("params", "ema", "features", "task/codebooks")
+    there, meta = checkpoint.load_numpy(path, parts)
+    back, again = checkpoint.load_numpy(str(tmp_path / "b"), parts)
+    if "decoder" in there["params"]:  # the running average was exported, and is all there is
+        there["params"] |= there["ema"]
+    ours, theirs = (jax.tree_util.tree_leaves_with_path(tree) for tree in (there, back))
+    assert [path for path, _ in ours] == [path for path, _ in theirs]
+    for (path, array), (_, other) in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(array, other, err_msg=str(path))
+    assert again["step"] == meta["step"] == 7
+    # And once more: the second export has the first one's bytes.
+    write.export(str(tmp_path / "b"), str(tmp_path / "twice"))
+    first, second = (
+        (tmp_path / name / uniwav_files.WEIGHTS).read_bytes() for name in ("export", "twice")
+    )
+    assert first == second
+    with pytest.raises(UserError, match="has checkpoints|exists"):
+        read.to_checkpoint(str(tmp_path / "export"), str(tmp_path / "b"))
+
+
+def test_every_parameter_has_a_name_of_its_own(tmp_path):
+    _, params, _ = write.read(make(tmp_path), encoder="student", decoder="average")
+    tensors = names.to_torch(params)
+    assert sum(t.size for t in tensors.values()) == sum(x.size for x in jax.tree.leaves(params))
+    with pytest.raises(UserError, match="parameter encoder/new has no name"):
+        names.to_torch({"encoder": {"new": np.zeros(3)}})
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    cut = {"model__encoder__layers": 1, "model__encoder__width": 32, "model__encoder__ffn": 32}
+    write.export(make(folder, distillation__top_layers=1, **cut), str(folder / "export"))
+    return folder / "export"
+
+
+def refused(folder) -> None:
+    """By both readers, with a message that names the folder or its file."""
+    with pytest.raises(UserError, match=str(folder)):
+        read.load(str(folder))
+    torch_side = pytest.importorskip("uniwav_jax.export.twin.uniwav_model", reason="needs torch")
+    with pytest.raises(uniwav_files.ExportError, match=str(folder)):
+        torch_side.load(str(folder))
+
+
+def test_200_damaged_exports_are_refused(exported, tmp_path):
+    """Bits flipped, ends cut off, files emptied, swapped or gone."""
+    dice = random.Random(0)
+    files = [uniwav_files.CONFIG, uniwav_files.WEIGHTS, uniwav_files.SUMS]
+    for number in range(200):
+        folder = tmp_path / "damaged"
+        shutil.copytree(exported, folder)
+        victim = folder / files[number % 3]
+        content = bytearray(victim.read_bytes())
+        kind = ("bit", "cut", "noise", "gone")[number // 3 % 4]
+        if kind == "bit":
+            content[dice.randrange(min(len(content), 4000))] ^= 1 << dice.randrange(8)
+        elif kind == "cut":
+            del content[dice.randrange(len(content)) :]
+        elif kind == "noise":
+            first = dice.randrange(len(content))
+            content[first : first + 64] = dice.randbytes(64)
+        victim.write_bytes(content)
+        if kind == "gone":
+            victim.unlink()
+        refused(folder)
+        shutil.rmtree(folder)
+
+
+def test_hostile_exports_with_good_sums_are_refused(exported, tmp_path):
+    weights = exported / uniwav_files.WEIGHTS
+    tensors = safetensors.numpy.load_file(weights)
+    some = "encoder.project.weight"
+    content = weights.read_bytes()
+    header = int.from_bytes(content[:8], "little")
+
+    def saved(changed):
+        return safetensors.numpy.save(changed)
+
+    def with_header(edit):
+        text = edit(json.loads(content[8 : 8 + header]))
+        return len(text).to_bytes(8, "little") + text + content[8 + header :]
+
+    def end_beyond(document):
+        document[some]["data_offsets"][1] += 10**9
+        return json.dumps(document).encode()
+
+    hostile = {
+        "a tensor less": saved({k: v for k, v in tensors.items() if k != some}),
+        "a tensor more": saved({**tensors, "encoder.extra": np.zeros(3, np.float32)}),
+        "another shape": saved({**tensors, some: np.zeros((3, 5), np.float32)}),
+        "integers": saved({**tensors, some: tensors[some].astype(np.int32)}),
+        "a header of 2^60 bytes": (2**60).to_bytes(8, "little") + content[8:],
+        "a header that ends beyond the file": with_header(end_beyond),
+        "a header that is no JSON": with_header(lambda document: b"{" * 100),
+        "a pickle": b"cos\nsystem\n(S'touch /tmp/uniwav_was_run'\ntR.",
+    }
+    for name, damaged in hostile.items():
+        folder = tmp_path / name.replace(" ", "_").replace("^", "")
+        shutil.copytree(exported, folder)
+        (folder / uniwav_files.WEIGHTS).write_bytes(damaged)
+        write.write_sums(folder)  # as whoever means harm would
+        refused(folder)
+
+    document = json.loads((exported / uniwav_files.CONFIG).read_text())
+    for number, (path, value) in enumerate(
+        [
+            (("schema",), 2),
+            (("encoder", "layers"), 2),
+            (("encoder", "width"), -1),
+            (("encoder", "heads"), "many"),
+            (("encoder", "norm"), "none"),
+            (("decoder", "positions"), "none at all"),
+            (("encoder",), None),
+            (("features", "kind"), "pickle"),
+            (("features", "channels"), 10**9),
+            (("parts",), 3),
+        ]
+    ):
+        changed = json.loads(json.dumps(document))
+        *outer, last = path
+        node = changed["uniwav"]
+        for key in outer:
+            node = node[key]
+        node[last] = value
+        folder = tmp_path / f"config_{number}"
+        shutil.copytree(exported, folder)
+        (folder / uniwav_files.CONFIG).write_text(json.dumps(changed))
+        write.write_sums(folder)  # as whoever means harm would
+        refused(folder)
+
+
+def test_exports_that_cannot_be_made(tmp_path):
+    path = make(tmp_path, task="asr")
+    with pytest.raises(UserError, match="no teacher"):
+        write.export(path, str(tmp_path / "export"), encoder="teacher")
+    (tmp_path / "there").mkdir()
+    with pytest.raises(UserError, match="exists; give a new folder"):
+        write.export(path, str(tmp_path / "there"))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run", "there"]
+    with pytest.raises(UserError, match="does not exist"):
+        write.export(str(tmp_path / "nothing"), str(tmp_path / "export"))

@@ -1,0 +1,104 @@
+"""An export gives its checkpoint's numbers, in every layer and end to end, on real speech."""
+
+import pytest
+
+pytest.importorskip("torch", reason="the export's reader; see tests/requirements-oracles.txt")
+
+import torch
+
+from tests.export.conftest import make
+from uniwav_jax.export import check, write
+from uniwav_jax.export.twin import uniwav_model
+
+# Presets as they are, but for the number of layers: two of each kind are compared.
+SHORT = {"flow__sample_steps": 2}
+CUT = {"model__encoder__layers": 2, "model__decoder__layers": 2, "distillation__top_layers": 2}
+CUT |= SHORT
+MODELS = {
+    "tiny": {"preset": "tiny"},
+    "small": {"preset": "small", **SHORT},
+    "base": {"preset": "base", **CUT},
+    "large": {"preset": "large", **CUT},
+    "post-norm, ALiBi, context, Euler": {
+        "model__encoder__norm": "post",
+        "model__decoder__positions": "alibi",
+        "flow__context": True,
+        "flow__solver": "euler",
+        "distillation__prediction": "dinosr",
+    },
+    "recognition": {"task": "asr"},
+    "recognition from all layers": {"task": "asr", "asr__layers": "mix"},
+    "codec": {"codec": "seanet", **SHORT},
+    "causal codec": {"codec": "causal", **SHORT},
+    "lyra": {"codec": "lyra", **SHORT},
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_same_numbers(name, speech, tmp_path):
+    path = make(tmp_path, **MODELS[name])
+    write.export(path, str(tmp_path / "export"))
+    rows = check.compare(path, str(tmp_path / "export"), *speech)
+    assert len(rows) > 8
+    for what, apart, bound in rows:
+        assert apart <= bound, f"{what}: {apart}"
+    # The comparison itself can fail: a model of other weights is far away.
+    model = uniwav_model.load(str(tmp_path / "export"))
+    model.encoder.layers[0].down.bias[0] += 1.0
+    heard = model(*map(torch.tensor, speech))
+    true = uniwav_model.load(str(tmp_path / "export"))(*map(torch.tensor, speech))
+    difference = check.apart(heard.encoded.final, true.encoded.final.numpy(), true.frame_mask)
+    assert difference > 10 * check.BOUNDS["end"]
+
+
+def test_padding_changes_nothing(speech, tmp_path):
+    write.export(make(tmp_path), str(tmp_path / "export"))
+    model, (audio, samples) = uniwav_model.load(str(tmp_path / "export")), speech
+    together = model(torch.tensor(audio), torch.tensor(samples))
+    for row, count in enumerate(samples):
+        alone = model(torch.tensor(audio[row : row + 1, :count])).hidden_states[:, 0]
+        there = together.hidden_states[:, row, : alone.shape[1]]
+        assert (alone - there).abs().max() < 1e-4 * alone.abs().max()
+
+
+def test_bfloat16_stays_near(speech, tmp_path):
+    """The bound that the README states: 3 % of the largest value."""
+    write.export(make(tmp_path), str(tmp_path / "export"))
+    exact, short = (
+        uniwav_model.load(str(tmp_path / "export"), dtype=dtype)
+        for dtype in (torch.float32, torch.bfloat16)
+    )
+    arguments = list(map(torch.tensor, speech))
+    ours, theirs = exact(*arguments).encoded.final, short(*arguments).encoded.final
+    assert theirs.dtype == torch.bfloat16
+    mask = exact(*arguments).frame_mask
+    assert check.apart(theirs.float(), ours.numpy(), mask) < 0.03
+
+
+def test_teacher_and_trained_weights(speech, tmp_path):
+    path = make(tmp_path)
+    for number, weights in enumerate(({"encoder": "teacher"}, {"decoder": "trained"})):
+        folder = str(tmp_path / str(number))
+        write.export(path, folder, **weights)
+        for what, apart, bound in check.compare(path, folder, *speech):
+            assert apart <= bound, f"{what}: {apart}"
+    finals = [
+        uniwav_model.load(str(tmp_path / str(n)))(torch.tensor(speech[0])).encoded.final
+        for n in (0, 1)
+    ]
+    assert (finals[0] - finals[1]).abs().max() > 0.01
+
+
+def test_resynthesis_can_be_heard(speech, tmp_path):
+    """Griffin-Lim and the codec's decoder turn true features into sound like the input."""
+    for kind in ("", "seanet"):
+        folder = tmp_path / f"of_{kind}"
+        folder.mkdir()
+        write.export(make(folder, codec=kind), str(folder / "export"))
+        model = uniwav_model.load(str(folder / "export"))
+        heard = model(torch.tensor(speech[0][:1]))
+        audio = model.features.decode(heard.features)
+        assert audio.shape == (1, 48000) and audio.abs().max() <= 1.0
+        if not kind:  # the codec is random
+            again = model(audio).features
+            assert (again - heard.features).abs().mean() < 0.2 * heard.features.abs().mean()

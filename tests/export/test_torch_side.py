@@ -1,0 +1,168 @@
+"""The export where it is used: without this package, in transformers, s3prl and ONNX."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the export's reader; see tests/requirements-oracles.txt")
+
+import torch
+
+from tests.export.conftest import make
+from uniwav_jax.export import onnx, write
+from uniwav_jax.export.twin import uniwav_model
+
+# Everything that is not torch, safetensors or numpy, or what those import, is not there.
+ALONE = """
+import sys
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked}:
+            raise ModuleNotFoundError(f"{{name}} is not installed here", name=name)
+sys.meta_path.insert(0, Nothing())
+"""
+OURS = "('uniwav_jax', 'jax', 'flax', 'orbax', 'ml_collections', 'absl', 'transformers')"
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """{"pretrain", "asr"}: folders."""
+    found = {}
+    for task in ("pretrain", "asr"):
+        folder = tmp_path_factory.mktemp(task)
+        write.export(make(folder, task=task), str(folder / "export"))
+        found[task] = folder / "export"
+    return found
+
+
+def run(code: str, folder, *, blocked: str = OURS) -> str:
+    """What the code prints in a process of its own that knows the folder only."""
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE.format(blocked=blocked) + code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(folder.parent), "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def states(folder, audio) -> np.ndarray:
+    return uniwav_model.load(str(folder))(torch.tensor(audio)).hidden_states.numpy()
+
+
+def test_model_card_without_this_package(exports, speech):
+    """The lines of the exported README.md, with torch and safetensors only."""
+    folder = exports["pretrain"]
+    np.save(folder.parent / "audio.npy", speech[0])
+    lines = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    lines = lines.replace("FOLDER", str(folder))
+    more = """
+import numpy
+audio = torch.tensor(numpy.load("../audio.npy"))
+numpy.save("../states.npy", model(audio).hidden_states)
+"""
+    printed = run(lines + more, folder)
+    assert printed.startswith("torch.Size([5, 1, 50, 160])")
+    np.testing.assert_array_equal(np.load(folder.parent / "states.npy"), states(folder, speech[0]))
+
+
+def test_transformers(exports, speech):
+    pytest.importorskip("transformers", reason="see tests/requirements-oracles.txt")
+    audio, samples = speech
+    np.savez(exports["asr"].parent / "clips.npz", *(a[:n] for a, n in zip(*speech, strict=True)))
+    code = """
+import json, numpy, torch
+from transformers import AutoFeatureExtractor, AutoModel, AutoModelForCTC, AutoProcessor
+clips = [clip for clip in numpy.load("../clips.npz").values()]
+processor = AutoProcessor.from_pretrained(".", trust_remote_code=True)
+batch = processor(clips, sampling_rate=16000, padding=True, return_tensors="pt")
+model = AutoModelForCTC.from_pretrained(".", trust_remote_code=True).eval()
+labels = processor(text=["some words", "more", "a"], padding=True, return_tensors="pt").input_ids
+labels = labels.masked_fill(labels == 0, -100)
+with torch.no_grad():
+    said = model(**batch, labels=labels, output_hidden_states=True)
+heard = model.hear(batch["input_values"], batch["attention_mask"].sum(-1))
+path = said.logits.argmax(-1).masked_fill(~heard.frame_mask, 0)
+print(json.dumps({
+    "logits": said.logits.tolist(), "states": len(said.hidden_states), "loss": said.loss.item(),
+    "texts": processor.batch_decode(path), "ours": model.transcribe(heard),
+}))
+other = AutoModel.from_pretrained(PRETRAIN, trust_remote_code=True).eval()
+extractor = AutoFeatureExtractor.from_pretrained(PRETRAIN)
+with torch.no_grad():
+    last = other(**extractor(clips, sampling_rate=16000, padding=True, return_tensors="pt"))
+print(json.dumps(last.last_hidden_state.tolist()))
+"""
+    code = code.replace("PRETRAIN", repr(str(exports["pretrain"])))
+    blocked = OURS.replace(", 'transformers'", "")
+    first, second = run(code, exports["asr"], blocked=blocked).splitlines()[-2:]
+    found = json.loads(first)
+    model = uniwav_model.load(str(exports["asr"]))
+    heard = model(torch.tensor(audio), torch.tensor(samples))
+    np.testing.assert_allclose(found["logits"], model.logits(heard.encoded), rtol=1e-5, atol=1e-5)
+    assert found["states"] == 5 and 0 < found["loss"] < 1e4
+    assert found["texts"] == found["ours"] == model.transcribe(heard)
+    last = uniwav_model.load(str(exports["pretrain"]))(*map(torch.tensor, speech)).encoded.final
+    np.testing.assert_allclose(json.loads(second), last, rtol=1e-5, atol=1e-5)
+
+
+def test_s3prl_upstream(exports, speech):
+    from uniwav_jax.export.twin.s3prl_upstream import UpstreamExpert
+
+    upstream = UpstreamExpert(str(exports["pretrain"]))
+    wavs = [torch.tensor(a[:n]) for a, n in zip(*speech, strict=True)]
+    states = upstream(wavs)["hidden_states"]
+    assert [tuple(state.shape) for state in states] == [(3, 150, 160)] * 5
+    assert upstream.get_downsample_rates("hidden_states") == 320
+    alone = upstream(wavs[1:2])["hidden_states"][-1][0]
+    assert (states[-1][1, : len(alone)] - alone).abs().max() < 1e-4 * alone.abs().max()
+
+
+def test_onnx(exports, speech):
+    pytest.importorskip("onnxscript", reason="writes ONNX; see tests/requirements-oracles.txt")
+    runtime = pytest.importorskip("onnxruntime", reason="see tests/requirements-oracles.txt")
+    for task, names in (("pretrain", ["encoder"]), ("asr", ["encoder", "ctc"])):
+        folder = exports[task]
+        assert [path.stem for path in onnx.write(str(folder))] == names
+        model = uniwav_model.load(str(folder))  # the new files are under SHA256SUMS
+        for rows in (3, 1):  # other rows and lengths than those of the example
+            audio, samples = speech[0][-rows:], speech[1][-rows:]
+            heard = model(torch.tensor(audio), torch.tensor(samples))
+            mask = heard.frame_mask.numpy()
+            feeds = {"features": heard.features.numpy(), "frames": mask.sum(-1)}
+            wanted = {"encoder": heard.hidden_states}
+            if task == "asr":
+                wanted["ctc"] = model.logits(heard.encoded)[None]
+            for name in names:
+                session = runtime.InferenceSession(str(folder / f"{name}.onnx"))
+                found = session.run(None, feeds)[0]
+                found = found if name == "encoder" else found[None]
+                theirs = wanted[name].numpy()
+                apart = np.abs(found - theirs)[:, mask].max() / np.abs(theirs[:, mask]).max()
+                assert apart < 1e-4, (task, name, apart)
+
+
+def test_torch_export_and_compile(exports, speech):
+    model = uniwav_model.load(str(exports["pretrain"]))
+    heard = model(*map(torch.tensor, speech))
+    arguments = (heard.features, heard.frame_mask)
+    program = torch.export.export(model.encoder, arguments)
+    compiled = torch.compile(model.encoder, backend="aot_eager")
+    for other in (program.module(), compiled):
+        final = other(*arguments)[-1]
+        assert (final - heard.encoded.final).abs().max() < 1e-5 * heard.encoded.final.abs().max()
+
+
+def test_what_is_not_there(exports, speech):
+    model = uniwav_model.load(str(exports["asr"]))
+    heard = model(torch.tensor(speech[0][:1]))
+    with pytest.raises(uniwav_model.ExportError, match=r"no codebooks; it has ctc, encoder"):
+        model.codes(heard)
+    with pytest.raises(uniwav_model.ExportError, match="no decoder"):
+        model.sample(heard, torch.zeros_like(heard.features))

@@ -1,0 +1,131 @@
+"""Does an export give the numbers of its checkpoint? Both on the same audio, layer by layer."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from uniwav_jax import features as features_lib
+from uniwav_jax.config import Config
+from uniwav_jax.export import write
+from uniwav_jax.export.twin import uniwav_model
+from uniwav_jax.features.surface import SurfaceFeatures
+from uniwav_jax.models import codebooks, masking, sampler, uniwav
+from uniwav_jax.tasks import asr
+from uniwav_jax.train import step
+from uniwav_jax.types import Batch, PyTree
+
+BOUNDS = {"layer": 1e-5, "end": 1e-4, "sampler": 1e-3, "codes": 0.0}
+
+
+def compare(path: str, folder: str, audio_BxS: np.ndarray, samples_B: np.ndarray) -> list[tuple]:
+    """Rows (what, largest difference relative to the largest value, bound).
+
+    Layers are compared alone: each is given the other side's input, so that a difference belongs
+    to the layer; "end to end" rows start from the waveform.
+
+    Args:
+        path: checkpoint.
+        folder: its export, float32.
+        audio_BxS: float32 in [-1, 1], zero after each row's end.
+        samples_B: real samples of each row.
+    """
+    model = uniwav_model.load(folder)
+    weights = model.c["weights"]
+    config, params, _ = write.read(path, **weights)
+    features = features_lib.build(config.features)
+    ours = _ours(config, params, features, audio_BxS, samples_B)
+    with torch.inference_mode():
+        return _rows(model, config, ours, torch.tensor(audio_BxS), torch.tensor(samples_B))
+
+
+def _ours(
+    config: Config,
+    params: PyTree,
+    features: SurfaceFeatures,
+    audio_BxS: np.ndarray,
+    samples_B: np.ndarray,
+) -> dict[str, Any]:
+    """What the checkpoint gives, in float32 at full precision."""
+    left, right = features.context
+    padded = jnp.pad(jnp.asarray(audio_BxS), ((0, 0), (left, right)))
+    batch = Batch(audio=padded, samples=jnp.asarray(samples_B), bad=jnp.zeros(len(padded), bool))
+    exact = write.exact(config)
+    with jax.default_matmul_precision("highest"):
+        x, frames_B = step.surface(batch, params["features"], features)
+        mask = masking.frame_mask(frames_B, x.shape[1])
+        encoded = uniwav.encoder_module(exact).apply({"params": params["encoder"]}, x, mask)
+        found = {"x": x, "mask": mask, "encoded": encoded}
+        if "ctc" in params:
+            found["logits"] = asr.logits(params, x, frames_B, exact)
+        if "codebooks" in params:
+            books = len(params["codebooks"]["counts"])
+            targets, _ = codebooks.instance_norm(encoded.feed_forward[-books:], mask)
+            found["codes"] = codebooks.assign(params["codebooks"], targets)
+            found["heads"] = uniwav.predict_codes(params["heads"], encoded, exact)
+        if "decoder" in params:
+            key = jax.random.key(0)
+            found["noise"] = jax.random.normal(key, x.shape)
+            z = uniwav.condition(params["condition"], encoded, None)
+            generate = mask & (jnp.arange(x.shape[1]) >= 10)
+            found["generate"] = generate
+            found["sample"] = sampler.sample(params, z, x, generate, mask, key, exact)
+            found["z"] = z
+    return jax.tree.map(np.array, found)
+
+
+def _rows(
+    model: uniwav_model.UniWav,
+    config: Config,
+    ours: dict[str, Any],
+    audio: torch.Tensor,
+    samples: torch.Tensor,
+) -> list[tuple[str, float, float]]:
+    mask, encoded = torch.tensor(ours["mask"]), ours["encoded"]
+    heard = model(audio, samples)
+    rows = [("features", apart(heard.features, ours["x"], mask), BOUNDS["end"])]
+    inputs = [encoded.embedding, *encoded.states]
+    h0 = model.encoder(torch.tensor(ours["x"]), mask).embedding
+    rows.append(("embedding", apart(h0, encoded.embedding, mask), BOUNDS["layer"]))
+    for number, layer in enumerate(model.encoder.layers, start=1):
+        state, fed = layer(torch.tensor(inputs[number - 1]), mask)
+        rows.append((f"layer {number}", apart(state, inputs[number], mask), BOUNDS["layer"]))
+        name, theirs = f"layer {number}, feed-forward", encoded.feed_forward[number - 1]
+        rows.append((name, apart(fed, theirs, mask), BOUNDS["layer"]))
+    for number, state in enumerate(heard.hidden_states):
+        name = f"end to end, h_{number}"
+        rows.append((name, apart(state, inputs[number], mask), BOUNDS["end"]))
+    rows.append(
+        ("end to end, final", apart(heard.encoded.final, encoded.final, mask), BOUNDS["end"])
+    )
+    if "logits" in ours:
+        logits = model.logits(heard.encoded)
+        rows.append(("end to end, CTC", apart(logits, ours["logits"], mask), BOUNDS["end"]))
+    if "codes" in ours:
+        there = model.codes(heard).numpy()[:, ours["mask"]]
+        wrong = float((there != ours["codes"][:, ours["mask"]]).mean())
+        rows.append(("end to end, share of other codes", wrong, BOUNDS["codes"]))
+        heads = model.heads(heard.encoded)
+        rows.append(("end to end, heads", apart(heads, ours["heads"], mask), BOUNDS["end"]))
+    if "sample" in ours:
+        z = model.condition(heard.encoded)
+        rows.append(("end to end, z", apart(z, ours["z"], mask), BOUNDS["end"]))
+        made = model.sample(
+            heard, torch.tensor(ours["noise"]), generate_BxT=torch.tensor(ours["generate"])
+        )
+        name = f"sampler, {config.flow.sample_steps} steps of {config.flow.solver}"
+        rows.append((name, apart(made, ours["sample"], mask), BOUNDS["sampler"]))
+    return rows
+
+
+def apart(theirs: torch.Tensor, ours: np.ndarray, mask: torch.Tensor) -> float:
+    """Largest difference on real frames, relative to the largest value there."""
+    shape = mask.shape
+    where = np.broadcast_to(
+        mask.numpy()[(..., None)], (*theirs.shape[: theirs.ndim - 3], *shape, theirs.shape[-1])
+    )
+    ours = np.asarray(ours)
+    difference = np.abs(theirs.numpy() - ours)[where].max()
+    return float(difference / np.abs(ours[where]).max())

@@ -1,0 +1,76 @@
+"""`uniwav export` and tools/export_torch.py."""
+
+import argparse
+import importlib.util
+import sys
+
+import numpy as np
+
+from uniwav_jax import config as config_lib
+from uniwav_jax.errors import UserError
+from uniwav_jax.export import write
+from uniwav_jax.train import checkpoint
+
+SECONDS = 6.0  # of a clip that is compared
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The same parser."""
+    parser.add_argument("--checkpoint", required=True, help="workdir or step folder")
+    parser.add_argument("--out", required=True, help="new folder")
+    parser.add_argument("--encoder", default="student", choices=("student", "teacher"))
+    parser.add_argument("--decoder", default="average", choices=("average", "trained"))
+    parser.add_argument("--data", help="for the model card: what was trained on, and its licences")
+    parser.add_argument("--licence", help="for the model card: of the weights")
+    parser.add_argument("--check", action="store_true", help="compare with the checkpoint")
+    parser.add_argument("--audio", nargs="+", help="files to compare on; default: noise")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, say where, check."""
+    if args.check and importlib.util.find_spec("torch") is None:
+        raise UserError('--check needs torch: pip install -e ".[torch]"')
+    told = {name: getattr(args, name) for name in ("data", "licence") if getattr(args, name)}
+    write.export(args.checkpoint, args.out, encoder=args.encoder, decoder=args.decoder, told=told)
+    print(f"{args.out}: {checkpoint.find(args.checkpoint)}, for PyTorch; see its README.md")
+    return check(args) if args.check else 0
+
+
+def check(args: argparse.Namespace) -> int:
+    """Print the comparison; 1 where a bound is passed."""
+    from uniwav_jax.export import check as check_lib
+
+    features = config_lib.from_dict(checkpoint.load_meta(args.checkpoint)["config"]).features
+    audio, samples = clips(args.audio or [], features.sample_rate)
+    rows = check_lib.compare(args.checkpoint, args.out, audio, samples)
+    width = max(len(name) for name, *_ in rows)
+    print(f"{'relative difference':{width}}  largest  bound")
+    failed = 0
+    for name, apart, bound in rows:
+        failed += not apart <= bound
+        print(f"{name:{width}}  {apart:7.1e}  {bound:g}{'' if apart <= bound else '  FAILED'}")
+    if failed:
+        print(f"error: {failed} of {len(rows)} differ by more than their bound", file=sys.stderr)
+    return int(failed > 0)
+
+
+def clips(paths: list[str], rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first seconds of each file, float32 [B, S], and their samples [B]; or three of noise."""
+    from uniwav_jax.inference import codec as codec_lib
+
+    longest = round(SECONDS * rate)
+    if paths:
+        rows = [
+            np.concatenate(list(codec_lib.read_blocks(path, sample_rate=rate)))[:longest]
+            for path in paths
+        ]
+    else:
+        random = np.random.default_rng(0)
+        rows = [0.1 * random.standard_normal(longest // n, np.float32) for n in (1, 2, 3)]
+    samples = np.array([len(row) for row in rows])
+    audio = np.zeros((len(rows), samples.max()), np.float32)
+    for target, row in zip(audio, rows, strict=True):
+        target[: len(row)] = row
+    return audio, samples

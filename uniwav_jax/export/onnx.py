@@ -1,0 +1,69 @@
+"""ONNX of an export's encoder, or of encoder and CTC head; rows and frames are dynamic.
+
+    features float32 [B, T, C]   normalised surface features
+    frames int64 [B]             real frames of each row
+    -> encoder.onnx: hidden_states [L + 1, B, T, D] (h_0 .. h_L) and final [B, T, D]
+    -> ctc.onnx: logits [B, T, V + 1]
+
+The features stay outside: ONNX has no complex numbers, and a codec's are a model of their own.
+"""
+
+import pathlib
+
+import torch
+
+from uniwav_jax.export.twin import uniwav_model
+from uniwav_jax.export.write import write_sums
+
+
+class Encoder(torch.nn.Module):
+    """Features to all states."""
+
+    names = ("hidden_states", "final")
+
+    def __init__(self, model: uniwav_model.UniWav) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, features: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        encoded = self._encode(features, frames)
+        return torch.cat([encoded.embedding[None], encoded.states]), encoded.final
+
+    def _encode(self, features: torch.Tensor, frames: torch.Tensor) -> uniwav_model.Encoded:
+        mask = torch.arange(features.shape[1], device=features.device) < frames[:, None]
+        return self.model.encoder(features, mask)
+
+
+class Ctc(Encoder):
+    """Features to CTC's scores."""
+
+    names = ("logits",)
+
+    def forward(self, features: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        return self.model.logits(self._encode(features, frames))
+
+
+def write(folder: str) -> list[pathlib.Path]:
+    """Write FILE.onnx of the export in `folder` into it; returns the paths."""
+    model = uniwav_model.load(folder)
+    graphs: dict[str, Encoder] = {"encoder": Encoder(model)}
+    if "ctc" in model.c["parts"]:
+        graphs["ctc"] = Ctc(model)
+    paths = []
+    rows, time = torch.export.Dim("rows"), torch.export.Dim("time", min=2)
+    example = (torch.zeros(2, 50, model.c["features"]["channels"]), torch.tensor([50, 40]))
+    for name, graph in graphs.items():
+        path = pathlib.Path(folder) / f"{name}.onnx"
+        torch.onnx.export(
+            graph.eval(),
+            example,
+            path,
+            input_names=["features", "frames"],
+            output_names=list(graph.names),
+            dynamic_shapes={"features": {0: rows, 1: time}, "frames": {0: rows}},
+            dynamo=True,
+            verbose=False,
+        )
+        paths.append(path)
+    write_sums(pathlib.Path(folder))
+    return paths

@@ -1,0 +1,1 @@
+"""UniWav in PyTorch; `uniwav_model.load` reads an exported folder."""

@@ -1,0 +1,205 @@
+"""Surface features in PyTorch: waveform <-> normalised frames, log-mel or a codec's latents.
+
+What uniwav_jax/features computes. A codec comes as a chain of layers, described in config.json.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+FLOOR = 1e-3  # of the mel magnitude
+GRIFFIN_LIM_STEPS = 48
+MOMENTUM = 0.99  # fast Griffin-Lim (Perraudin et al., 2013)
+SINGULAR = 0.05  # of the mel filters' largest singular value
+
+
+def build(c: dict[str, Any]) -> nn.Module:
+    """The features that `c["kind"]` names, without their weights."""
+    return {"log_mel": LogMel, "codec": Codec}[c["kind"]](c)
+
+
+class Features(nn.Module):
+    """What both kinds share: the frame rate, and normalisation per channel.
+
+    Attributes:
+        sample_rate: Hz.
+        hop: samples per frame.
+    """
+
+    def __init__(self, c: dict[str, Any]) -> None:
+        super().__init__()
+        self.sample_rate, self.hop, channels = c["sample_rate"], c["hop"], c["channels"]
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+
+    def encode(self, audio_BxS: torch.Tensor) -> torch.Tensor:
+        """Normalised frames, float32 [B, ceil(S / hop), C], of a waveform in [-1, 1]."""
+        return (self.raw(audio_BxS.float()) - self.mean.float()) / self.std.float()
+
+    def restore(self, x_BxTxC: torch.Tensor) -> torch.Tensor:
+        """Frames as they were before normalisation, float32."""
+        return x_BxTxC.float() * self.std.float() + self.mean.float()
+
+
+class LogMel(Features):
+    """Log-mel spectrogram; frame i is centred at (i + 1/2) hop."""
+
+    def __init__(self, c: dict[str, Any]) -> None:
+        super().__init__(c)
+        self.window = c["window"]
+        self.register_buffer("filters", torch.zeros(c["window"] // 2 + 1, c["channels"]))
+
+    def raw(self, audio_BxS: torch.Tensor) -> torch.Tensor:
+        """Log-mel magnitudes, natural log, float32 [B, T, C]."""
+        mel = self._transform(audio_BxS).abs() @ self.filters.float()
+        return mel.clamp(min=FLOOR).log()
+
+    def decode(self, x_BxTxC: torch.Tensor) -> torch.Tensor:
+        """Waveform, float32 [B, T * hop] in [-1, 1], by Griffin-Lim from random phases."""
+        inverse = torch.linalg.pinv(self.filters.float(), rtol=SINGULAR)
+        magnitude = (self.restore(x_BxTxC).exp() @ inverse).clamp(min=0.0)
+        samples = x_BxTxC.shape[1] * self.hop
+        noise = torch.Generator("cpu").manual_seed(0)
+        angle = 2 * torch.pi * torch.rand(magnitude.shape, generator=noise).to(magnitude.device)
+        phases, before = torch.polar(torch.ones_like(angle), angle), 0.0
+        for _ in range(GRIFFIN_LIM_STEPS):
+            now = self._transform(self._inverse(magnitude * phases, samples))
+            moved = now + MOMENTUM * (now - before)
+            phases, before = moved / moved.abs().clamp(min=1e-8), now
+        return self._inverse(magnitude * phases, samples).clamp(-1.0, 1.0)
+
+    def _hann(self) -> torch.Tensor:
+        return torch.hann_window(self.window, dtype=torch.float64).float().to(self.mean.device)
+
+    def _transform(self, audio_BxS: torch.Tensor) -> torch.Tensor:
+        """Short-time Fourier transform, complex64 [B, T, window / 2 + 1]."""
+        frames = -(-audio_BxS.shape[1] // self.hop)
+        left = (self.window - self.hop) // 2
+        right = (frames - 1) * self.hop + self.window - left - audio_BxS.shape[1]
+        padded = F.pad(audio_BxS, (left, right))
+        return torch.fft.rfft(padded.unfold(1, self.window, self.hop) * self._hann())
+
+    def _inverse(self, spectrum_BxTxF: torch.Tensor, samples: int) -> torch.Tensor:
+        """Least-squares waveform [B, samples] of a short-time spectrum."""
+        frames, hann = spectrum_BxTxF.shape[1], self._hann()
+        total, left = (frames - 1) * self.hop + self.window, (self.window - self.hop) // 2
+
+        def overlap_add(pieces_BxTxW: torch.Tensor) -> torch.Tensor:
+            columns = pieces_BxTxW.transpose(1, 2)
+            return F.fold(columns, (1, total), (1, self.window), stride=(1, self.hop))[:, 0, 0]
+
+        wave = overlap_add(torch.fft.irfft(spectrum_BxTxF, self.window) * hann)
+        weight = overlap_add(hann.square().expand(1, frames, -1)).clamp(min=1e-4)
+        return (wave / weight)[:, left : left + samples]
+
+
+class Codec(Features):
+    """Continuous latents of a neural codec, and its decoder. A clip is surrounded by silence."""
+
+    def __init__(self, c: dict[str, Any]) -> None:
+        super().__init__(c)
+        self.context = tuple(c["context"])
+        self.codec = nn.ModuleDict(
+            {
+                "encoder": Chain(c["encoder"], 1),
+                "decoder": Chain(c["decoder"], c["channels"]),
+            }
+        )
+
+    def raw(self, audio_BxS: torch.Tensor) -> torch.Tensor:
+        """Latents as the codec gives them, float32 [B, T, C]."""
+        frames = -(-audio_BxS.shape[1] // self.hop)
+        padded = F.pad(audio_BxS, self.context)
+        z_BxTxC = self.codec["encoder"](padded[:, None]).transpose(1, 2)
+        first = self.context[0] // self.hop
+        return z_BxTxC[:, first : first + frames]
+
+    def decode(self, x_BxTxC: torch.Tensor) -> torch.Tensor:
+        """Waveform, float32 [B, T * hop] in [-1, 1], by the codec's decoder."""
+        z_BxCxT = self.restore(x_BxTxC).transpose(1, 2)
+        return self.codec["decoder"](z_BxCxT)[:, 0].clamp(-1.0, 1.0)
+
+
+class Chain(nn.ModuleList):
+    """Layers one after another, [B, C, T] -> [B, C', T']; numbered as in the description."""
+
+    def __init__(self, described: list[dict[str, Any]], width: int) -> None:
+        super().__init__()
+        for layer in described:
+            self.append(LAYERS[layer["kind"]](layer, width))
+            width = layer.get("features", width)
+
+    def forward(self, x_BxCxT: torch.Tensor) -> torch.Tensor:
+        for layer in self:
+            x_BxCxT = layer(x_BxCxT)
+        return x_BxCxT
+
+
+class Convolution(nn.Conv1d):
+    """Convolution whose result has ceil(T / stride) steps."""
+
+    def __init__(self, c: dict[str, Any], width: int) -> None:
+        names = ("stride", "dilation", "groups")
+        super().__init__(width, c["features"], c["kernel"], **{name: c[name] for name in names})
+        self.around, self.mode = tuple(c["padding"]), c["mode"]
+
+    def forward(self, x_BxCxT: torch.Tensor) -> torch.Tensor:
+        left, right = self.around
+        right += -x_BxCxT.shape[-1] % self.stride[0]
+        return super().forward(pad(x_BxCxT, left, right, self.mode))
+
+
+def pad(x_BxCxT: torch.Tensor, left: int, right: int, mode: str) -> torch.Tensor:
+    """Pad time by zeros ("constant") or mirrored ("reflect"); the short is lengthened by zeros."""
+    short = max(left, right) - x_BxCxT.shape[-1] + 1
+    if mode == "constant" or short <= 0:
+        return F.pad(x_BxCxT, (left, right), mode=mode)
+    return F.pad(F.pad(x_BxCxT, (0, short)), (left, right), mode=mode)[..., :-short]
+
+
+class Upsampling(nn.ConvTranspose1d):
+    """Transposed convolution: `stride` output steps per input step."""
+
+    def __init__(self, c: dict[str, Any], width: int) -> None:
+        super().__init__(width, c["features"], c["kernel"], c["stride"], groups=c["groups"])
+        self.trimmed = tuple(c["trimmed"])
+
+    def forward(self, x_BxCxT: torch.Tensor) -> torch.Tensor:
+        y = super().forward(x_BxCxT)
+        left, right = self.trimmed
+        return y[..., left : y.shape[-1] - right]
+
+
+class Lstm(nn.LSTM):
+    """Stacked LSTM over time, its input added to its output."""
+
+    def __init__(self, c: dict[str, Any], width: int) -> None:
+        super().__init__(width, width, c["layers"], batch_first=True)
+
+    def forward(self, x_BxCxT: torch.Tensor) -> torch.Tensor:
+        h, _ = super().forward(x_BxCxT.transpose(1, 2))
+        return x_BxCxT + h.transpose(1, 2)
+
+
+class Unit(nn.Module):
+    """x or shortcut(x), plus block(x)."""
+
+    def __init__(self, c: dict[str, Any], width: int) -> None:
+        super().__init__()
+        self.block = Chain(c["block"], width)
+        self.shortcut = Convolution(c["shortcut"], width) if c["shortcut"] else nn.Identity()
+
+    def forward(self, x_BxCxT: torch.Tensor) -> torch.Tensor:
+        return self.shortcut(x_BxCxT) + self.block(x_BxCxT)
+
+
+LAYERS = {
+    "convolution": Convolution,
+    "upsampling": Upsampling,
+    "lstm": Lstm,
+    "unit": Unit,
+    "elu": lambda c, width: nn.ELU(),
+    "leaky_relu": lambda c, width: nn.LeakyReLU(c["slope"]),
+}
