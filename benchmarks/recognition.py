@@ -84,7 +84,7 @@ def listening(model: recognize.Recognizer, clips: list, repeats: int) -> dict[st
     times = []
     for _ in range(repeats + 1):
         began = time.perf_counter()
-        heard = sum(len(p) for _, p in model.posteriors(enumerate([clip] for clip in clips)))
+        heard = sum(len(p) for _, p in model.hear(enumerate([clip] for clip in clips)))
         times.append((time.perf_counter() - began) * model.frame_rate / heard)
     first, *later = (round(value, 4) for value in times)
     return {"first": first, "median": round(float(np.median(later)), 4), "all": later}
@@ -93,7 +93,7 @@ def listening(model: recognize.Recognizer, clips: list, repeats: int) -> dict[st
 def decoding(args: argparse.Namespace, clips: list, seconds: float) -> dict[str, dict]:
     """Real-time factors of decoding; `ratio`: pyctcdecode's own time over ours."""
     model = recognize.Recognizer.load(args.checkpoint)
-    heard = [p for _, p in model.posteriors(enumerate([clip] for clip in clips))]
+    heard = [p for _, p in model.hear(enumerate([clip] for clip in clips))]
     began = time.perf_counter()
     for log_probs in heard:
         model.greedy(log_probs)

@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
     rate = recognizer.features.sample_rate
     files = ((n, codec.read_blocks(path, sample_rate=rate)) for n, (path, *_) in enumerate(clips))
     began, heard = time.perf_counter(), []
-    for number, posteriors in track(recognizer.posteriors(files), "", len(clips)):
+    for number, posteriors in track(recognizer.hear(files), "", len(clips)):
         if isinstance(posteriors, UserError):
             raise UserError(f"{clips[number][0]}: {posteriors}")
         heard.append(posteriors)

@@ -4,6 +4,7 @@
     uniwav align MANIFEST|FOLDER --checkpoint DIR --out FOLDER  speech and text -> when
     uniwav encode FILE|FOLDER ... --codec CODEC --out FOLDER    audio -> NAME.npz
     uniwav decode FILE|FOLDER ... --codec CODEC --out FOLDER    NAME.npz -> NAME.wav
+    uniwav features FILE|FOLDER ... --checkpoint DIR --layers 4 --out FOLDER   states -> NAME.npz
     uniwav export --checkpoint DIR --out FOLDER                 checkpoint -> PyTorch
     uniwav roundtrip FILE|FOLDER ... --codec CODEC              how well the codec keeps speech
 
@@ -25,6 +26,7 @@ from uniwav_jax.evaluation import bootstrap, signal, textgrid
 from uniwav_jax.export import command as command_lib
 from uniwav_jax.inference import align as align_lib
 from uniwav_jax.inference import codec as codec_lib
+from uniwav_jax.inference import features as features_lib
 from uniwav_jax.inference import recognize, transcripts
 
 AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3")
@@ -56,6 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         command.set_defaults(run=run)
     _add_transcribe(commands)
     _add_align(commands)
+    _add_features(commands)
     purpose = "a checkpoint for PyTorch and transformers"
     command_lib.add_arguments(commands.add_parser("export", help=purpose, description=purpose))
     args = parser.parse_args(argv)
@@ -88,6 +91,43 @@ def _add_align(commands: Any) -> None:
     command.set_defaults(run=align)
 
 
+def _add_features(commands: Any) -> None:
+    purpose = "what the encoder makes of audio, 50 frames a second"
+    command = commands.add_parser("features", help=purpose, description=purpose)
+    command.add_argument("sources", nargs="+", metavar="FILE|FOLDER")
+    command.add_argument("--checkpoint", required=True, help="workdir of a run")
+    command.add_argument("--out", required=True, help="folder for NAME.FORMAT")
+    command.add_argument(
+        "--layers", required=True, help="0,6,12 (0: what goes into the first), sum or codes"
+    )
+    command.add_argument("--format", default="npz", choices=[*features_lib.FORMATS, "array_record"])
+    command.add_argument(
+        "--window", type=float, help="seconds heard at once; default: the training's longest"
+    )
+    command.set_defaults(run=features)
+
+
+def features(args: argparse.Namespace) -> int:
+    """Audio to NAME.npz, NAME.npy or one features.array_record."""
+    layers = features_lib.choice(args.layers)
+    extractor = features_lib.Extractor.load(args.checkpoint, layers, window=args.window)
+    rate, failed, out = extractor.features.sample_rate, 0, pathlib.Path(args.out)
+    sources = dict(enumerate(_sources(args.sources, AUDIO)))
+    files = ((n, codec_lib.read_blocks(path, sample_rate=rate)) for n, (path, _) in sources.items())
+    with features_lib.writer(out, args.format) as write:
+        for number, frames in track(
+            extractor.hear(files), "", len(sources), disable=not _terminal()
+        ):
+            path, name = sources[number]
+            if isinstance(frames, UserError):
+                failed += _report(UserError(f"{path}: {frames}"))
+                continue
+            fields = {"frames": frames, "times": extractor.times(len(frames))}
+            write(name, {**fields, "layers": np.array(layers)})
+            print(f"{path}: {' x '.join(map(str, frames.shape))}")
+    return int(failed > 0)
+
+
 def align(args: argparse.Namespace) -> int:
     """Audio and its text to NAME.TextGrid and NAME.tsv."""
     recognizer = recognize.Recognizer.load(args.checkpoint)
@@ -97,7 +137,7 @@ def align(args: argparse.Namespace) -> int:
     pairs = align_lib.pairs(args.source, AUDIO)
     texts = dict(enumerate(pairs))
     files = ((n, codec_lib.read_blocks(path, sample_rate=rate)) for n, (path, *_) in texts.items())
-    heard = recognizer.posteriors(files)
+    heard = recognizer.hear(files)
     for number, log_probs in track(heard, "", len(texts), disable=not _terminal()):
         path, name, said = texts[number]
         try:
@@ -148,7 +188,7 @@ def transcribe(args: argparse.Namespace) -> int:
     rate, write = recognizer.features.sample_rate, transcripts.FORMATS[args.format]
     sources, failed = list(_sources(args.sources, AUDIO)), 0
     files = ((item, codec_lib.read_blocks(item[0], sample_rate=rate)) for item in sources)
-    heard = recognizer.posteriors(files)
+    heard = recognizer.hear(files)
     for (source, name), log_probs in track(heard, "", len(sources), disable=not _terminal()):
         if isinstance(log_probs, UserError):
             failed += _report(log_probs)

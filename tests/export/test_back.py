@@ -42,7 +42,7 @@ def test_round_trip_changes_no_bit(model, tmp_path):
         (tmp_path / name / uniwav_files.WEIGHTS).read_bytes() for name in ("export", "twice")
     )
     assert first == second
-    with pytest.raises(UserError, match="has checkpoints|exists"):
+    with pytest.raises(UserError, match=r"has checkpoints|exists"):
         read.to_checkpoint(str(tmp_path / "export"), str(tmp_path / "b"))
 
 

@@ -89,5 +89,27 @@ class LyraConfig:
         """Nothing can be set wrong."""
 
 
-Structure = SEANetConfig | LyraConfig
-STRUCTURES = {"seanet": SEANetConfig, "lyra": LyraConfig}
+@dataclasses.dataclass(frozen=True)
+class FrontEndConfig:
+    """Convolutions over the waveform as in wav2vec 2.0, an encoder alone: nothing leads back."""
+
+    dimension: int = 512
+    kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    sample_rate: int = 16000
+    codebooks: ClassVar[int] = 0
+
+    @property
+    def hop(self) -> int:
+        """Samples per frame."""
+        return math.prod(self.strides)
+
+    def validate(self) -> None:
+        """Each layer has a kernel and a stride, none longer than its kernel."""
+        pairs = list(zip(self.kernels, self.strides, strict=False))
+        if len(self.kernels) != len(self.strides) or any(k < s or s < 1 for k, s in pairs):
+            raise UserError(f"front end: kernels {self.kernels} do not fit strides {self.strides}")
+
+
+Structure = SEANetConfig | LyraConfig | FrontEndConfig
+STRUCTURES = {"seanet": SEANetConfig, "lyra": LyraConfig, "front_end": FrontEndConfig}

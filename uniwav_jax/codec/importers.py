@@ -105,17 +105,17 @@ def read(path: pathlib.Path) -> tuple[State, dict[str, Any]]:
             return dict(safetensors.numpy.load_file(path)), _encodec_24khz()
         except Exception as error:  # safetensors' own errors are of many kinds
             raise UserError(f"{path} is not a readable safetensors file: {error}") from error
-    document = _unpickle(path)
+    document = unpickle(path)
     if "best_state" in document:
         state, settings = document["best_state"], document.get("xp.cfg", "")
         if isinstance(state.get("model"), dict):
             state = state["model"]
-        return _numpy(state, path), _from_audiocraft(settings, path)
+        return numpy_state(state, path), _from_audiocraft(settings, path)
     if "pretrained" in document:
         raise UserError(
             f"{path} only names another model ({document['pretrained']}); give that one's file"
         )
-    return _numpy(document, path), _encodec_24khz()
+    return numpy_state(document, path), _encodec_24khz()
 
 
 def convert(state: State, told: dict[str, Any]) -> tuple[SEANetConfig, PyTree]:
@@ -324,7 +324,7 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read: {error}") from error
 
 
-def _unpickle(path: pathlib.Path) -> dict[str, Any]:
+def unpickle(path: pathlib.Path) -> dict[str, Any]:
     """torch.load that builds tensors and plain containers only, never objects."""
     try:
         import torch
@@ -344,7 +344,8 @@ def _unpickle(path: pathlib.Path) -> dict[str, Any]:
     return document
 
 
-def _numpy(state: dict[str, Any], path: pathlib.Path) -> State:
+def numpy_state(state: dict[str, Any], path: pathlib.Path) -> State:
+    """Tensors as float32 numpy arrays."""
     for name, value in state.items():
         if not hasattr(value, "numpy"):
             raise UserError(f"{path}: {name} is a {type(value).__name__}, not a tensor")

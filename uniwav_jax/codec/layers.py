@@ -36,12 +36,15 @@ class Convolution(nn.Module):
     dilation: int = 1
     groups: int = 1
     causal: bool = False
+    ahead: bool = False  # step i reads from i * stride on, not around it
     mode: str = "constant"  # of `pad`
 
     @property
     def padding(self) -> tuple[int, int]:
         """Steps of input beyond its two ends that the result depends on."""
         total = (self.kernel - 1) * self.dilation + 1 - self.stride
+        if self.ahead:
+            return 0, total
         right = 0 if self.causal else total // 2
         return total - right, right
 
@@ -86,6 +89,21 @@ class Convolution(nn.Module):
             for tap, part in zip(grouped, parts, strict=True)
         )
         return y.reshape(rows, -1, self.features)
+
+
+class ChannelNorm(nn.Module):
+    """LayerNorm over the channels of each step."""
+
+    padding = (0, 0)  # as of `Convolution`
+
+    @nn.compact
+    def __call__(self, x_BxTxC: jax.Array) -> jax.Array:
+        """The same shape."""
+        scale = self.param("scale", nn.initializers.ones, (x_BxTxC.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros, (x_BxTxC.shape[-1],))
+        centred = x_BxTxC - x_BxTxC.mean(-1, keepdims=True)
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        return centred * jax.lax.rsqrt(variance + 1e-5) * scale + bias
 
 
 class Upsampling(nn.Module):

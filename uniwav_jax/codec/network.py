@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from uniwav_jax.codec import layers, lyra, seanet
-from uniwav_jax.codec.config import LyraConfig, Structure
+from uniwav_jax.codec import front_end, layers, lyra, seanet
+from uniwav_jax.codec.config import FrontEndConfig, LyraConfig, SEANetConfig, Structure
 
 
 def chain(config: Structure, part: str) -> list[layers.Layer]:
     """The layers of `part`, "encoder" or "decoder"."""
-    structure = lyra if isinstance(config, LyraConfig) else seanet
-    return getattr(structure, part)(config)
+    modules = {SEANetConfig: seanet, LyraConfig: lyra, FrontEndConfig: front_end}
+    return getattr(modules[type(config)], part)(config)
 
 
 class Codec(nn.Module):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from flax import linen as nn
 
-from uniwav_jax.codec import layers, lyra, network, seanet
+from uniwav_jax.codec import front_end, layers, lyra, network, seanet
 from uniwav_jax.codec.config import Structure
 from uniwav_jax.export.names import CONVOLUTION, Rule, Shape
 
@@ -18,6 +18,10 @@ def describe(config: Structure, part: str) -> list[dict[str, Any]]:
 def _layer(layer: layers.Layer) -> dict[str, Any]:
     if layer is nn.elu:
         return {"kind": "elu"}
+    if layer is front_end.gelu:
+        return {"kind": "gelu"}
+    if isinstance(layer, layers.ChannelNorm):
+        return {"kind": "channel_norm"}
     if layer is lyra.leaky_relu:
         return {"kind": "leaky_relu", "slope": layer.keywords["negative_slope"]}
     if isinstance(layer, layers.Lstm):
@@ -59,6 +63,11 @@ def _rules(described: dict[str, Any], ours: str, theirs: str) -> list[Rule]:
         conversion = CONVOLUTION if kind == "convolution" else _transposed(described["groups"])
         return [
             Rule(f"{ours}/kernel", f"{theirs}/weight", *conversion),
+            Rule(f"{ours}/bias", f"{theirs}/bias", np.asarray, np.reshape),
+        ]
+    if kind == "channel_norm":
+        return [
+            Rule(f"{ours}/scale", f"{theirs}/weight", np.asarray, np.reshape),
             Rule(f"{ours}/bias", f"{theirs}/bias", np.asarray, np.reshape),
         ]
     if kind == "unit":

@@ -16,7 +16,7 @@ from uniwav_jax.codec import files
 from uniwav_jax.codec.config import Structure
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
-from uniwav_jax.export import codec, names
+from uniwav_jax.export import codec, dinosr, names
 from uniwav_jax.export.twin import uniwav_files
 from uniwav_jax.models import codebooks, uniwav
 from uniwav_jax.tasks import asr
@@ -47,6 +47,7 @@ def load(folder: str) -> Export:
         raise UserError(str(error)) from error
     try:
         config, structure = _config(c)
+        parts = frozenset(c["parts"])
         channels, step = int(c["features"]["channels"]), int(c["step"])
     except (UserError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path / uniwav_files.CONFIG} describes no model: {error!r}") from error
@@ -61,7 +62,7 @@ def load(folder: str) -> Export:
         if name == "features.filters" or ".bias_hh_l" in name:
             tensors.pop(name)  # follows from the rest
     try:
-        shapes = _shapes(config, channels, structure)
+        shapes = _shapes(config, channels, structure, parts)
         return Export(
             config, names.from_torch(tensors, shapes, codec.rules(structure)), step, structure
         )
@@ -69,7 +70,9 @@ def load(folder: str) -> Export:
         raise UserError(f"{path / uniwav_files.WEIGHTS}: {error}") from error
 
 
-def _shapes(config: Config, channels: int, structure: Structure | None) -> PyTree:
+def _shapes(
+    config: Config, channels: int, structure: Structure | None, parts: frozenset[str]
+) -> PyTree:
     """Shapes of all parameters that an export must hold."""
     key = jax.random.key(0)
     if config.task == "asr":
@@ -86,7 +89,7 @@ def _shapes(config: Config, channels: int, structure: Structure | None) -> PyTre
     shapes["features"] = {"mean": one, "std": one}
     if structure:
         shapes["features"]["network"] = files.parameters(structure)["network"]
-    return shapes
+    return {name: shape for name, shape in shapes.items() if name in parts}
 
 
 def _config(c: dict[str, Any]) -> tuple[Config, Structure | None]:
@@ -100,7 +103,7 @@ def _config(c: dict[str, Any]) -> tuple[Config, Structure | None]:
     values["features"] = {name: features[name] for name in values["features"]}
     values["model"]["encoder"] = c["encoder"]
     values["model"]["decoder"] = c.get("decoder", values["model"]["decoder"])
-    values["task"] = "asr" if "ctc" in c["parts"] else "pretrain"
+    values["task"] = "pretrain" if "decoder" in c["parts"] else "asr"
     for name in ("flow", "distillation", "asr"):
         values[name] = c.get(name, values[name])
     # How it was trained and evaluated is not told, and must only fit the rest.
@@ -110,25 +113,36 @@ def _config(c: dict[str, Any]) -> tuple[Config, Structure | None]:
     return config_lib.from_dict(values), structure
 
 
-def to_checkpoint(folder: str, workdir: str) -> int:
-    """Write the export in `folder` as a checkpoint; returns its step.
+def to_checkpoint(source: str, workdir: str, **options: Any) -> int:
+    """Write an export, or an encoder of DinoSR or SpidR, as a checkpoint; returns its step.
 
-    A codec is written to `workdir`/codec.
+    A codec or front end is written to `workdir`/codec.
+
+    Args:
+        source: folder of an export, or a file for `dinosr.load`.
+        workdir: to make.
+        options: of `dinosr.load`.
 
     Raises:
-        UserError: as of `load`, or `workdir` has a checkpoint already.
+        UserError: as of `load` or `dinosr.load`, or `workdir` has a checkpoint already.
     """
-    config, params, step, structure = load(folder)
-    state: PyTree = {"features": params.pop("features"), "task": {}, "ema": {}}
-    if "codebooks" in params:
-        state["task"] = {"codebooks": params.pop("codebooks")}
-        state["ema"] = {name: params[name] for name in ("condition", "decoder")}
+    if pathlib.Path(source).is_file():
+        config, state, structure = dinosr.load(source, **options)
+        step = 0
+    else:
+        config, params, step, structure = load(source)
+        state = {"features": params.pop("features")}
+        if "codebooks" in params:
+            state["task"] = {"codebooks": params.pop("codebooks")}
+            state["ema"] = {name: params[name] for name in ("condition", "decoder")}
+        state["params"] = params
     if structure:
         target = pathlib.Path(workdir).absolute() / "codec"
-        structure = dataclasses.replace(structure, codebooks=0)
+        if structure.codebooks:
+            structure = dataclasses.replace(structure, codebooks=0)
         weights = {"network": state["features"]["network"]}
-        files.save(str(target), structure, weights, info={"from": folder})
+        files.save(str(target), structure, weights, info={"from": source})
         features = dataclasses.replace(config.features, codec=str(target))
         config = dataclasses.replace(config, features=features)
-    checkpoint.save_parts(workdir, {**state, "params": params}, config, step)
+    checkpoint.save_parts(workdir, {"ema": {}, "task": {}, **state}, config, step)
     return step

@@ -104,12 +104,10 @@ def read(path: str, *, encoder: str, decoder: str) -> tuple[Config, PyTree, dict
         )
     wanted["features"] = "features"
     arrays, meta = checkpoint.load_numpy(path, tuple(wanted.values()))
-    params = {}
-    for name, source in wanted.items():
-        node = arrays
-        for key in source.split("/"):
-            node = node[key]
-        params[name] = node
+    params = {name: checkpoint.get(arrays, source) for name, source in wanted.items()}
+    params = {name: part for name, part in params.items() if part}  # an import has not all
+    if "encoder" not in params:
+        raise UserError(f"{path} has no {encoder} encoder")
     return config, params, meta
 
 

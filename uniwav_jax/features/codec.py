@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from uniwav_jax.codec import chunked, files
+from uniwav_jax.codec.config import FrontEndConfig
 from uniwav_jax.codec.network import Codec, chain
 from uniwav_jax.config import FeaturesConfig
 from uniwav_jax.errors import UserError
@@ -59,6 +60,11 @@ class CodecFeatures:
 
     def decode(self, params: PyTree, x_BxTxC: jax.Array) -> jax.Array:
         """Waveform, float32 [B, T * hop] in [-1, 1], by the codec's decoder."""
+        if isinstance(self.config, FrontEndConfig):
+            raise UserError(
+                "a convolutional front end leads to no waveform: nothing can be generated with"
+                " these features; set --config.flow.weight=0 --config.evaluate.sample_every=0"
+            )
         z_BxTxC = x_BxTxC.astype(jnp.float32) * params["std"] + params["mean"]
         audio = self._network.apply({"params": params["network"]}, z_BxTxC, method="decode")
         return jnp.clip(audio, -1.0, 1.0)

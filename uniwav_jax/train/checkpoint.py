@@ -331,7 +331,7 @@ def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], di
         tree = checkpointer.metadata(folder / "state").item_metadata.tree
         wanted: dict[str, PyTree] = {}
         for part in parts:
-            _put(wanted, part, _get(tree, part))
+            _put(wanted, part, get(tree, part))
         item = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), wanted)
         restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
         args = ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True)
@@ -342,7 +342,7 @@ def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], di
     return arrays, meta
 
 
-def _get(tree: PyTree, path: str) -> PyTree:
+def get(tree: PyTree, path: str) -> PyTree:
     """What lies at "a/b" in a tree of dicts; {} where there is nothing."""
     for name in path.split("/"):
         tree = tree.get(name, {}) if isinstance(tree, dict) else {}

@@ -26,7 +26,10 @@ class Features(nn.Module):
     Attributes:
         sample_rate: Hz.
         hop: samples per frame.
+        context: samples left and right of the wanted ones that `raw` reads.
     """
+
+    context = (0, 0)
 
     def __init__(self, c: dict[str, Any]) -> None:
         super().__init__()
@@ -34,9 +37,13 @@ class Features(nn.Module):
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
 
-    def encode(self, audio_BxS: torch.Tensor) -> torch.Tensor:
-        """Normalised frames, float32 [B, ceil(S / hop), C], of a waveform in [-1, 1]."""
-        return (self.raw(audio_BxS.float()) - self.mean.float()) / self.std.float()
+    def encode(self, audio_BxS: torch.Tensor, *, surrounded: bool = False) -> torch.Tensor:
+        """Normalised frames, float32 [B, ceil(S / hop), C], of a waveform in [-1, 1].
+
+        Around the S samples there is silence, or `context` more of them where `surrounded`.
+        """
+        audio_BxS = audio_BxS.float() if surrounded else F.pad(audio_BxS.float(), self.context)
+        return (self.raw(audio_BxS) - self.mean.float()) / self.std.float()
 
     def restore(self, x_BxTxC: torch.Tensor) -> torch.Tensor:
         """Frames as they were before normalisation, float32."""
@@ -109,10 +116,9 @@ class Codec(Features):
         )
 
     def raw(self, audio_BxS: torch.Tensor) -> torch.Tensor:
-        """Latents as the codec gives them, float32 [B, T, C]."""
-        frames = -(-audio_BxS.shape[1] // self.hop)
-        padded = F.pad(audio_BxS, self.context)
-        z_BxTxC = self.codec["encoder"](padded[:, None]).transpose(1, 2)
+        """Latents as the codec gives them, float32 [B, T, C], of audio with its context."""
+        frames = -(-(audio_BxS.shape[1] - sum(self.context)) // self.hop)
+        z_BxTxC = self.codec["encoder"](audio_BxS[:, None]).transpose(1, 2)
         first = self.context[0] // self.hop
         return z_BxTxC[:, first : first + frames]
 
@@ -183,6 +189,17 @@ class Lstm(nn.LSTM):
         return x_BxCxT + h.transpose(1, 2)
 
 
+class ChannelNorm(nn.LayerNorm):
+    """LayerNorm over the channels of each step."""
+
+    def __init__(self, c: dict[str, Any], width: int) -> None:
+        del c
+        super().__init__(width)
+
+    def forward(self, x_BxCxT: torch.Tensor) -> torch.Tensor:
+        return super().forward(x_BxCxT.transpose(1, 2)).transpose(1, 2)
+
+
 class Unit(nn.Module):
     """x or shortcut(x), plus block(x)."""
 
@@ -200,6 +217,8 @@ LAYERS = {
     "upsampling": Upsampling,
     "lstm": Lstm,
     "unit": Unit,
+    "channel_norm": ChannelNorm,
+    "gelu": lambda c, width: nn.GELU(),
     "elu": lambda c, width: nn.ELU(),
     "leaky_relu": lambda c, width: nn.LeakyReLU(c["slope"]),
 }

@@ -69,6 +69,47 @@ class Networks:
         states = torch.cat([encoded.embedding[None], encoded.states])
         return Heard(states, encoded, mask, x_BxTxC)
 
+    def extract(
+        self, audio_S: torch.Tensor, layers: list[int] | str, *, window: float, overlap: float = 2.0
+    ) -> torch.Tensor:
+        """What the encoder makes of one recording of any length, in windows; as `uniwav features`.
+
+        Args:
+            audio_S: float in [-1, 1].
+            layers: numbers, 0 to L: [T, n, D]; "sum": [T, D]; "codes": [T, K].
+            window: seconds heard at once; longer than those of the training is new to the model.
+            overlap: seconds at a window's ends that its neighbours tell, a quarter at most.
+        """
+        hop, rate, (left, right) = (
+            self.features.hop,
+            self.features.sample_rate,
+            self.features.context,
+        )
+        size = round(window * rate) // hop
+        rim = min(round(overlap * rate / hop), size // 4)
+        padded, first, found = F.pad(audio_S, (left, right)), 0, []
+        while True:
+            begin = first * hop
+            samples = min(size * hop, len(audio_S) - begin)
+            last = begin + samples == len(audio_S)
+            x_1xTxC = self.features.encode(
+                padded[None, begin : begin + left + samples + right], surrounded=True
+            )
+            mask = torch.ones(x_1xTxC.shape[:2], dtype=torch.bool, device=x_1xTxC.device)
+            encoded = self.encoder(x_1xTxC, mask)
+            states = torch.cat([encoded.embedding[None], encoded.states])
+            heard = Heard(states, encoded, mask, x_1xTxC)
+            if layers == "sum":
+                frames = self.layer_sum(encoded)[0]
+            elif layers == "codes":
+                frames = self.codes(heard)[:, 0].T
+            else:
+                frames = torch.stack([states[layer][0] for layer in layers], dim=1)
+            found.append(frames[rim if first else 0 : None if last else len(frames) - rim])
+            if last:
+                return torch.cat(found)
+            first += size - 2 * rim
+
     def logits(self, encoded: Encoded) -> torch.Tensor:
         """Scores of CTC's blank (0) and the symbols, float32 [B, T, V + 1]."""
         return self._part("ctc")(encoded)
@@ -89,8 +130,11 @@ class Networks:
         return self._part("codebooks")(heard.encoded.feed_forward, heard.frame_mask)
 
     def layer_sum(self, encoded: Encoded) -> torch.Tensor:
-        """The decoder's weighted sum of normalised layers, [B, T, D]."""
-        return layer_sum(self._part("condition").mix, encoded)
+        """The weighted sum of normalised layers that decoder or CTC head reads, [B, T, D]."""
+        reader = self._part("ctc" if "ctc" in self.c["parts"] else "condition")
+        if not hasattr(reader, "mix"):
+            raise ExportError("this export's CTC head reads the last layer; there is no sum")
+        return layer_sum(reader.mix, encoded)
 
     def sample(
         self,
