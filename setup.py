@@ -18,6 +18,10 @@ JUDGES = ["pesq", "pystoi", "speechmos", "librosa", "onnxruntime"]
 # Beam search; kenlm is compiled. pyctcdecode asks for numpy < 2 and runs with 2: install it
 # yourself, with --no-deps.
 BEAM = ["kenlm", "pygtrie"]
+TORCH = {
+    "torch": ["torch>=2.4"],  # tools/export_torch.py --check; exporting alone needs none
+    "onnx": ["torch>=2.4", "onnx", "onnxscript"],  # tools/export_torch.py --onnx
+}
 ACCELERATORS = {
     "tpu": ["jax[tpu]"],
     "cuda12": ["jax[cuda12]"],
@@ -60,6 +64,7 @@ setup(
     extras_require={
         **EXTRAS,
         **ACCELERATORS,
+        **TORCH,
         "dev": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.6", *EVERYTHING],
         "judges": JUDGES,
         "beam": BEAM,

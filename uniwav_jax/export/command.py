@@ -24,17 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--licence", help="for the model card: of the weights")
     parser.add_argument("--check", action="store_true", help="compare with the checkpoint")
     parser.add_argument("--audio", nargs="+", help="files to compare on; default: noise")
+    parser.add_argument("--onnx", action="store_true", help="also encoder.onnx (and ctc.onnx)")
     parser.set_defaults(run=run)
     return parser
 
 
 def run(args: argparse.Namespace) -> int:
     """Export, say where, check."""
-    if args.check and importlib.util.find_spec("torch") is None:
-        raise UserError('--check needs torch: pip install -e ".[torch]"')
+    for option, module, extra in (("check", "torch", "torch"), ("onnx", "onnxscript", "onnx")):
+        if getattr(args, option) and importlib.util.find_spec(module) is None:
+            raise UserError(f'--{option} needs {module}: pip install -e ".[{extra}]"')
     told = {name: getattr(args, name) for name in ("data", "licence") if getattr(args, name)}
     write.export(args.checkpoint, args.out, encoder=args.encoder, decoder=args.decoder, told=told)
     print(f"{args.out}: {checkpoint.find(args.checkpoint)}, for PyTorch; see its README.md")
+    if args.onnx:
+        from uniwav_jax.export import onnx
+
+        print("\n".join(map(str, onnx.write(args.out))))
     return check(args) if args.check else 0
 
 

@@ -22,6 +22,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from flax import traverse_util
 
 from uniwav_jax.config import Config
 from uniwav_jax.distributed import path_string
@@ -36,13 +37,12 @@ STRUCTURAL = (
     "model.encoder",
     "model.decoder",
     "distillation.top_layers",
+    "distillation.codewords",
+    "flow.context",
     "codec.structure",
     "codec.bottleneck",
-    "asr.symbols",
-    "asr.units",
-    "asr.layers",
+    *("asr.symbols", "asr.units", "asr.layers"),
 )
-STRUCTURAL += ("distillation.codewords", "flow.context")
 FREE = ("features.codec", "features.stats", "features.stats_seconds", "model.encoder.dropout")
 FREE += ("model.encoder.attention_dropout", "model.encoder.layer_drop", "model.decoder.dropout")
 
@@ -64,7 +64,7 @@ def manager(workdir: str | epath.Path, config: Config) -> ocp.CheckpointManager:
 
 def versions() -> dict[str, str]:
     """Versions of the packages that decide the numbers."""
-    names = ("uniwav_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+    names = "uniwav_jax jax jaxlib flax optax orbax-checkpoint grain numpy".split()
     return {name: importlib.metadata.version(name) for name in names}
 
 
@@ -156,7 +156,6 @@ def checksums(state: PyTree) -> dict[str, int]:
 
 
 def _bit_sums(tree: PyTree) -> PyTree:
-    """The sums of numpy or JAX arrays, uint32 []."""
     return jax.tree.map(lambda x: x.view(f"uint{8 * x.dtype.itemsize}").sum(dtype="uint32"), tree)
 
 
@@ -329,9 +328,7 @@ def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], di
     try:
         checkpointer = ocp.PyTreeCheckpointer()
         tree = checkpointer.metadata(folder / "state").item_metadata.tree
-        wanted: dict[str, PyTree] = {}
-        for part in parts:
-            _put(wanted, part, get(tree, part))
+        wanted = _nested({part: get(tree, part) for part in parts})
         item = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), wanted)
         restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
         args = ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True)
@@ -349,11 +346,10 @@ def get(tree: PyTree, path: str) -> PyTree:
     return tree
 
 
-def _put(tree: PyTree, path: str, value: PyTree) -> None:
-    *outer, last = path.split("/")
-    for name in outer if value != {} else ():
-        tree = tree.setdefault(name, {})
-    tree[last] = value
+def _nested(parts: dict[str, PyTree]) -> PyTree:
+    """{"a/b": x} -> {"a": {"b": x}}, without what is empty below."""
+    flat = {path: value for path, value in parts.items() if value != {} or "/" not in path}
+    return traverse_util.unflatten_dict(flat, sep="/")
 
 
 def init_from(state: TrainState, shardings: PyTree, config: Config) -> tuple[TrainState, list[str]]:

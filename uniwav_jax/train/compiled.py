@@ -118,13 +118,15 @@ class Program:
     def cycles(self) -> dict[str, int]:
         """Cycles of one device by part of the model, as the TPU compiler estimates them.
 
-        Collectives and hand-written kernels (splash attention) have no estimate and are missing.
+        Collectives and hand-written kernels (splash attention) have no estimate and are missing;
+        so is what the compiler gives the largest int64.
         """
         found: dict[str, int] = collections.Counter()
         for name, runs in self._executed(inside=False):
             for line in self._computations[name]:
                 match = re.search(r'"estimated_cycles":"(\d+)"', line.rest)
-                if match and line.opcode not in ("while", "conditional", "call"):
+                known = match and int(match[1]) < 2**63 - 1
+                if known and line.opcode not in ("while", "conditional", "call"):
                     origin = re.search(r'op_name="([^"]*)"', line.rest)
                     found[part_of(origin[1] if origin else "")] += runs * int(match[1])
         return dict(found)
