@@ -64,8 +64,9 @@ def _ours(
             books = len(params["codebooks"]["counts"])
             targets, _ = codebooks.instance_norm(encoded.feed_forward[-books:], mask)
             words = codebooks.codewords(params["codebooks"])
-            apart = targets[:, :, :, None] - words[:, None, None]
-            found["distances"] = jnp.square(apart).sum(-1)
+            product = jnp.einsum("KBTD,KVD->KBTV", targets, words)
+            squares = jnp.square(targets).sum(-1)[..., None], jnp.square(words).sum(-1)
+            found["distances"] = squares[0] - 2 * product + squares[1][:, None, None]
             found["heads"] = uniwav.predict_codes(params["heads"], encoded, exact)
         if "decoder" in params:
             key = jax.random.key(0)
