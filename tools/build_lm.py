@@ -6,6 +6,8 @@
 Sources are manifests (their column text) and text files, a sentence a line. The text is written as
 the recogniser writes it: single spaces and, but for --keep_case, lower case. `lmplz` and
 `build_binary` of kenlm do the work; where they are not installed the error says how to build them.
+A binary model holds no list of its words, which the search needs to prefer them: it is written
+beside it, FILE.bin.words.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from collections.abc import Iterator
 from uniwav_jax.config import AsrConfig
 from uniwav_jax.data import manifest, text
 from uniwav_jax.errors import UserError, run_tool
+from uniwav_jax.inference import recognize
 
 BUILD = (
     "pip download --no-deps --no-binary kenlm kenlm==0.3.0 && tar xzf kenlm-0.3.0.tar.gz && cd"
@@ -49,12 +52,13 @@ def main(argv: list[str]) -> int:
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         sentences, arpa = pathlib.Path(folder) / "text", pathlib.Path(folder) / "lm.arpa"
-        count = 0
+        count, words = 0, set()
         with sentences.open("w", encoding="utf-8") as file:
             for source in args.sources:
                 for line in _lines(source):
                     if line := text.normalize(line, config):
                         file.write(line + "\n")
+                        words.update(line.split())
                         count += 1
         if not count:
             raise UserError(f"no text in {', '.join(args.sources)}")
@@ -65,6 +69,9 @@ def main(argv: list[str]) -> int:
         if out.suffix == ".bin":
             result = arpa.with_suffix(".bin")
             _run([binary, arpa, result])
+            listed = pathlib.Path(f"{folder}/words")
+            listed.write_text("".join(f"{word}\n" for word in sorted(words)), encoding="utf-8")
+            listed.replace(f"{out}{recognize.WORDS}")
         result.replace(out)
     print(f"{out}: {args.order}-gram of {count} sentences")
     return 0

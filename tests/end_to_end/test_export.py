@@ -1,5 +1,6 @@
 """A run is exported for PyTorch, read there without this package, and comes back to go on."""
 
+import numpy as np
 import pytest
 
 from tests.conftest import load_tool
@@ -15,10 +16,7 @@ def test_fine_tuning_starts_from_an_import(program, tmp_path):
     assert load_tool("export_torch").main([*export, "--check"]) == 0
     back = [str(tmp_path / "export"), "--out", str(tmp_path / "imported")]
     assert load_tool("import_torch").main(back) == 0
-    losses = []
-    for source in ("pretrained", "imported"):
-        output = program.run(tmp_path / f"of_{source}", train__steps=1, init_from=tmp_path / source)
-        assert "arrays loaded" in output
-        losses.append(read_metrics(tmp_path / f"of_{source}")[0]["loss_decoder"])
-    # The decoder is the running average in one and as trained in the other: two updates apart.
-    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    output = program.run(tmp_path / "on", train__steps=1, init_from=tmp_path / "imported")
+    assert "arrays loaded" in output and "new:  params/" not in output
+    assert "new:  task/teacher/" in output  # an export has one encoder
+    assert np.isfinite(read_metrics(tmp_path / "on")[0]["loss"])

@@ -123,7 +123,8 @@ def test_build_lm_hands_on_the_text_as_it_is_recognised(kenlm, tmp_path):
     tool, out = load_tool("build_lm"), tmp_path / "lm.bin"
     assert tool.main([str(tmp_path / "text.txt"), "--out", str(out), "--kenlm", str(kenlm)]) == 0
     assert out.read_text() == "hello world\nit's\n"
-    assert {p.name for p in tmp_path.iterdir()} == {"kenlm", "text.txt", "lm.bin"}
+    assert {p.name for p in tmp_path.iterdir()} == {"kenlm", "text.txt", "lm.bin", "lm.bin.words"}
+    assert (tmp_path / "lm.bin.words").read_text().split() == ["hello", "it's", "world"]
     (kenlm / "lmplz").write_text("#!/bin/sh\necho out of memory >&2; exit 3\n")
     with pytest.raises(UserError, match="out of memory"):
         tool.main([str(tmp_path / "text.txt"), "--out", str(out), "--kenlm", str(kenlm)])
@@ -140,3 +141,25 @@ def test_real_kenlm_builds_a_model_that_the_beam_reads(tmp_path, recognizer):
     load_tool("build_lm").main([str(tmp_path / "text.txt"), "--out", str(out), "--order", "2"])
     model = kenlm.Model(str(out))
     assert model.order == 2 and model.score("to to") > model.score("tu tu")
+    # The binary with its list of words searches as the ARPA file does.
+    load_tool("build_lm").main(
+        [str(tmp_path / "text.txt"), "--out", str(tmp_path / "lm.arpa"), "--order", "2"]
+    )
+    heard = log_probs(PATH, {4: (LETTER_O, 0.4)})
+    scores = [
+        Beam(recognizer, str(path)).decoder.decode_beams(heard)[0][-1]
+        for path in (out, tmp_path / "lm.arpa")
+    ]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-5)
+
+
+def test_words_beside_a_binary_model_are_given_to_the_search(recognizer, tmp_path, monkeypatch):
+    pyctcdecode = pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
+    given = []
+    monkeypatch.setattr(pyctcdecode, "build_ctcdecoder", lambda *a, **k: given.append(a[2]))
+    model = tmp_path / "lm.bin"
+    model.write_text("")
+    Beam(recognizer, str(model))
+    (tmp_path / "lm.bin.words").write_text("to\ntu\n")
+    Beam(recognizer, str(model))
+    assert given == [None, ["to", "tu"]]

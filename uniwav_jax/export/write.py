@@ -126,7 +126,7 @@ def describe(
 ) -> dict[str, Any]:
     """The content of config.json."""
     values = json.loads(config.to_json())
-    surface = {**values["features"], "channels": channels}
+    surface = {**values["features"], "channels": channels, "stats": ""}  # names no files of here
     if structure:
         surface |= {part: codec.describe(structure, part) for part in ("encoder", "decoder")}
         surface["context"] = features_lib.build(config.features).context

@@ -20,6 +20,7 @@ from uniwav_jax.tasks import asr
 from uniwav_jax.train import checkpoint
 from uniwav_jax.types import PyTree
 
+WORDS = ".words"  # what follows a binary n-gram's name in that of the list of its words
 LM_WEIGHT, WORD_SCORE = 2.0, -1.0  # fairseq's, for an n-gram of words
 
 
@@ -98,7 +99,8 @@ class Beam:
 
     Args:
         recognizer: whose alphabet of letters is searched.
-        model: ARPA file or kenlm binary; None: none.
+        model: ARPA file, or kenlm's binary with a list of its words beside it (tools/build_lm.py
+            writes MODEL.words), without which the search knows words less well; None: none.
         weight: of the n-gram's log-probabilities.
         word_score: added for each word.
         width: hypotheses kept.
@@ -127,10 +129,14 @@ class Beam:
             ) from error
         if model and not pathlib.Path(model).is_file():
             raise UserError(f"{model} does not exist; tools/build_lm.py makes one of text")
+        listed = pathlib.Path(f"{model}{WORDS}")
+        words = None  # of an ARPA file: pyctcdecode reads them itself
+        if model and listed.is_file():
+            words = listed.read_text(encoding="utf-8").split()
         symbols = [" " if s == text.SPACE else s for s in recognizer.config.asr.symbols]
         try:
             self.decoder = pyctcdecode.build_ctcdecoder(
-                ["", *symbols], model, alpha=weight, beta=word_score
+                ["", *symbols], model, words, alpha=weight, beta=word_score
             )
         except OSError as error:
             raise UserError(f"{model} is no n-gram model that kenlm can read: {error}") from error
