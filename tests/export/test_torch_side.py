@@ -1,6 +1,7 @@
 """The export where it is used: without this package, in transformers, s3prl and ONNX."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ pytest.importorskip("torch", reason="the export's reader; see tests/requirements
 
 import torch
 
+from tests.conftest import REPOSITORY
 from tests.export.conftest import make
 from uniwav_jax.export import onnx, write
 from uniwav_jax.export.twin import uniwav_model
@@ -70,6 +72,20 @@ numpy.save("../states.npy", model(audio).hidden_states)
     printed = run(lines + more, folder)
     assert printed.startswith("torch.Size([5, 1, 50, 160])")
     np.testing.assert_array_equal(np.load(folder.parent / "states.npy"), states(folder, speech[0]))
+
+
+def test_lines_of_the_readme(exports):
+    """Each where only its packages are: torch and safetensors, then transformers too."""
+    text = (REPOSITORY / "README.md").read_text()
+    first, second = re.findall(r"```python\n(.*?)```", text.split("## PyTorch")[1], flags=re.S)[:2]
+    folder = exports["pretrain"].parent
+    if not (folder / "exported").exists():
+        (folder / "exported").symlink_to(exports["pretrain"])
+    printed = run(first + "print(heard.hidden_states.shape)", folder)
+    assert printed.startswith("torch.Size([5, 1, 50, 160])")
+    pytest.importorskip("transformers", reason="see tests/requirements-oracles.txt")
+    blocked = OURS.replace(", 'transformers'", "")
+    run(second, folder, blocked=blocked)
 
 
 def test_transformers(exports, speech):
