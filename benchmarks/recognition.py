@@ -133,10 +133,11 @@ def memory(checkpoint: str, clips: list, minutes: int) -> float:
 
 
 CHILD = """
-import resource, sys
+import re, sys
 from uniwav_jax import cli
 status = cli.main(sys.argv[1:])
-print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+# Not getrusage: that counts what the process held that started this one.
+print("peak", re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 sys.exit(status)
 """
 
