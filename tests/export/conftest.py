@@ -53,7 +53,11 @@ def state(config: config_lib.Config) -> dict[str, Any]:
 
     def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         noise = random.standard_normal(leaf.shape, np.float32)
-        return 1.0 + 0.1 * noise if path[-1].key == "scale" else 0.05 * noise
+        if path[-1].key == "scale":
+            return 1.0 + 0.1 * noise
+        if [key.key for key in path[-2:]] == ["out", "kernel"]:
+            return 0.5 * noise  # velocities as large as the noise that they move
+        return 0.05 * noise
 
     def drawn(shapes: Any) -> Any:
         return jax.tree_util.tree_map_with_path(draw, shapes)

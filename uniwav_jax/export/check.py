@@ -122,7 +122,8 @@ def _rows(
             heard, torch.tensor(ours["noise"]), generate_BxT=torch.tensor(ours["generate"])
         )
         name = f"sampler, {config.flow.sample_steps} steps of {config.flow.solver}"
-        rows.append((name, apart(made, ours["sample"], mask), BOUNDS["sampler"]))
+        generated = torch.tensor(ours["generate"])  # the prompt is not a result
+        rows.append((name, apart(made, ours["sample"], generated), BOUNDS["sampler"]))
     return rows
 
 
