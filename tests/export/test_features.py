@@ -20,7 +20,7 @@ def test_the_same_as_in_torch(codec, clip, tmp_path):
     model_lib = pytest.importorskip("uniwav_jax.export.twin.uniwav_model", reason="needs torch")
     import torch
 
-    path = make(tmp_path, codec=codec)
+    path = make(tmp_path, codec=codec, model__compute_dtype="bfloat16")  # files are float32
     write.export(path, str(tmp_path / "export"))
     model = model_lib.load(str(tmp_path / "export"))
     (tmp_path / "audio").mkdir()
@@ -69,3 +69,5 @@ def test_formats_and_errors(clip, tmp_path, capsys):
     ):
         with pytest.raises(UserError, match=message):
             cli.main(["features", *options, "--layers", layers])
+    with pytest.raises(UserError, match="4 frames are the least"):
+        cli.main(["features", *options, "--layers", "4", "--window", "0"])

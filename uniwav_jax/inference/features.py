@@ -1,6 +1,7 @@
 """What the encoder makes of files: states of chosen layers, their weighted sum, or codewords."""
 
 import contextlib
+import dataclasses
 import io
 import pathlib
 from collections.abc import Callable, Iterator
@@ -57,6 +58,9 @@ class Extractor(listen.Listener):
         if config.task == "pretrain":
             params["codebooks"] = arrays["task"]["codebooks"]
         params.pop("decoder", None)
+        # What is kept in files is not rounded to the training's bfloat16.
+        model = dataclasses.replace(config.model, compute_dtype="float32")
+        config = dataclasses.replace(config, model=model)
         return cls(config, {"params": params, "features": arrays["features"]}, layers, **options)
 
     def compute(self, params: PyTree, x_BxTxC: jax.Array, frames_B: jax.Array) -> jax.Array:

@@ -29,6 +29,9 @@ class Listener:
         arrays: {"params", "features"} of its state.
         batch_seconds: audio, padding included, that is computed at once.
         window: seconds heard at once at most; None: the training's longest clips.
+
+    Raises:
+        UserError: the window is shorter than 4 frames.
     """
 
     def __init__(
@@ -43,6 +46,8 @@ class Listener:
         self.features = features_lib.build(config.features)
         self._arrays = jax.device_put(arrays)
         self._batch_seconds = batch_seconds
+        if window is not None and window * self.frame_rate < 4:
+            raise UserError(f"a window of {window:g} s is too short; 4 frames are the least")
         buckets = config.data.buckets
         self._lengths = buckets if window is None else (*(b for b in buckets if b < window), window)
         self._run_batch = jax.jit(self._compute)
