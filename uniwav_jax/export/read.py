@@ -126,6 +126,7 @@ def to_checkpoint(source: str, workdir: str, **options: Any) -> int:
     Raises:
         UserError: as of `load` or `dinosr.load`, or `workdir` has a checkpoint already.
     """
+    workdir = str(pathlib.Path(workdir).absolute())  # Orbax wants it so
     if pathlib.Path(source).is_file():
         config, state, structure = dinosr.load(source, **options)
         step = 0
@@ -137,7 +138,7 @@ def to_checkpoint(source: str, workdir: str, **options: Any) -> int:
             state["ema"] = {name: params[name] for name in ("condition", "decoder")}
         state["params"] = params
     if structure:
-        target = pathlib.Path(workdir).absolute() / "codec"
+        target = pathlib.Path(workdir) / "codec"
         if structure.codebooks:
             structure = dataclasses.replace(structure, codebooks=0)
         weights = {"network": state["features"]["network"]}
