@@ -2,9 +2,10 @@
 
 import time
 
+import jax
 import numpy as np
 from etils import epath
-from jax.experimental import multihost_utils
+from jax.sharding import NamedSharding, PartitionSpec
 
 from uniwav_jax.errors import UserError, run_tool
 from uniwav_jax.hosts import group as group_lib
@@ -37,6 +38,15 @@ def _at(config, name):
     return config
 
 
+def gather(index: int) -> np.ndarray:
+    """Everyone's index. Waits for all devices: the others hang if one still owes them an answer."""
+    mesh = jax.make_mesh((jax.process_count(), jax.local_device_count()), ("process", "device"))
+    mine = NamedSharding(mesh, PartitionSpec("process"))
+    indices = jax.make_array_from_process_local_data(mine, np.array([index]))
+    spread = jax.jit(lambda x: x, out_shardings=NamedSharding(mesh, PartitionSpec()))
+    return np.asarray(jax.block_until_ready(spread(indices)))
+
+
 def do(thing: str, group: Group):
     name, _, value = thing.partition(":")
     if name == "barrier":
@@ -45,7 +55,7 @@ def do(thing: str, group: Group):
         print(group.exchange(value, f"{value} of {group.index}"), flush=True)
     elif name == "reduce":  # waits without end for a process that lives but does not come
         group.beat(f"reduction {value}")
-        print(multihost_utils.process_allgather(np.array([group.index])).ravel(), flush=True)
+        print(gather(group.index), flush=True)
     elif name == "sleep":
         time.sleep(float(value))
     elif name == "mistake":

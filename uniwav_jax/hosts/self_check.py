@@ -179,12 +179,12 @@ def all_reduce(mesh: Mesh) -> float:
     )
     add = jax.jit(jnp.sum, out_shardings=distributed.replicated(mesh)).lower(numbers).compile()
     began = time.perf_counter()
-    total = int(add(numbers))
-    if total != count * (count + 1) // 2:
-        raise LostProcessError(
-            f"{count} devices add 1 ... {count} up to {total}, not {count * (count + 1) // 2}:"
-            " a device or the network between them is broken"
-        )
+    for copy in add(numbers).addressable_shards:
+        if (total := int(copy.data)) != count * (count + 1) // 2:
+            raise LostProcessError(
+                f"{count} devices add 1 ... {count} up to {total} on {copy.device}, not"
+                f" {count * (count + 1) // 2}: a device or the network between them is broken"
+            )
     return time.perf_counter() - began
 
 

@@ -152,7 +152,7 @@ def checksums(state: PyTree) -> dict[str, int]:
     Computed on the devices; all processes must call it.
     """
     sums = jax.jit(_bit_sums, out_shardings=state.step.sharding)(state)
-    return _named(jax.device_get(sums))
+    return _named(jax.device_get(jax.block_until_ready(sums)))
 
 
 def _bit_sums(tree: PyTree) -> PyTree:

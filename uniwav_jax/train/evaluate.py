@@ -77,7 +77,9 @@ class Evaluator:
                 clips = zip(planned.corpus.tolist(), planned.clip.tolist(), strict=True)
                 heard |= zip(clips, np.asarray(outputs["path_BxT"]), strict=True)
         total = self._task.average(total)
-        metrics = jax.device_get(self._task.metrics(total, state.step, self._config))
+        metrics = self._task.metrics(total, state.step, self._config)
+        # device_get looks at one device; a process may not leave while others still need its rest.
+        metrics = jax.device_get(jax.block_until_ready(metrics))
         metrics.pop("teacher_decay", None)
         if heard:
             metrics |= self._word_error(step, heard)
@@ -107,7 +109,7 @@ class Evaluator:
     def render(self, step: int, state: TrainState) -> None:
         """Pictures and wavs under workdir/samples/step_<n>: real, masked and generated speech."""
         for batch in self._batches(1):
-            rendered = self._sample_step(state, batch)
+            rendered = jax.block_until_ready(self._sample_step(state, batch))
         if jax.process_index() != 0:
             return
         rendered = jax.device_get(rendered)
