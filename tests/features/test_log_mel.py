@@ -49,6 +49,17 @@ def test_against_scipy(features, speech):
     np.testing.assert_allclose(ours[2:], expected[2:], atol=2e-3)
 
 
+@pytest.mark.parametrize("window", [1024, 400])
+def test_tpu_form_of_the_fourier_transform(speech, window):
+    cut = jnp.asarray(
+        speech[:, : 20 * window].reshape(len(speech), 20, window) / 2**15, jnp.float32
+    )
+    expected = np.fft.rfft(np.asarray(cut, np.float64))
+    loudest = np.abs(expected).max()
+    assert np.abs(log_mel.fourier_matmul(cut) - expected).max() < 1e-6 * loudest
+    assert np.abs(jnp.fft.rfft(cut) - expected).max() < 1e-6 * loudest
+
+
 def test_filters_cover_the_band_with_unit_area():
     filters = log_mel.mel_filters(80, 1024, 16000, 0.0, 8000.0)
     np.testing.assert_allclose(filters.sum(0), 1.0, rtol=1e-5)

@@ -33,6 +33,17 @@ def test_convolutions_equal_the_one_of_xla(form, frames, size, groups):
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_gelu():
+    x = jnp.linspace(-12, 12, 4001)
+    np.testing.assert_allclose(layers.gelu(x), jax.nn.gelu(x, approximate=False), atol=1e-6)
+    slope = jax.vmap(jax.grad(lambda x: jax.nn.gelu(x, approximate=False)))(x)
+    np.testing.assert_allclose(jax.vmap(jax.grad(layers.gelu))(x), slope, atol=1e-6)
+    half = x.astype(jnp.bfloat16)
+    assert (layers.gelu(half) == layers.gelu(half.astype(jnp.float32)).astype(jnp.bfloat16)).all()
+    kept = jax.tree.leaves(jax.eval_shape(lambda x: jax.vjp(layers.gelu, x)[1], half))
+    assert [(leaf.shape, leaf.dtype) for leaf in kept] == [(half.shape, half.dtype)]
+
+
 def test_merged_groups_fill_the_matrix_unit_and_no_more():
     for width, groups, expected in ((768, 16, 8), (1024, 16, 8), (384, 16, 4), (2048, 16, 16)):
         kernel = jnp.zeros((3, width // groups, width))

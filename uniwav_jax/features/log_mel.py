@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from uniwav_jax import distributed
 from uniwav_jax.config import FeaturesConfig
 from uniwav_jax.types import PyTree
 
@@ -87,7 +88,10 @@ class LogMel:
         right = (frames - 1) * self.hop + self.window - left - audio_BxS.shape[1]
         padded = jnp.pad(audio_BxS, ((0, 0), (left, right)))
         index_TxW = np.arange(frames)[:, None] * self.hop + np.arange(self.window)
-        return jnp.fft.rfft(padded[:, index_TxW] * self._hann)
+        cut = padded[:, index_TxW] * self._hann
+        if distributed.platform() == "tpu":  # has no FFT of its own
+            return fourier_matmul(cut)
+        return jnp.fft.rfft(cut)
 
     def _inverse(self, spectrum_BxTxF: jax.Array, samples: int) -> jax.Array:
         """Least-squares waveform [B, samples] of a short-time spectrum: windowed overlap-add."""
@@ -100,6 +104,15 @@ class LogMel:
         pieces = jnp.fft.irfft(spectrum_BxTxF, self.window) * self._hann
         wave = jnp.zeros((len(pieces), total)).at[:, index].add(pieces.reshape(len(pieces), -1))
         return (wave / np.maximum(weight, 1e-4))[:, left : left + samples]
+
+
+def fourier_matmul(x_BxTxW: jax.Array) -> jax.Array:
+    """`jnp.fft.rfft` of float32 as one matmul: for 1024 samples a third of a TPU's cycles."""
+    window = x_BxTxW.shape[-1]
+    angle_WxF = 2 * np.pi / window * np.outer(np.arange(window), np.arange(window // 2 + 1))
+    basis = np.concatenate([np.cos(angle_WxF), -np.sin(angle_WxF)], axis=1).astype(np.float32)
+    both = jnp.einsum("btw,wf->btf", x_BxTxW, basis, precision="highest")
+    return jax.lax.complex(*jnp.split(both, 2, axis=-1))
 
 
 @functools.lru_cache

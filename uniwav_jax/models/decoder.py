@@ -63,7 +63,7 @@ class DecoderLayer(nn.Module):
 
         h = (layers.rms_norm(x_BxTxD) * (1 + scale_ffn) + shift_ffn).astype(self.dtype)
         gate_value = layers.dense((2, c.ffn), dtype=self.dtype, name="up")(h)
-        h = jax.nn.gelu(gate_value[..., 0, :], approximate=False) * gate_value[..., 1, :]
+        h = layers.gelu(gate_value[..., 0, :]) * gate_value[..., 1, :]
         h = layers.dense(width, dtype=self.dtype, name="down")(h)
         x_BxTxD = layers.shard_rows(x_BxTxD + dropout(h, c.dropout, keys[1]))
         return x_BxTxD, x_BxTxD
@@ -113,7 +113,7 @@ class Decoder(nn.Module):
         ).astype(self.dtype)
         bias = self.param("position_bias", nn.initializers.zeros, (c.width,)).astype(self.dtype)
         h = jnp.where(frame_mask_BxT[..., None], h, 0)
-        h = h + jax.nn.gelu(layers.depthwise_convolution(h, kernel) + bias, approximate=False)
+        h = h + layers.gelu(layers.depthwise_convolution(h, kernel) + bias)
 
         time = layers.dense(c.width, dtype=jnp.float32, name="time_in")(
             time_embedding(t_B, c.width)

@@ -55,7 +55,7 @@ class EncoderLayer(nn.Module):
         down = layers.dense(x_BxTxD.shape[-1], dtype=self.dtype, name="down")
 
         def feed_forward(x: jax.Array) -> jax.Array:
-            return down(jax.nn.gelu(up(x), approximate=False))
+            return down(layers.gelu(up(x)))
 
         if c.norm == "pre":
             attended = attention(norm_attention(x_BxTxD), frame_mask_BxT, key=keys[0])
