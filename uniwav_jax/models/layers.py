@@ -164,11 +164,13 @@ def blocked_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> j
     size, group_width = kernel.shape[:2]
     block = 8
     blocks, left, span = -(-frames // block), (size - 1) // 2, block + size - 1
-    right = blocks * block + size - 1 - frames - left
+    pieces = -(-span // block)  # that a window reaches into
+    right = (blocks + pieces - 1) * block - frames - left
     padded = jnp.pad(x_BxTxD, ((0, 0), (left, right), (0, 0)))
     by_group = padded.reshape(batch, -1, groups, group_width).transpose(2, 0, 1, 3)
-    windows = [by_group[:, :, i * block : i * block + span] for i in range(blocks)]
-    windows = jnp.stack(windows, axis=2).reshape(groups, batch * blocks, span * group_width)
+    by_block = by_group.reshape(groups, batch, -1, block * group_width)
+    windows = jnp.concatenate([by_block[:, :, i : i + blocks] for i in range(pieces)], axis=-1)
+    windows = windows[..., : span * group_width].reshape(groups, batch * blocks, -1)
     # Block-Toeplitz: output frame v of a block reads its k taps from input frame v on.
     taps = kernel.reshape(size * group_width, groups, group_width).transpose(1, 0, 2)
     shifted = [
