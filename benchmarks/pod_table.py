@@ -60,7 +60,8 @@ def table(out: pathlib.Path) -> str:
         "audio a chip) and configs/pretrain_large.py (80 s), compiled by the real TPU compiler.",
         "**Compiled, never run.** Bounds follow from peak rates: a step takes at least the longest",
         "of compute, memory and network. `Mcycles` is the compiler's own estimate, without",
-        "collectives and splash kernels; its parts are in the JSON files.",
+        "collectives and splash kernels; its parts are in the JSON files. Rows with a star are",
+        "older than the last changes in ../step_profile: to a twentieth more cycles and traffic.",
         "",
         "| model | slice | chips | mesh | state GiB | peak GiB | sent MiB a step | asynchronous"
         " | compute ms | memory ms | network ms | MFU at most | Mcycles |",
@@ -71,7 +72,13 @@ def table(out: pathlib.Path) -> str:
         reports, key=lambda item: (item[0], item[1]["topology"][:3], item[1]["chips"])
     ):
         mesh = " x ".join(f"{axis}={n}" for axis, n in r["mesh"].items() if n > 1)
-        row = [size, r["topology"], r["chips"], mesh, f"{r['state_bytes_per_chip'] / GIB:.2f}"]
+        row = [
+            size,
+            r["topology"] + r.get("remark", ""),
+            r["chips"],
+            mesh,
+            f"{r['state_bytes_per_chip'] / GIB:.2f}",
+        ]
         if r["fits"]:
             collectives = r["collectives_per_chip"].values()
             pieces = sum(c["count"] for c in collectives)
