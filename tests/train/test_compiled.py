@@ -64,6 +64,26 @@ def test_traffic_counts_hbm_only_and_slices_not_stacks():
     assert compiled.Program(HLO).traffic() == 4 * per_run + 2 * scatter  # `down` moves as much
 
 
+# As the v6e compiler prefetches: an array, a slice of one, and an array that makes room.
+PREFETCH = """HloModule prefetch
+
+ENTRY %main (x: bf16[8,64], w: s8[1000]) -> bf16[8,64] {
+  %x = bf16[8,64]{1,0} parameter(0)
+  %w = s8[1000]{0} parameter(1)
+  %c = (bf16[8,64]{1,0:T(8,128)S(1)}, bf16[8,64]{1,0}, u32[]{:S(2)}) copy-start(%x)
+  %c.done = bf16[8,64]{1,0:T(8,128)S(1)} copy-done(%c)
+  %s = ((s8[1000]{0}), s8[40]{0:T(1024)S(1)}, s32[]{:S(2)}) slice-start(%w), slice={[0:40]}
+  %s.done = s8[40]{0:T(1024)S(1)} slice-done(%s)
+  %o = (bf16[8,64]{1,0}, bf16[8,64]{1,0:S(1)}, u32[]{:S(2)}) copy-start(%c.done)
+  ROOT %o.done = bf16[8,64]{1,0} copy-done(%o)
+}
+"""
+
+
+def test_traffic_of_prefetches_counts_each_array_once():
+    assert compiled.Program(PREFETCH).traffic() == 8 * 64 * 2 + 40 + 8 * 64 * 2
+
+
 def test_cycles_are_summed_by_part_and_loops_run_out():
     wanted = {"encoder forward: attention": 400, "decoder recomputed: feed forward": 7}
     assert compiled.Program(HLO).cycles() == wanted

@@ -17,7 +17,8 @@ import jax
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 # Instructions that move nothing, and those whose contents are counted instead.
 FREE = """parameter constant get-tuple-element tuple bitcast while conditional call after-all iota
-partition-id replica-id broadcast opt-barrier async-done async-update copy-done""".split()
+broadcast partition-id replica-id opt-barrier async-done async-update copy-done
+slice-done""".split()
 BITS = {"pred": 8, "bf16": 16} | {f"{kind}{b}": b for kind in "fsu" for b in (4, 8, 16, 32, 64)}
 # [kind, number of entries]{layout}; S(n) in the layout is a memory that is not HBM.
 SHAPE = re.compile(r"\b([a-z]+\d+|pred)\[([\d,]*)\](\{[^}]*\})?")
@@ -162,6 +163,10 @@ class Program:
         body = self._computations.get(fused[1], []) if fused else []
         written, aliased = hbm(line.shape), set()
         read = [hbm(self._shapes.get(name, "")) for name in line.operands]
+        if line.opcode in ("copy-start", "slice-start"):
+            # From one memory to the other, which its shape names beside a counter.
+            ends = [match[0] for match in SHAPE.finditer(line.shape)][:2]
+            return min(map(size, ends)) * sum(hbm(end) > 0 for end in ends)
         if line.opcode in ("dynamic-slice", "slice"):
             read = [written]
         if line.opcode == "dynamic-update-slice":
