@@ -27,6 +27,7 @@ from flax import traverse_util
 from uniwav_jax.config import Config
 from uniwav_jax.distributed import path_string
 from uniwav_jax.errors import UserError
+from uniwav_jax.train.preemption import CheckpointManager
 from uniwav_jax.types import PyTree, TrainState
 
 SCHEMA = 1
@@ -39,8 +40,7 @@ STRUCTURAL = (
     "distillation.top_layers",
     "distillation.codewords",
     "flow.context",
-    "codec.structure",
-    "codec.bottleneck",
+    *("codec.structure", "codec.bottleneck"),
     *("asr.symbols", "asr.units", "asr.layers"),
 )
 FREE = ("features.codec", "features.stats", "features.stats_seconds", "model.encoder.dropout")
@@ -50,7 +50,7 @@ FREE += ("model.encoder.attention_dropout", "model.encoder.layer_drop", "model.d
 def manager(workdir: str | epath.Path, config: Config) -> ocp.CheckpointManager:
     """The manager of `workdir/checkpoints`; saves are asynchronous."""
     _quiet()
-    return ocp.CheckpointManager(
+    return CheckpointManager(
         epath.Path(workdir) / "checkpoints",
         item_handlers={"state": ocp.PyTreeCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()},
         options=ocp.CheckpointManagerOptions(
