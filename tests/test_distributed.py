@@ -42,3 +42,12 @@ def test_slices_that_are_not_there():
     with pytest.raises(UserError, match=r"config\.mesh\.data \(1\) must be a multiple"):
         make_mesh(MeshConfig(data=1, fsdp=-1, slices=2))
     assert make_mesh(MeshConfig(fsdp=2)).size == jax.device_count()
+
+
+@pytest.mark.parametrize(
+    ("devices", "tensor", "found"), [(1, 1, (1, 1)), (6, 1, (2, 3)), (8, 1, (2, 4)), (8, 4, (1, 2))]
+)
+def test_no_more_than_fsdp_most_share_the_state(devices, tensor, found):
+    config = MeshConfig(data=1, fsdp=-1, fsdp_most=4, tensor=tensor)
+    mesh = make_mesh(config, jax.devices()[:devices])
+    assert (mesh.shape["data"], mesh.shape["fsdp"]) == found

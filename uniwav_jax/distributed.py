@@ -49,6 +49,8 @@ def platform() -> str:
 def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
     """The mesh of the given sizes over all devices; one size may be -1 (what is left).
 
+    With `fsdp_most` the axis fsdp takes the largest divisor up to it, and data what it leaves.
+
     Raises:
         UserError: the sizes do not multiply to the number of devices, or no such slices.
     """
@@ -56,7 +58,10 @@ def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
     sizes = [config.data, config.fsdp, config.tensor]
     if -1 in sizes:
         known = int(np.prod([size for size in sizes if size != -1]))
-        sizes[sizes.index(-1)] = max(len(devices) // known, 1)
+        sizes[sizes.index(-1)] = left = max(len(devices) // known, 1)
+        if config.fsdp == -1 and config.fsdp_most:
+            sizes[1] = max(n for n in range(1, config.fsdp_most + 1) if left % n == 0)
+            sizes[0] *= left // sizes[1]
     if int(np.prod(sizes)) != len(devices):
         wanted = " x ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes))
         raise UserError(

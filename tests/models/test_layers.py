@@ -81,8 +81,8 @@ def test_convolutional_positions_ignore_what_lies_in_the_padding():
 
 def test_rotary_dot_product_depends_on_the_distance_alone():
     q, k = noise(8), noise(8, seed=1)
-    everywhere = jnp.broadcast_to(q, (1, 1, 30, 8)), jnp.broadcast_to(k, (1, 1, 30, 8))
-    q_turned, k_turned = (np.asarray(layers.rotate(a))[0, 0] for a in everywhere)
+    everywhere = jnp.broadcast_to(q, (1, 30, 1, 8)), jnp.broadcast_to(k, (1, 30, 1, 8))
+    q_turned, k_turned = (np.asarray(layers.rotate(a))[0, :, 0] for a in everywhere)
     dots = q_turned @ k_turned.T
     for distance in (-5, 0, 3):
         diagonal = np.diagonal(dots, distance)
@@ -94,8 +94,8 @@ def test_rotary_dot_product_depends_on_the_distance_alone():
 
 
 def test_rotary_first_pair_turns_by_one_radian_a_frame():
-    x = jnp.zeros((1, 1, 3, 4)).at[..., 0].set(1.0)
-    turned = layers.rotate(x)[0, 0]
+    x = jnp.zeros((1, 3, 1, 4)).at[..., 0].set(1.0)
+    turned = layers.rotate(x)[0, :, 0]
     for t in range(3):
         np.testing.assert_allclose(turned[t], [math.cos(t), 0, math.sin(t), 0], atol=1e-6)
 

@@ -83,7 +83,7 @@ class ModelConfig:
     encoder: EncoderConfig = EncoderConfig()
     decoder: DecoderConfig = DecoderConfig()
     compute_dtype: str = "bfloat16"  # matmuls; norms, softmax, losses, teacher weights stay float32
-    attention: str = "auto"  # or "xla", "chunk", "cudnn" (GPU), "splash" (TPU): models/attention.py
+    attention: str = "auto"  # or "xla", "chunk", "cudnn" (GPU), "splash", "pallas" (TPU)
     # What the backward pass computes again: "full" all but the layers' inputs, "attention" all but
     # these and attention, "dots" all but matmuls, "none" nothing.
     remat: str = "attention"
@@ -198,6 +198,7 @@ class MeshConfig:
 
     data: int = -1
     fsdp: int = 1
+    fsdp_most: int = 0  # with fsdp=-1: at most so many, data takes the rest; 0: no limit (ours)
     tensor: int = 1
     slices: int = 1  # multi-slice TPU: the data axis spans slices
     wait_seconds: float = 900.0  # how long processes wait for one another before they end (ours)

@@ -17,6 +17,7 @@ codec.noise codec.discriminator_filters""".split()
 SHARES = """model.encoder.dropout model.encoder.attention_dropout model.decoder.dropout
 distillation.codebook_decay flow.ema_decay optim.beta1 optim.beta2 codec.codebook_decay
 codec.balance_decay""".split()  # 1 divides by zero
+KERNELS = ("auto", "xla", "chunk", "cudnn", "splash", "pallas")
 PROBABILITIES = """model.encoder.layer_drop flow.condition_drop distillation.teacher_decay_start
 distillation.teacher_decay_end optim.warmup optim.hold optim.decay asr.time_mask asr.channel_mask
 """.split()
@@ -45,7 +46,7 @@ def validate(config: Config) -> None:
     )
     one_of("model.encoder.norm", encoder.norm, ("pre", "post"))
     one_of("model.decoder.positions", decoder.positions, ("rotary", "alibi"))
-    one_of("model.attention", config.model.attention, ("auto", "xla", "chunk", "cudnn", "splash"))
+    one_of("model.attention", config.model.attention, KERNELS)
     require(
         config.model.attention not in ("cudnn", "splash")
         or (encoder.attention_dropout == 0 and decoder.positions != "alibi"),
@@ -151,6 +152,8 @@ def validate(config: Config) -> None:
     )
     stages = config.optim.warmup + config.optim.hold + config.optim.decay
     require(abs(stages - 1) < 1e-6, f"optim.warmup + hold + decay must be 1; got {stages:g}")
+    most = config.mesh.fsdp_most
+    require(most >= 0, f"mesh.fsdp_most must be positive or 0; got {most}")
     sizes = (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     require(
         sum(size == -1 for size in sizes) <= 1 and all(size == -1 or size > 0 for size in sizes),

@@ -1,15 +1,18 @@
-"""Bidirectional attention over whole rows, in four implementations of one formula.
+"""Bidirectional attention over whole rows, in five implementations of one formula.
 
     softmax(q k^T / sqrt(d) - slope |i - j|) v        keys on padding hidden, softmax in float32
 
 "xla" is the formula as it stands. "chunk" computes blocks of queries in turn and again in the
-backward pass, so that no [T, T] array is ever held. "cudnn" (GPU, bfloat16) and "splash" (TPU) are
-fused kernels, which know neither biases nor dropout. "auto" takes the fused kernel of the platform
-that the program is compiled for where it can be used, else "chunk" on accelerators, "xla" on CPU.
+backward pass, so that no [T, T] array is ever held. Fused kernels: "pallas" (TPU, ours, rows of up
+to 4096 frames), and those that know neither biases nor dropout, "splash" (TPU, JAX's) and "cudnn"
+(GPU, bfloat16). "auto" takes the first of these that can be used on the platform that the program
+is compiled for, else "chunk" on accelerators, "xla" on CPU.
 """
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +26,14 @@ from uniwav_jax.models import dropout
 NEGATIVE = -1e9  # stands for -inf in logits: a fully padded row stays finite
 CHUNK = 256  # most queries per block
 KEPT = "attention"  # name of what remat=attention keeps for the backward pass
-LANES = 128  # splash wants a multiple of this many frames
+LANES = 128  # the kernels for TPU want a multiple of this many frames
+LONGEST = 4096  # frames of a row for "pallas": the weights of LANES queries must fit on the chip
 
 
 def attend(
-    q_BxHxTxd: jax.Array,
-    k_BxHxTxd: jax.Array,
-    v_BxHxTxd: jax.Array,
+    q_BxTxHxd: jax.Array,
+    k_BxTxHxd: jax.Array,
+    v_BxTxHxd: jax.Array,
     frame_mask_BxT: jax.Array,
     *,
     slopes: np.ndarray | None = None,
@@ -40,36 +44,49 @@ def attend(
     """Attention of every query to all real frames of its row.
 
     Args:
-        q_BxHxTxd, k_BxHxTxd, v_BxHxTxd: any float dtype.
+        q_BxTxHxd, k_BxTxHxd, v_BxTxHxd: any float dtype.
         frame_mask_BxT: bool, True on the real frames, which come first.
         slopes: float32 [H] of symmetric ALiBi, or None.
         dropout_rate: share of attention weights dropped when `dropout_key` is given.
-        implementation: "auto", "xla", "chunk", or without slopes and dropout "cudnn" or "splash".
+        implementation: "auto", "xla", "chunk", "pallas", or without slopes and dropout "cudnn" or
+            "splash".
 
     Returns:
-        [B, H, T, d] in the dtype of `v`.
+        [B, T, H, d] in the dtype of `v`.
 
     Raises:
-        UserError: "cudnn" on another platform or in float32.
+        UserError: a fused kernel on another platform; "cudnn" in float32.
     """
     rate = 0.0 if dropout_key is None else dropout_rate
     if implementation == "auto":
-        implementation = _best(slopes is None and not rate, v_BxHxTxd.dtype)
-    arrays = (q_BxHxTxd, k_BxHxTxd, v_BxHxTxd, frame_mask_BxT)
-    if implementation in ("cudnn", "splash"):
-        return {"cudnn": cudnn, "splash": splash}[implementation](*arrays)
+        implementation = _best(slopes is None and not rate, v_BxTxHxd)
+    arrays = (q_BxTxHxd, k_BxTxHxd, v_BxTxHxd)
+    if implementation == "cudnn":
+        return cudnn(*arrays, frame_mask_BxT)
     seed = dropout.seed(dropout_key) if rate else None
-    function = {"xla": _rows, "chunk": _chunks}[implementation]
-    return function(*arrays, slopes=slopes, rate=rate, seed=seed)
+    formula = {"slopes": slopes, "rate": rate, "seed": seed}
+    if implementation == "pallas":
+        return pallas(*arrays, frame_mask_BxT, **formula)
+    by_heads = (jnp.swapaxes(a, 1, 2) for a in arrays)
+    if implementation == "splash":
+        attended = splash(*by_heads, frame_mask_BxT)
+    else:
+        function = {"xla": _rows, "chunk": _chunks}[implementation]
+        attended = function(*by_heads, frame_mask_BxT, **formula)
+    return jnp.swapaxes(attended, 1, 2)
 
 
-def _best(fusible: bool, dtype: jnp.dtype) -> str:
-    """The implementation for the platform compiled for."""
+def _best(plain: bool, v_BxTxHxd: jax.Array) -> str:
+    """The implementation for the platform compiled for; plain: neither slopes nor dropout."""
     if distributed.platform() == "cpu":
         return "xla"
-    if fusible and distributed.platform() == "tpu":
+    frames, _, width = v_BxTxHxd.shape[1:]
+    fills = LANES % width == 0 or width % LANES == 0  # with so many heads side by side
+    if distributed.platform() == "tpu" and frames <= LONGEST and fills:
+        return "pallas"
+    if distributed.platform() == "tpu" and plain:
         return "splash"
-    if fusible and distributed.platform() == "gpu" and dtype == jnp.bfloat16:
+    if distributed.platform() == "gpu" and plain and v_BxTxHxd.dtype == jnp.bfloat16:
         return "cudnn"
     return "chunk"
 
@@ -140,24 +157,22 @@ def _chunks(
 
 
 def cudnn(
-    q_BxHxTxd: jax.Array,
-    k_BxHxTxd: jax.Array,
-    v_BxHxTxd: jax.Array,
+    q_BxTxHxd: jax.Array,
+    k_BxTxHxd: jax.Array,
+    v_BxTxHxd: jax.Array,
     frame_mask_BxT: jax.Array,
 ) -> jax.Array:
     """The fused kernel of cuDNN, as jax.nn has it; padding goes in as lengths."""
-    if distributed.platform() != "gpu" or v_BxHxTxd.dtype != jnp.bfloat16:
+    if distributed.platform() != "gpu" or v_BxTxHxd.dtype != jnp.bfloat16:
         raise UserError(
             "config.model.attention=cudnn needs an NVIDIA GPU and model.compute_dtype=bfloat16;"
-            f" found {distributed.platform()} and {v_BxHxTxd.dtype}; choose auto"
+            f" found {distributed.platform()} and {v_BxTxHxd.dtype}; choose auto"
         )
-    q, k, v = (jnp.swapaxes(a, 1, 2) for a in (q_BxHxTxd, k_BxHxTxd, v_BxHxTxd))
     # A row without frames must see something: no weights at all would be NaN.
     lengths = jnp.maximum(frame_mask_BxT.sum(-1), 1).astype(jnp.int32)
-    attended = jax.nn.dot_product_attention(
-        q, k, v, key_value_seq_lengths=lengths, implementation="cudnn"
+    return jax.nn.dot_product_attention(
+        q_BxTxHxd, k_BxTxHxd, v_BxTxHxd, key_value_seq_lengths=lengths, implementation="cudnn"
     )
-    return jnp.swapaxes(attended, 1, 2)
 
 
 def splash(
@@ -171,6 +186,7 @@ def splash(
     """JAX's splash kernel for TPU; `interpret` runs it on any platform, slowly, for tests."""
     from jax.experimental.pallas.ops.tpu import splash_attention  # a second to import
 
+    _check_tpu("splash", interpret)
     heads, frames, width = q_BxHxTxd.shape[1:]
     padding = ((0, 0), (0, 0), (0, -frames % LANES), (0, 0))
     scaled = (q_BxHxTxd.astype(jnp.float32) / math.sqrt(width)).astype(q_BxHxTxd.dtype)
@@ -203,20 +219,84 @@ def splash(
 
         return jax.vmap(row)(q, k, v, segment)
 
-    mesh = jax.sharding.get_abstract_mesh()
-    if not mesh.empty:
-        # XLA cannot divide a kernel: each device runs it on its rows and heads.
-        rows = mesh.shape["data"] * mesh.shape["fsdp"]
-        by_rows = ("data", "fsdp") if len(q) % rows == 0 else None
-        by_heads = "tensor" if heads % mesh.shape["tensor"] == 0 else None
-        spec = PartitionSpec(by_rows, by_heads)
-        local = jax.shard_map(
-            local,
-            in_specs=(spec, spec, spec, PartitionSpec(by_rows)),
-            out_specs=spec,
-            check_vma=False,
+    on_each = _on_each_device(local, len(q), heads, "BH", "BH", "BH", "B")
+    return on_each(q, k, v, segment)[:, :, :frames]
+
+
+def pallas(
+    q_BxTxHxd: jax.Array,
+    k_BxTxHxd: jax.Array,
+    v_BxTxHxd: jax.Array,
+    frame_mask_BxT: jax.Array,
+    *,
+    slopes: np.ndarray | None = None,
+    rate: float = 0.0,
+    seed: jax.Array | None = None,
+    interpret: Any = False,
+) -> jax.Array:
+    """The kernel of models/attention_kernel.py; `interpret` as in `splash`."""
+    from uniwav_jax.models import attention_kernel  # a second to import
+
+    _check_tpu("pallas", interpret)
+    batch, frames, heads, width = q_BxTxHxd.shape
+    if frames > LONGEST:
+        raise UserError(
+            f"config.model.attention=pallas takes rows of at most {LONGEST} frames, got {frames};"
+            " choose auto or chunk, or cut the audio"
         )
-    return local(q, k, v, segment)[:, :, :frames]
+    options = attention_kernel.Options(frames, width, heads, rate, slopes is not None, interpret)
+    qkv = (a.reshape(batch, frames, -1) for a in (q_BxTxHxd, k_BxTxHxd, v_BxTxHxd))
+    lengths_B = frame_mask_BxT.sum(-1, dtype=jnp.int32)
+    slopes_H = jnp.zeros(heads) if slopes is None else jnp.asarray(slopes)
+    seed = jnp.zeros(2, jnp.uint32) if seed is None else seed
+    places = (jnp.arange(n, dtype=jnp.int32) for n in (batch, heads))
+
+    def local(
+        q: jax.Array,
+        k: jax.Array,
+        v: jax.Array,
+        lengths_B: jax.Array,
+        row_B: jax.Array,
+        head_H: jax.Array,
+        slopes_H: jax.Array,
+        seed: jax.Array,
+    ) -> jax.Array:
+        seed = jax.lax.bitcast_convert_type(seed, jnp.int32)
+        numbers = jnp.concatenate([seed, row_B[:1], head_H[:1], lengths_B])
+        return attention_kernel.attention(options, numbers, slopes_H, q, k, v)
+
+    on_each = _on_each_device(local, batch, heads, "BTH", "BTH", "BTH", "B", "B", "H", "H", "")
+    return on_each(*qkv, lengths_B, *places, slopes_H, seed).reshape(q_BxTxHxd.shape)
+
+
+def _on_each_device(
+    local: Callable[..., jax.Array], batch: int, heads: int, *dimensions: str
+) -> Callable[..., jax.Array]:
+    """`local` on each device's rows and heads, since XLA cannot divide a kernel.
+
+    Args:
+        local: takes arrays and returns one of the dimensions of the first.
+        batch, heads: how many there are, on all devices.
+        dimensions: of each array: B for rows, H for heads (or heads times width), T for others.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+        return local
+    axes = {
+        "B": ("data", "fsdp") if batch % (mesh.shape["data"] * mesh.shape["fsdp"]) == 0 else None,
+        "H": "tensor" if heads % mesh.shape["tensor"] == 0 else None,
+        "T": None,
+    }
+    specs = tuple(PartitionSpec(*(axes[name] for name in names)) for names in dimensions)
+    return jax.shard_map(local, in_specs=specs, out_specs=specs[0], check_vma=False)
+
+
+def _check_tpu(name: str, interpret: bool) -> None:
+    if distributed.platform() != "tpu" and not interpret:
+        raise UserError(
+            f"config.model.attention={name} needs a TPU, found {distributed.platform()};"
+            " choose auto"
+        )
 
 
 def _divisor(frames: int, most: int) -> int:

@@ -62,8 +62,8 @@ class DecoderLayer(nn.Module):
         x_BxTxD = x_BxTxD + dropout(attended, c.dropout, keys[0])
 
         h = (layers.rms_norm(x_BxTxD) * (1 + scale_ffn) + shift_ffn).astype(self.dtype)
-        gate_value = layers.dense((2, c.ffn), dtype=self.dtype, name="up")(h)
-        h = layers.gelu(gate_value[..., 0, :]) * gate_value[..., 1, :]
+        gate, value = layers.Gate(c.ffn, name="up")(h)
+        h = layers.gelu(gate) * value
         h = layers.dense(width, dtype=self.dtype, name="down")(h)
         x_BxTxD = layers.shard_rows(x_BxTxD + dropout(h, c.dropout, keys[1]))
         return x_BxTxD, x_BxTxD

@@ -23,6 +23,34 @@ def dense(features: int | tuple[int, ...], *, dtype: jnp.dtype, name: str, **opt
     return nn.DenseGeneral(features, dtype=dtype, param_dtype=jnp.float32, name=name, **options)
 
 
+def split_dense(
+    x_BxTxD: jax.Array, kernel_DxCxW: jax.Array, bias_CxW: jax.Array
+) -> tuple[jax.Array, ...]:
+    """C linear layers that are one parameter, in the dtype of `x`; each [B, T, W].
+
+    As so many matmuls: slices of one wide result, and sums of their gradients, are copies.
+    """
+    kernel, bias = kernel_DxCxW.astype(x_BxTxD.dtype), bias_CxW.astype(x_BxTxD.dtype)
+    return tuple(
+        jnp.einsum("BTD,DW->BTW", x_BxTxD, kernel[:, c]) + bias[c] for c in range(len(bias))
+    )
+
+
+class Gate(nn.Module):
+    """The two linear layers of a gated unit, [B, T, `features`] each."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x_BxTxD: jax.Array) -> tuple[jax.Array, ...]:
+        init = nn.initializers.variance_scaling(
+            1.0, "fan_avg", "uniform", in_axis=0, out_axis=(1, 2)
+        )
+        kernel = self.param("kernel", init, (x_BxTxD.shape[-1], 2, self.features))
+        bias = self.param("bias", nn.initializers.zeros, (2, self.features))
+        return split_dense(x_BxTxD, kernel, bias)
+
+
 def shard_rows(x: jax.Array) -> jax.Array:
     """Keep a batch-first array split by rows over the mesh in use (`jax.set_mesh`), if any.
 
@@ -69,19 +97,21 @@ def rms_norm(x: jax.Array, epsilon: float = 1e-6) -> jax.Array:
     return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + epsilon)
 
 
-def rotate(x_BxHxTxd: jax.Array) -> jax.Array:
+def rotate(x_BxTxHxd: jax.Array) -> jax.Array:
     """Rotary positions (RoFormer) over the whole head width, angles in float32."""
-    frames, width = x_BxHxTxd.shape[2:]
+    frames, _, width = x_BxTxHxd.shape[1:]
     frequency = 10000.0 ** (-np.arange(width // 2, dtype=np.float32) / (width // 2))
-    angle = jnp.asarray(np.arange(frames, dtype=np.float32)[:, None] * np.tile(frequency, 2))
+    angle = np.arange(frames, dtype=np.float32)[:, None] * np.tile(frequency, 2)
+    angle_Tx1xd = jnp.asarray(angle)[:, None]
     # (first, second) -> (-second, first) as a matmul: half heads are narrow for an accelerator.
     swap = np.roll(np.diag(np.repeat([1.0, -1.0], width // 2)), width // 2, axis=1)
-    swapped = jnp.einsum("BHTd,de->BHTe", x_BxHxTxd, swap.astype(x_BxHxTxd.dtype))
-    return (x_BxHxTxd * jnp.cos(angle) + swapped * jnp.sin(angle)).astype(x_BxHxTxd.dtype)
+    swapped = jnp.einsum("BTHd,de->BTHe", x_BxTxHxd, swap.astype(x_BxTxHxd.dtype))
+    turned = x_BxTxHxd * jnp.cos(angle_Tx1xd) + swapped * jnp.sin(angle_Tx1xd)
+    return turned.astype(x_BxTxHxd.dtype)
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention with fused query, key and value projections."""
+    """Multi-head self-attention; the projections to query, key and value are one parameter."""
 
     heads: int
     positions: str  # "none", "rotary" or "alibi"
@@ -102,8 +132,12 @@ class SelfAttention(nn.Module):
         )
         qkv = self.param("qkv_kernel", init, (width, 3, self.heads, head_width))
         qkv_bias = self.param("qkv_bias", nn.initializers.zeros, (3, self.heads, head_width))
-        projected = jnp.einsum("BTD,DcHd->cBHTd", x_BxTxD, qkv.astype(self.dtype))
-        q, k, v = projected + qkv_bias[:, None, :, None].astype(self.dtype)
+        # Heads lie side by side: as an axis of their own they leave most of a TPU register empty.
+        projected = split_dense(
+            x_BxTxD.astype(self.dtype), qkv.reshape(width, 3, width), qkv_bias.reshape(3, width)
+        )
+        by_heads = (*x_BxTxD.shape[:2], self.heads, head_width)
+        q, k, v = (a.reshape(by_heads) for a in projected)
         if self.positions == "rotary":
             q, k = rotate(q), rotate(k)
         attended = attend(
@@ -116,8 +150,8 @@ class SelfAttention(nn.Module):
             dropout_key=key,
             implementation=self.implementation,
         )
-        attended = checkpoint_name(attended, KEPT)
-        return dense(width, dtype=self.dtype, name="out", axis=(-3, -1))(attended)
+        attended = checkpoint_name(attended.reshape(x_BxTxD.shape), KEPT).reshape(by_heads)
+        return dense(width, dtype=self.dtype, name="out", axis=(-2, -1))(attended)
 
 
 def grouped_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:

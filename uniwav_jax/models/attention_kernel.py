@@ -1,0 +1,250 @@
+"""Attention as one TPU kernel that knows ALiBi and dropout, which JAX's splash kernel does not.
+
+A block of queries sees the keys of its whole row at once, so softmax is the formula as it stands;
+the backward pass computes the weights again from queries and keys and keeps nothing else. Bits of
+dropout are hashes of positions (`models.dropout`), made where they are needed: the same bits as in
+the other implementations. Rows need no padding in memory: what a block holds beyond their end is
+undefined, and set to zero in the kernel.
+"""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from uniwav_jax.models import dropout
+from uniwav_jax.models.attention import LANES, NEGATIVE
+
+BLOCK = 2**18  # most weights at a time, except that LANES queries are the least
+
+
+class Options(NamedTuple):
+    """What is known when the kernel is compiled."""
+
+    frames: int  # T
+    width: int  # d of each head
+    heads: int  # of the whole array, on all devices
+    rate: float  # of dropout
+    alibi: bool
+    interpret: Any = False
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def attention(
+    options: Options,
+    numbers: jax.Array,
+    slopes_H: jax.Array,
+    q_BxTxHd: jax.Array,
+    k_BxTxHd: jax.Array,
+    v_BxTxHd: jax.Array,
+) -> jax.Array:
+    """`models.attention`'s formula, [B, T, H d], for rows of at most its LONGEST frames.
+
+    Args:
+        options: see there.
+        numbers: int32 [4 + B]: seed of dropout (2), the first row and head of these arrays in the
+            whole, and the number of real frames of each row.
+        slopes_H: float32, of ALiBi; read with `options.alibi` only.
+        q_BxTxHd, k_BxTxHd, v_BxTxHd: one float dtype.
+    """
+    inputs = (q_BxTxHd, k_BxTxHd, v_BxTxHd)
+    return _call(options, _forward, numbers, slopes_H, inputs, "q", 0)[0]
+
+
+def _attention_forward(
+    options: Options, numbers: jax.Array, slopes_H: jax.Array, *qkv: jax.Array
+) -> tuple[jax.Array, tuple[Any, ...]]:
+    return attention(options, numbers, slopes_H, *qkv), (numbers, slopes_H, *qkv)
+
+
+def _attention_backward(
+    options: Options, kept: tuple[Any, ...], gradient_BxTxHd: jax.Array
+) -> tuple[Any, ...]:
+    numbers, slopes_H, *qkv = kept
+    inputs = (*qkv, gradient_BxTxHd)
+    gradients = _call(options, _backward, numbers, slopes_H, inputs, "qkk", 2)
+    return np.zeros(numbers.shape, jax.dtypes.float0), jnp.zeros_like(slopes_H), *gradients
+
+
+attention.defvjp(_attention_forward, _attention_backward)
+
+
+def _call(
+    options: Options,
+    kernel: Any,
+    numbers: jax.Array,
+    slopes_H: jax.Array,
+    inputs: tuple[jax.Array, ...],
+    outputs: str,
+    sums: int,
+) -> list[jax.Array]:
+    """Run `kernel` for all rows, groups of heads and blocks of queries.
+
+    Args:
+        inputs: q, k, v and what else comes in blocks of queries, [B, T, H d].
+        outputs: of each output, if it comes in blocks of queries (q) or whole rows (k).
+        sums: how many float32 [T, d of the group] the kernel sums up over the blocks of a row.
+    """
+    batch, frames, whole = inputs[0].shape
+    lanes = _group(whole // options.width, options.width) * options.width
+    padded = -(-frames // LANES) * LANES  # of the blocks, not of the arrays
+    block = _block(padded)
+    specs = {
+        "q": pl.BlockSpec((1, block, lanes), lambda b, g, i, *_: (b, i, g)),
+        "k": pl.BlockSpec((1, padded, lanes), lambda b, g, i, *_: (b, 0, g)),
+    }
+    matmuls = 2 if kernel is _forward else 5
+    return pl.pallas_call(
+        functools.partial(kernel, options),
+        grid_spec=pltpu.PrefetchScalarGridSpec(
+            num_scalar_prefetch=2,
+            grid=(batch, whole // lanes, padded // block),
+            in_specs=[specs[name] for name in "qkkq"[: len(inputs)]],
+            out_specs=[specs[name] for name in outputs],
+            scratch_shapes=[pltpu.VMEM((padded, lanes), jnp.float32)] * sums,
+        ),
+        out_shape=[jax.ShapeDtypeStruct(inputs[0].shape, inputs[0].dtype) for _ in outputs],
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel", "parallel", "arbitrary")
+        ),
+        cost_estimate=pl.CostEstimate(
+            flops=2 * matmuls * batch * frames**2 * whole,
+            transcendentals=batch * frames**2 * whole // options.width,
+            bytes_accessed=(len(inputs) + len(outputs)) * inputs[0].nbytes,
+        ),
+        interpret=options.interpret,
+        name=kernel.__name__.strip("_") + "_attention",
+    )(numbers, slopes_H, *inputs)
+
+
+def _group(heads: int, width: int) -> int:
+    """How many heads lie in one block: as many as fill whole LANES, else all."""
+    return next((n for n in range(1, heads) if n * width % LANES == 0 and heads % n == 0), heads)
+
+
+def _block(frames: int) -> int:
+    """Queries at a time: a multiple of LANES that divides `frames`."""
+    most = max(BLOCK // frames, LANES)
+    return max(b for b in range(LANES, most + 1, LANES) if frames % b == 0)
+
+
+def _forward(options: Options, numbers: Any, slopes: Any, q: Any, k: Any, v: Any, out: Any) -> None:
+    """One block of queries of one row and group; q, out [1, Q, G d], k, v [1, T, G d]."""
+    queries, keys, values = q[0], k[0], _real(v, 0, options.frames)
+    attended_QxGd = jnp.zeros(queries.shape, jnp.float32)
+    for head in range(queries.shape[1] // options.width):
+        mine = _of_head(options, head, queries.shape)
+        queries_of = jnp.where(mine, queries, 0)
+        weights_QxT, total_Qx1, kept_QxT = _weights(
+            options, numbers, slopes, head, queries_of, keys
+        )
+        if options.rate:
+            weights_QxT = jnp.where(kept_QxT, weights_QxT, 0)
+            total_Qx1 *= 1.0 - options.rate
+        summed = _product(weights_QxT.astype(values.dtype), values, 1, 0)
+        attended_QxGd = jnp.where(mine, summed / total_Qx1, attended_QxGd)
+    out[0] = attended_QxGd.astype(values.dtype)
+
+
+def _backward(
+    options: Options,
+    numbers: Any,
+    slopes: Any,
+    q: Any,
+    k: Any,
+    v: Any,
+    gradient: Any,
+    q_gradient: Any,
+    k_gradient: Any,
+    v_gradient: Any,
+    k_sum: Any,
+    v_sum: Any,
+) -> None:
+    """Gradients of the block's queries, and sums over blocks for the row's keys and values."""
+
+    @pl.when(pl.program_id(2) == 0)
+    def start() -> None:
+        k_sum[...] = jnp.zeros_like(k_sum)
+        v_sum[...] = jnp.zeros_like(v_sum)
+
+    first, frames = pl.program_id(2) * q.shape[1], options.frames
+    queries, dout = _real(q, first, frames), _real(gradient, first, frames)
+    keys, values = _real(k, 0, frames), _real(v, 0, frames)
+    dqueries_QxGd = jnp.zeros(queries.shape, jnp.float32)
+    for head in range(queries.shape[1] // options.width):
+        mine = _of_head(options, head, queries.shape)
+        queries_of, dout_of = jnp.where(mine, queries, 0), jnp.where(mine, dout, 0)
+        weights_QxT, total_Qx1, kept_QxT = _weights(
+            options, numbers, slopes, head, queries_of, keys
+        )
+        weights_QxT /= total_Qx1
+        used, dweights_QxT = weights_QxT, _product(dout_of, values, 1, 1)
+        if options.rate:
+            scale = 1.0 / (1.0 - options.rate)
+            used = jnp.where(kept_QxT, weights_QxT * scale, 0)
+            dweights_QxT = jnp.where(kept_QxT, dweights_QxT * scale, 0)
+        v_sum[...] += _product(used.astype(dout.dtype), dout_of, 0, 0)
+        mean_Qx1 = (weights_QxT * dweights_QxT).sum(-1, keepdims=True)
+        dlogits = weights_QxT * (dweights_QxT - mean_Qx1) / math.sqrt(options.width)
+        dlogits = dlogits.astype(queries.dtype)
+        dqueries_QxGd = jnp.where(mine, _product(dlogits, keys, 1, 0), dqueries_QxGd)
+        k_sum[...] += _product(dlogits, queries_of, 0, 0)
+    q_gradient[0] = dqueries_QxGd.astype(queries.dtype)
+
+    @pl.when(pl.program_id(2) == pl.num_programs(2) - 1)
+    def finish() -> None:
+        k_gradient[0] = k_sum[...].astype(k_gradient.dtype)
+        v_gradient[0] = v_sum[...].astype(v_gradient.dtype)
+
+
+def _real(ref: Any, first: Any, frames: int) -> jax.Array:
+    """[N, G d] of a block that begins at frame `first`, zero beyond the end of the row."""
+    block = ref[0]
+    if frames % block.shape[0] == 0:
+        return block
+    frame = first + jax.lax.broadcasted_iota(jnp.int32, block.shape, 0)
+    return jnp.where(frame < frames, block, 0)
+
+
+def _of_head(options: Options, head: int, shape: tuple[int, ...]) -> jax.Array:
+    """Which of the group's lanes are a head's. Zeros in the others cost a matmul nothing."""
+    lane = jax.lax.broadcasted_iota(jnp.int32, shape, 1)
+    return (lane >= head * options.width) & (lane < (head + 1) * options.width)
+
+
+def _weights(
+    options: Options,
+    numbers: Any,
+    slopes: Any,
+    head: int,
+    queries: jax.Array,
+    keys: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Weights before division and dropout [Q, T], their sums [Q, 1], and which are kept [Q, T]."""
+    row, group, block = (pl.program_id(axis) for axis in range(3))
+    head = group * (queries.shape[1] // options.width) + head  # of this device's
+    logits = _product(queries, keys, 1, 1) / math.sqrt(options.width)
+    query = block * logits.shape[0] + jax.lax.broadcasted_iota(jnp.int32, logits.shape, 0)
+    key = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1)
+    if options.alibi:
+        logits -= slopes[head] * jnp.abs(query - key).astype(jnp.float32)
+    logits = jnp.where(key < numbers[4 + row], logits, NEGATIVE)
+    weights = jnp.exp(logits - logits.max(-1, keepdims=True))
+    kept = None
+    if options.rate:
+        first = (numbers[2] + row) * options.heads + numbers[3] + head
+        index = (first * options.frames + query) * options.frames + key
+        seed = [numbers[n].astype(jnp.uint32) for n in range(2)]
+        kept = dropout.kept(seed, index.astype(jnp.uint32), options.rate)
+    return weights, weights.sum(-1, keepdims=True), kept
+
+
+def _product(a: jax.Array, b: jax.Array, axis_a: int, axis_b: int) -> jax.Array:
+    """Sum of products over one axis of each, float32."""
+    dimensions = (((axis_a,), (axis_b,)), ((), ()))
+    return jax.lax.dot_general(a, b, dimensions, preferred_element_type=jnp.float32)
