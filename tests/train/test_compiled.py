@@ -1,9 +1,13 @@
 """What is read from a compiled program: counts, loops, collectives in pieces, traffic."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from uniwav_jax.models import attention
 from uniwav_jax.train import compiled
 
 # As the TPU compiler writes it: a loop of four, its all-gather cut into a start and a middle piece.
@@ -84,6 +88,44 @@ def test_traffic_of_prefetches_counts_each_array_once():
     assert compiled.Program(PREFETCH).traffic() == 8 * 64 * 2 + 40 + 8 * 64 * 2
 
 
+# As it writes a layer of a loop: slices of stacks in a fusion of a fusion, two stacks written to.
+STACKS = """HloModule stacks
+
+%slice_of (p.0: bf16[12,8,64], p.1: s32[]) -> bf16[8,64] {
+  %p.0 = bf16[12,8,64]{2,1,0} parameter(0)
+  %p.1 = s32[]{:T(128)S(6)} parameter(1)
+  %d = bf16[1,8,64]{2,1,0} dynamic-slice(%p.0, %p.1), dynamic_slice_sizes={1,8,64}
+  ROOT %b = bf16[8,64]{1,0} bitcast(%d)
+}
+
+%layer (p.2: bf16[12,8,64], p.3: s32[], p.4: bf16[12,8,64]) -> (bf16[12,8,64]) {
+  %p.2 = bf16[12,8,64]{2,1,0} parameter(0)
+  %p.3 = s32[]{:T(128)S(6)} parameter(1)
+  %p.4 = bf16[12,8,64]{2,1,0} parameter(2)
+  %p.5 = bf16[12,8,64]{2,1,0} parameter(3)
+  %p.6 = f32[100]{0:S(1)} parameter(4)
+  %f.1 = bf16[8,64]{1,0} fusion(%p.2, %p.3), kind=kLoop, calls=%slice_of
+  %b.1 = bf16[1,8,64]{2,1,0} bitcast(%f.1)
+  %u.1 = bf16[12,8,64]{2,1,0} dynamic-update-slice(%p.4, %b.1, %p.3)
+  %u.2 = bf16[12,8,64]{2,1,0} dynamic-update-slice(%p.5, %b.1, %p.3)
+  ROOT %t = (bf16[12,8,64]{2,1,0}, bf16[12,8,64]{2,1,0}) tuple(%u.1, %u.2)
+}
+
+ENTRY %main (x: bf16[12,8,64], i: s32[], y: bf16[12,8,64]) -> (bf16[12,8,64]) {
+  %x = bf16[12,8,64]{2,1,0} parameter(0)
+  %i = s32[]{:T(128)S(6)} parameter(1)
+  %y = bf16[12,8,64]{2,1,0} parameter(2)
+  %z = bf16[12,8,64]{2,1,0} parameter(3)
+  %w = f32[100]{0:S(1)} parameter(4)
+  ROOT %f = (bf16[12,8,64], bf16[12,8,64]) fusion(%x, %i, %y, %z, %w), kind=kLoop, calls=%layer
+}
+"""
+
+
+def test_traffic_of_a_layer_is_not_that_of_the_stacks():
+    assert compiled.Program(STACKS).traffic() == 3 * 8 * 64 * 2  # one slice read, two written
+
+
 def test_cycles_are_summed_by_part_and_loops_run_out():
     wanted = {"encoder forward: attention": 400, "decoder recomputed: feed forward": 7}
     assert compiled.Program(HLO).cycles() == wanted
@@ -93,7 +135,7 @@ def test_cycles_are_summed_by_part_and_loops_run_out():
     ("scope", "part"),
     [
         ("jvp(Encoder)/body/layers/attention/out/dot", "encoder forward: projections"),
-        ("transpose(Encoder)/attention/BTD,DcHd->cBHTd/dot", "encoder backward: projections"),
+        ("transpose(Encoder)/attention/BTD,DW->BTW/dot", "encoder backward: projections"),
         ("jvp(Encoder)/layers/norm_attention/mul", "encoder forward: norms"),
         ("jvp(Encoder)/positions/conv_general_dilated", "encoder forward: positions"),
         ("jit(_where)/select_n", "other forward: rest"),
@@ -129,3 +171,18 @@ def test_convolution_flops():
 
     jaxpr = jax.make_jaxpr(convolve)(jnp.ones((3, 10, 4)), jnp.ones((5, 2, 6)))
     assert compiled.matmul_flops(jaxpr) == 2 * (3 * 5 * 6) * 5 * 2
+
+
+@pytest.mark.parametrize("kernel", ["pallas", "splash"])
+def test_matmul_flops_count_kernels_on_all_devices(kernel):
+    """Seven matmuls of T x T x d: two forward, five backward, where weights are made again."""
+    run = functools.partial(getattr(attention, kernel), interpret=True)
+    shape = (4, 512, 4, 64) if kernel == "pallas" else (4, 4, 512, 64)
+    q, mask = jnp.zeros(shape), jnp.ones((4, 512), bool)
+    devices = np.array(jax.devices()[:4]).reshape(2, 1, 2)
+    with jax.set_mesh(jax.sharding.Mesh(devices, ("data", "fsdp", "tensor"))):
+        gradient = jax.grad(lambda q, k, v: run(q, k, v, mask).sum(), argnums=(0, 1, 2))
+        jaxpr = jax.make_jaxpr(gradient)(q, q, q)
+    # "pallas" multiplies whole registers, of two such heads: what is not a head's is zero.
+    flops = 7 * 2 * (4 * 4) * 512**2 * (128 if kernel == "pallas" else 64)
+    assert compiled.matmul_flops(jaxpr) == pytest.approx(flops, rel=1e-3)  # splash sums by a matmul

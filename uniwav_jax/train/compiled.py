@@ -159,10 +159,8 @@ class Program:
         return max((int(limit[1]) for limit in limits if limit), default=1)
 
     def _moved(self, line: Instruction) -> int:
-        fused = re.search(r"calls=%?([\w.-]+)", line.rest) if line.opcode == "fusion" else None
-        body = self._computations.get(fused[1], []) if fused else []
-        written, aliased = hbm(line.shape), set()
-        read = [hbm(self._shapes.get(name, "")) for name in line.operands]
+        shapes = [self._shapes.get(name, "") for name in line.operands]
+        read, written = [hbm(shape) for shape in shapes], hbm(line.shape)
         if line.opcode in ("copy-start", "slice-start"):
             # From one memory to the other, which its shape names beside a counter.
             ends = [match[0] for match in SHAPE.finditer(line.shape)][:2]
@@ -170,26 +168,41 @@ class Program:
         if line.opcode in ("dynamic-slice", "slice"):
             read = [written]
         if line.opcode == "dynamic-update-slice":
-            written = hbm(self._shapes.get(line.operands[1], ""))
-            read[0] = 0
-        for inner in body:
-            # A slice of a stack of layers is not the stack.
-            users = [i for i in body if inner.name in i.operands]
-            if inner.opcode != "parameter" or not users:
-                continue
-            number = int(inner.rest.split(")")[0])
-            if all(i.opcode in ("dynamic-slice", "slice") for i in users):
-                read[number] = min(read[number], sum(size(i.shape) for i in users))
-            updates = [i for i in users if i.opcode == "dynamic-update-slice"]
-            if updates and updates == users and updates[0].operands[0] == inner.name:
-                aliased.add(read[number])
-                read[number] = 0
-                written += size(self._shapes[updates[0].operands[1]])
-        return sum(read) + max(written - sum(aliased), 0)
+            read[0], written = 0, read[1]
+        if fused := self._fused(line):
+            # A slice of a stack of layers is not the stack, nor is what is written into it.
+            parts = [self._of_parameter(fused, number) for number in range(len(read))]
+            updated = sum(whole for whole, part in zip(read, parts, strict=True) if part[1])
+            written = written - updated + sum(part[1] for part in parts)
+            read = [min(whole, part[0]) for whole, part in zip(read, parts, strict=True)]
+        return sum(read) + max(written, 0)
+
+    def _fused(self, line: Instruction) -> str:
+        """The computation that a fusion calls, "" for other instructions."""
+        called = re.search(r"calls=%?([\w.-]+)", line.rest) if line.opcode == "fusion" else None
+        return called[1] if called and called[1] in self._computations else ""
+
+    def _of_parameter(self, computation: str, number: int) -> tuple[int, int]:
+        """Bytes that a fused computation reads of its parameter, and writes into it in place."""
+        body = self._computations[computation]
+        start = f"{number})"
+        one = next(i for i in body if i.opcode == "parameter" and i.rest.startswith(start))
+        read, whole = 0, size(one.shape)
+        for user in body:
+            for place in (n for n, name in enumerate(user.operands) if name == one.name):
+                if user.opcode in ("dynamic-slice", "slice"):
+                    read += size(user.shape) if place == 0 else whole
+                elif user.opcode == "dynamic-update-slice" and place == 0:
+                    return 0, size(self._shapes[user.operands[1]])
+                elif inner := self._fused(user):
+                    read += self._of_parameter(inner, place)[0]
+                else:
+                    read += whole
+        return min(read, whole), 0
 
 
 PARTS = (
-    ("attention", r"/attention/(?!out)(?!\w+,\w+->cBHTd)"),
+    ("attention", r"/attention/(?!out)(?!\w+,\w+->BTW)"),
     ("projections", r"/attention/|merge|project"),
     ("feed forward", r"/(up|down)/|gelu"),
     ("positions", r"positions|depthwise"),
@@ -242,9 +255,20 @@ def matmul_flops(jaxpr: Any) -> int:
         elif equation.primitive.name == "cond":
             total += max(matmul_flops(branch) for branch in equation.params["branches"])
         else:
-            times = equation.params.get("length", 1) if equation.primitive.name == "scan" else 1
-            total += times * sum(matmul_flops(inner) for inner in _inner(equation.params))
+            inner = sum(matmul_flops(inner) for inner in _inner(equation.params))
+            total += inner * _times(equation.primitive.name, equation.params)
     return total
+
+
+def _times(primitive: str, params: dict[str, Any]) -> int:
+    """How often what is inside an equation runs, on all devices together."""
+    if primitive == "scan":
+        return params["length"]
+    if primitive == "shard_map":
+        return params["mesh"].size
+    if primitive == "pallas_call":
+        return math.prod(params["grid_mapping"].grid)
+    return 1
 
 
 def _inner(params: dict[str, Any]) -> Iterator[Any]:
