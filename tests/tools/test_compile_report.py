@@ -1,8 +1,13 @@
-"""The report on a TPU slice: what can be said without its compiler."""
+"""The report on a TPU slice."""
+
+import json
+import os
+import subprocess
+import sys
 
 import pytest
 
-from tests.conftest import load_tool
+from tests.conftest import REPOSITORY, load_tool
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
 
@@ -48,3 +53,27 @@ def test_names_a_topology_that_is_none(text):
     with pytest.raises(UserError, match=r"CHIP:AxB"):
         report.parse_topology(text)
     assert report.parse_topology("v5p:4x4x8,slices=2") == ("v5p", "4x4x8", 2)
+
+
+def test_compiles_a_step(tmp_path):
+    """A small step by the real compiler, on four chips that share weights in pairs."""
+    pytest.importorskip("libtpu", reason="needs the extra tpu: the compiler, no TPU")
+    command = [sys.executable, REPOSITORY / "tools" / "compile_report.py"]
+    command += [
+        f"--config={REPOSITORY}/configs/demo.py",
+        "--topology=v5e:2x2",
+        "--config.mesh.fsdp=2",
+    ]
+    command += ["--config.model.encoder.layers=1", "--config.model.decoder.layers=2"]
+    command += ["--config.distillation.top_layers=1", f"--out={tmp_path}/report.json"]
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert not done.returncode, done.stderr[-2000:]
+    assert "4 chips, mesh {'data': 2, 'fsdp': 2, 'tensor': 1}" in done.stdout
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert found["fits"]
+    assert found["peak_bytes_per_chip"] > found["state_bytes_per_chip"] > 2**20
+    assert found["executed_flops_per_chip"] > found["model_flops_per_chip"] > 1e9
+    assert found["collectives_per_chip"]["all-reduce"]["bytes"] > 1e5
+    assert 0 < found["bounds"]["mfu_bound"] < 1
+    assert found["estimated_cycles"]["encoder backward: feed forward"] > 0
