@@ -21,7 +21,6 @@ SLICES = {
     64: ("v5e:8x8", "v5p:4x4x4", "v6e:8x8"),
 }
 SECONDS = {"base": 160, "large": 80}  # of audio a chip
-TIMES = ("compute_ms", "memory_ms", "network_ms")
 GIB = 2**30
 
 
@@ -61,9 +60,7 @@ def table(out: pathlib.Path) -> str:
         "audio a chip) and configs/pretrain_large.py (80 s), compiled by the real TPU compiler.",
         "**Compiled, never run.** Bounds follow from peak rates: a step takes at least the longest",
         "of compute, memory and network. `Mcycles` is the compiler's own estimate, without",
-        "collectives and splash kernels; its parts are in the JSON files. Rows with a star are",
-        "older than the last changes in ../step_profile: to a twentieth more cycles. Memory is",
-        "not given where it had been counted too high: prefetched slices as wholes.",
+        "collectives and attention kernels; its parts are in the JSON files.",
         "",
         "| model | slice | chips | mesh | state GiB | peak GiB | sent MiB a step | asynchronous"
         " | compute ms | memory ms | network ms | MFU at most | Mcycles |",
@@ -76,7 +73,7 @@ def table(out: pathlib.Path) -> str:
         mesh = " x ".join(f"{axis}={n}" for axis, n in r["mesh"].items() if n > 1)
         row = [
             size,
-            r["topology"] + r.get("remark", ""),
+            r["topology"],
             r["chips"],
             mesh,
             f"{r['state_bytes_per_chip'] / GIB:.2f}",
@@ -89,8 +86,8 @@ def table(out: pathlib.Path) -> str:
                 f"{r['peak_bytes_per_chip'] / GIB:.2f}",
                 f"{sum(c['bytes'] for c in collectives) / 2**20:.0f}",
                 f"{sum(c['asynchronous'] for c in collectives)} of {pieces}",
-                *(f"{bounds[name]:.0f}" if name in bounds else "" for name in TIMES),
-                f"{bounds['mfu_bound']:.0%}" if "mfu_bound" in bounds else "",
+                *(f"{bounds[name]:.0f}" for name in ("compute_ms", "memory_ms", "network_ms")),
+                f"{bounds['mfu_bound']:.0%}",
                 f"{sum(r['estimated_cycles'].values()) / 1e6:.0f}",
             ]
         else:
