@@ -19,9 +19,9 @@ def get_config():
     config = default_config("large")
     config.data.row_multiple = 64  # ours: divides over up to 64 devices; 128 or 256 for more
     config.data.workers = 8  # ours
-    # Ours: four devices share parameters and moments, 8 GB. More gain nothing at this size and cost
-    # a pod its network: with 256, compiled for TPU, the gathers become all-reduces.
-    config.mesh.data, config.mesh.fsdp, config.mesh.fsdp_most = 1, -1, 4
+    # Four devices share parameters and moments, 8 GB. More gain nothing at this size and cost a
+    # pod its network: with 256, compiled for TPU, the gathers become all-reduces.
+    config.mesh.data, config.mesh.fsdp, config.mesh.fsdp_most = 1, -1, 4  # ours
 
     config.train.steps = 600_000  # paper
     config.checkpoint.every = 1000  # ours

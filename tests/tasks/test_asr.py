@@ -97,7 +97,8 @@ def test_microbatches_add_up():
 
         total = jax.tree.map(jnp.add, total, jax.grad(share)(params))
     for ours, theirs in zip(jax.tree.leaves(whole), jax.tree.leaves(total), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+        # Rounding of sums in float32 grows with their size: here up to 3.
+        np.testing.assert_allclose(ours, theirs, atol=1e-5 * max(1, np.abs(theirs).max()))
 
 
 def test_what_is_hidden_is_not_seen():
