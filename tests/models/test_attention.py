@@ -110,6 +110,23 @@ def test_all_drop_the_same_weights(inputs, name):
     assert abs(a - without) > 0.01 * without
 
 
+def test_groups_of_heads_that_fill_registers():
+    """Two groups of two heads of 64: which lanes, slopes and bits of dropout are whose."""
+    q, k, v, weight = jax.random.normal(jax.random.key(4), (4, 1, 140, 4, 64))
+    mask = jnp.arange(140)[None] < 130
+    options = {"dropout_rate": 0.3, "dropout_key": jax.random.key(1)}
+    options["slopes"] = attention.alibi_slopes(4)
+
+    def run(name):
+        def total(*arrays):
+            return (real(known[name](*arrays, mask, **options), mask) * weight).sum()
+
+        return jax.grad(total, argnums=(0, 1, 2))(q, k, v)
+
+    for a, b in zip(run("xla"), run("pallas"), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5 * np.abs(a).max())
+
+
 def test_dropout_keeps_the_mean():
     q = jnp.zeros((8, 300, 4, 4))
     mask = jnp.ones((8, 300), bool)

@@ -119,7 +119,7 @@ class Program:
     def cycles(self) -> dict[str, int]:
         """Cycles of one device by part of the model, as the TPU compiler estimates them.
 
-        Collectives and hand-written kernels (splash attention) have no estimate and are missing;
+        Collectives and hand-written kernels (attention) have no estimate and are missing;
         so is what the compiler gives the largest int64.
         """
         found: dict[str, int] = collections.Counter()
@@ -187,18 +187,18 @@ class Program:
         body = self._computations[computation]
         start = f"{number})"
         one = next(i for i in body if i.opcode == "parameter" and i.rest.startswith(start))
-        read, whole = 0, size(one.shape)
+        read, written, whole = 0, 0, size(one.shape)
         for user in body:
             for place in (n for n, name in enumerate(user.operands) if name == one.name):
                 if user.opcode in ("dynamic-slice", "slice"):
                     read += size(user.shape) if place == 0 else whole
                 elif user.opcode == "dynamic-update-slice" and place == 0:
-                    return 0, size(self._shapes[user.operands[1]])
+                    written += size(self._shapes[user.operands[1]])
                 elif inner := self._fused(user):
                     read += self._of_parameter(inner, place)[0]
                 else:
                     read += whole
-        return min(read, whole), 0
+        return min(read, whole), written
 
 
 PARTS = (
