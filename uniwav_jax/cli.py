@@ -98,7 +98,9 @@ def _add_features(commands: Any) -> None:
     command.add_argument("--checkpoint", required=True, help="workdir of a run")
     command.add_argument("--out", required=True, help="folder for NAME.FORMAT")
     command.add_argument(
-        "--layers", required=True, help="0,6,12 (0: what goes into the first), sum or codes"
+        "--layers",
+        required=True,
+        help="0,6,12 (0: the first layer's input), sum, codes or teacher_codes",
     )
     command.add_argument("--format", default="npz", choices=[*features_lib.FORMATS, "array_record"])
     command.add_argument(

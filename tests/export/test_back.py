@@ -27,7 +27,7 @@ def test_round_trip_changes_no_bit(model, tmp_path, monkeypatch):
     write.export(path, str(tmp_path / "export"))
     monkeypatch.chdir(tmp_path)  # paths of users are relative
     assert load_tool("import_torch").main(["export", "--out", "b"]) == 0
-    parts = ("params", "ema", "features", "task/codebooks")
+    parts = ("params", "ema", "features")
     there, meta = checkpoint.load_numpy(path, parts)
     back, again = checkpoint.load_numpy(str(tmp_path / "b"), parts)
     if "decoder" in there["params"]:  # the running average was exported, and is all there is
@@ -45,6 +45,18 @@ def test_round_trip_changes_no_bit(model, tmp_path, monkeypatch):
     assert first == second
     with pytest.raises(UserError, match=r"has checkpoints|exists"):
         read.to_checkpoint(str(tmp_path / "export"), str(tmp_path / "b"))
+
+
+def test_an_exported_teacher_comes_back_with_its_codebooks(tmp_path):
+    path = make(tmp_path)
+    write.export(path, str(tmp_path / "export"), encoder="teacher")
+    read.to_checkpoint(str(tmp_path / "export"), str(tmp_path / "back"))
+    parts = ("params", "ema", "task/teacher", "task/codebooks")
+    there, _ = checkpoint.load_numpy(path, parts)
+    back, _ = checkpoint.load_numpy(str(tmp_path / "back"), parts)
+    jax.tree.map(np.testing.assert_array_equal, back["task"], there["task"])
+    jax.tree.map(np.testing.assert_array_equal, back["params"]["encoder"], there["task"]["teacher"])
+    assert set(back["params"]) == {"encoder"} and not back["ema"]  # no heads, no decoder
 
 
 def test_every_parameter_has_a_name_of_its_own(tmp_path):

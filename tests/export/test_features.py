@@ -12,7 +12,7 @@ from uniwav_jax import cli
 from uniwav_jax.errors import UserError
 from uniwav_jax.export import write
 
-CHOICES = ("0,2,4", "sum", "codes")
+CHOICES = ("0,2,4", "sum", "codes", "teacher_codes")
 
 
 @pytest.mark.parametrize("codec", ["", "seanet"])
@@ -21,8 +21,8 @@ def test_the_same_as_in_torch(codec, clip, tmp_path):
     import torch
 
     path = make(tmp_path, codec=codec, model__compute_dtype="bfloat16")  # files are float32
-    write.export(path, str(tmp_path / "export"))
-    model = model_lib.load(str(tmp_path / "export"))
+    for encoder in ("student", "teacher"):
+        write.export(path, str(tmp_path / encoder), encoder=encoder)
     (tmp_path / "audio").mkdir()
     for name, length in (("long", len(clip)), ("short", 12345)):
         soundfile.write(tmp_path / "audio" / f"{name}.wav", clip[:length], 16000, subtype="FLOAT")
@@ -30,14 +30,16 @@ def test_the_same_as_in_torch(codec, clip, tmp_path):
         options = ["--checkpoint", path, "--layers", layers, "--window", "2"]
         out = tmp_path / layers
         assert cli.main(["features", str(tmp_path / "audio"), *options, "--out", str(out)]) == 0
-        chosen = layers if layers in ("sum", "codes") else [0, 2, 4]
+        chosen = [0, 2, 4] if layers == "0,2,4" else layers
+        encoder = "teacher" if layers == "teacher_codes" else "student"
+        model = model_lib.load(str(tmp_path / encoder))
         for name, length in (("long", len(clip)), ("short", 12345)):
             found = np.load(out / f"{name}.npz")
             theirs = model.extract(torch.tensor(clip[:length]), chosen, window=2.0).numpy()
             assert found["frames"].shape == theirs.shape
             assert len(theirs) == -(-length // 320) == len(found["times"])
             assert found["times"][:2] == pytest.approx([0.01, 0.03])
-            if layers == "codes":
+            if "codes" in layers:
                 assert (found["frames"] != theirs).mean() < 0.01  # ties of rounding
             else:
                 apart = np.abs(found["frames"] - theirs).max()
@@ -65,7 +67,8 @@ def test_formats_and_errors(clip, tmp_path, capsys):
         ("5", "0 to 4"),
         ("last", "give numbers"),
         ("sum", "no weights of layers"),
-        ("codes", "only checkpoints of pretraining"),
+        ("codes", "has no heads; give one of pretraining"),
+        ("teacher_codes", "has no codebooks and no teacher; give one of pretraining"),
     ):
         with pytest.raises(UserError, match=message):
             cli.main(["features", *options, "--layers", layers])

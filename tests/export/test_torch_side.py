@@ -173,7 +173,7 @@ def test_torch_export_and_compile(exports, speech):
 def test_what_is_not_there(exports, speech):
     model = uniwav_model.load(str(exports["asr"]))
     heard = model(torch.tensor(speech[0][:1]))
-    with pytest.raises(uniwav_model.ExportError, match=r"no codebooks; it has ctc, encoder"):
+    with pytest.raises(uniwav_model.ExportError, match=r"no heads; it has ctc, encoder"):
         model.codes(heard)
     with pytest.raises(uniwav_model.ExportError, match="no decoder"):
         model.sample(heard, torch.zeros_like(heard.features))

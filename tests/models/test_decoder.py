@@ -81,8 +81,8 @@ def reference(params, x_TxC, t, z_TxD, config):
     )
     h1 = reference_layer(h, None, time, first, c.heads)
     h2 = reference_layer(h1, None, time, second, c.heads)
-    h3 = reference_layer(h2, h2, time, third, c.heads)  # layer 3 merges layer 2's output
-    h4 = reference_layer(h3, h1, time, fourth, c.heads)  # layer 4 merges layer 1's
+    h3 = reference_layer(h2, h1, time, third, c.heads)  # layer 3 merges layer 2's input
+    h4 = reference_layer(h3, h, time, fourth, c.heads)  # layer 4 merges layer 1's
     return linear(rms_norm(h4) * p["norm_scale"], p["out"])
 
 
@@ -143,6 +143,34 @@ def test_every_skip_reaches_the_output(make_config, scramble, compiled):
         kernel = cut["layers_out"]["merge"]["kernel"]
         cut["layers_out"]["merge"]["kernel"] = kernel.at[layer, width:].set(0)
         assert np.abs(apply(cut, *arguments) - plain).max() > 1e-3
+
+
+def test_what_a_skip_carries(make_config, scramble, compiled):
+    """Each layer adds a vector of its own, so the output tells which layers a skip has passed.
+
+    Voicebox's U-Net (arXiv 2306.15687, section 5.1) connects layers symmetrically, the first with
+    the last; voicebox-pytorch 0.5.0 and NeMo's TransformerUNet pass on what a layer receives.
+    """
+    apply, shapes, (x, t, z, mask) = build(make_config(), scramble, compiled)
+    params = jax.tree.map(jnp.zeros_like, shapes)
+    width, channels = params["out"]["kernel"].shape
+    params["out"]["kernel"] = jnp.eye(width, channels)
+    params["project"]["bias"] = jnp.zeros(width).at[0].set(1.0)  # the embedding: channel 0
+    for name, first in (("layers_in", 1), ("layers_out", 3)):
+        bias = params[name]["down"]["bias"]
+        marks = jnp.arange(first, first + 2)  # layer i: channel i
+        params[name]["down"]["bias"] = bias.at[jnp.arange(2), marks].set(1.0)
+    params["norm_scale"] = jnp.ones(width)
+    keep, skip = jnp.eye(2 * width, width), jnp.eye(2 * width, width, k=-width) * 2**0.5
+
+    def passed(third, fourth):
+        """Channels of the output that are not zero, given what layers 3 and 4 take."""
+        params["layers_out"]["merge"]["kernel"] = jnp.stack([third, fourth])
+        return set(np.flatnonzero(np.abs(apply(params, x, t, z, mask)[0, 0]) > 0.1).tolist())
+
+    assert passed(keep, keep) == {0, 1, 2, 3, 4}
+    assert passed(skip, keep) == {0, 1, 3, 4}  # the input of layer 2, without layer 2 itself
+    assert passed(keep, skip) == {0, 4}  # the input of layer 1: the embedding
 
 
 def test_time_embedding_is_sinusoids_of_a_thousand_t():

@@ -10,6 +10,7 @@ from scipy.special import erf
 
 from uniwav_jax.models import uniwav
 from uniwav_jax.models.encoder import EncoderLayer
+from uniwav_jax.train import compiled as compiled_program
 
 CHANNELS, FRAMES = 6, 24
 NORMS = ("pre", "post")
@@ -220,3 +221,21 @@ def test_bfloat16_runs_near_float32_on_float32_parameters(make_config, scramble,
     assert {a.dtype for a in jax.tree.leaves(rough)} == {jnp.dtype("bfloat16")}
     error = jnp.where(mask[..., None], exact.final - rough.final.astype(jnp.float32), 0)
     assert np.abs(error).max() < 0.1 * np.abs(exact.final).max()
+    # Norms, softmax and GELU are computed in float32 all the same.
+    program = jax.make_jaxpr(lambda p: half.apply({"params": p}, x, mask, key=jax.random.key(0)))
+    found = {}
+    for equation in equations(program(fresh).jaxpr):
+        for value in equation.invars:
+            if jnp.issubdtype(value.aval.dtype, jnp.floating):
+                found.setdefault(equation.primitive.name, set()).add(value.aval.dtype.name)
+    assert found["dot_general"] == {"bfloat16"}
+    for name in ("reduce_sum", "rsqrt", "exp", "reduce_max", "erf"):
+        assert found[name] == {"float32"}, name
+
+
+def equations(jaxpr):
+    """All equations of a jaxpr, those inside of loops and calls too."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in compiled_program._inner(equation.params):
+            yield from equations(getattr(inner, "jaxpr", inner))

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from uniwav_jax.config import DistillationConfig
+from uniwav_jax.config import DistillationConfig, default_config, from_dict
 from uniwav_jax.models import teacher
+from uniwav_jax.tasks import pretrain
 
-TOTAL = 600_000
+TOTAL = 400_000  # DinoSR's run
 
 
 def decay(step, total=TOTAL, **changes):
@@ -21,13 +22,48 @@ def decay(step, total=TOTAL, **changes):
 
 @pytest.mark.parametrize(
     ("step", "expected"),
-    [(0, 0.999), (15_000, 0.99945), (30_000, 0.9999), (299_999, 0.9999), (300_000, 1.0)],
+    [(0, 0.999), (15_000, 0.99945), (30_000, 0.9999), (199_999, 0.9999), (200_000, 1.0)],
 )
 def test_dinosr_rises_linearly_then_stops_at_half(step, expected):
     assert decay(step) == pytest.approx(expected, abs=2e-7)
 
 
-def test_dinosr_stops_at_half_of_a_run_shorter_than_the_rise():
+@pytest.mark.parametrize("schedule", ["dinosr", "spidr"])
+@pytest.mark.parametrize("total", [1000, 40_000, 600_000])
+def test_horizons_are_shares_of_the_run(schedule, total):
+    """The same fraction of a run has the same horizon relative to it, however long the run is."""
+    for share in (0.0, 0.03, 0.3):
+        horizons = [
+            1 / (1 - decay(round(share * steps), total=steps, teacher_schedule=schedule)) / steps
+            for steps in (TOTAL, total)
+        ]
+        assert horizons[1] == pytest.approx(horizons[0], rel=0.02)
+
+
+def test_the_teacher_of_a_short_run_learns():
+    """The first weights, which are random, must not be what a run of 1000 updates ends with."""
+    for total in (100, 1000, 50_000, 600_000):
+        assert teacher.first_weights_left(DistillationConfig(), total) < 1e-6
+    # By hand: a horizon of 1000 updates until the stop at 500.
+    slow = DistillationConfig(teacher_horizon_start=1.0, teacher_horizon_end=1.0)
+    assert teacher.first_weights_left(slow, 1000) == pytest.approx((1 - 1 / 500) ** 500, rel=1e-3)
+    fixed = DistillationConfig(teacher_stop=0.0)
+    assert teacher.first_weights_left(fixed, 1000) == 1.0
+
+
+def test_the_start_of_a_run_warns_of_a_teacher_that_never_learns():
+    def lines(**changes):
+        config = default_config("tiny")
+        config.train.steps = 1000
+        config.distillation.update(changes)
+        return pretrain.describe(from_dict(config), channels=80, frame_rate=50.0)
+
+    assert any("ends with" in line and "first weights" in line for line in lines())
+    assert not any("warning" in line for line in lines())
+    assert any("warning" in line for line in lines(teacher_horizon_end=10.0, teacher_rise=0.0))
+
+
+def test_dinosr_stops_at_half_of_a_short_run():
     assert decay(49, total=100) < 1
     assert decay(50, total=100) == 1
     assert decay(50, total=100, teacher_stop=0.75) < 1
@@ -35,12 +71,14 @@ def test_dinosr_stops_at_half_of_a_run_shorter_than_the_rise():
 
 @pytest.mark.parametrize("step", [0, 1000, 20_000, 100_000])
 def test_spidr_approaches_one(step):
-    expected = 1 - 0.001 * math.exp(-step / 20_000)
+    expected = 1 - 0.001 * math.exp(-step / 20_000)  # of 400 000 updates
     assert decay(step, teacher_schedule="spidr") == pytest.approx(expected, abs=1e-7)
 
 
-def test_spidr_has_no_stop_at_half():
-    assert decay(60_000, total=100_000, teacher_schedule="spidr") < 1
+def test_spidr_stops_when_nothing_changes_any_more():
+    """In spidr the decay is 1 where 1 - decay is below 1e-7: at ln(10 000) x 20 000."""
+    assert decay(184_000, teacher_schedule="spidr") < 1
+    assert decay(184_300, teacher_schedule="spidr") == 1
 
 
 def trees():
@@ -48,26 +86,26 @@ def trees():
     return [
         {
             name: {"kernel": rng.normal(size=(3, 2)).astype(np.float32)}
-            for name in ("layers", "positions")
+            for name in ("layers", *teacher.INPUT_PATH)
         }
         for _ in range(2)
     ]
 
 
-@pytest.mark.parametrize("positions", ["copied", "averaged"])
-def test_update(positions):
+@pytest.mark.parametrize("path", ["shared", "averaged"])
+def test_update(path):
     old, student = trees()
-    config = DistillationConfig(teacher_positions=positions)
+    config = DistillationConfig(teacher_input=path)
     new = teacher.update(old, student, jnp.float32(0.75), config)
     expected = jax.tree.map(lambda t, s: 0.75 * t + 0.25 * s, old, student)
-    if positions == "copied":
-        expected["positions"] = student["positions"]
+    if path == "shared":
+        expected |= {name: student[name] for name in ("norm_input", "project", "positions")}
     jax.tree.map(lambda n, e: np.testing.assert_allclose(n, e, rtol=1e-6), new, expected)
 
 
-@pytest.mark.parametrize("positions", ["copied", "averaged"])
-def test_stopped_teacher_is_frozen_whole(positions):
+@pytest.mark.parametrize("path", ["shared", "averaged"])
+def test_stopped_teacher_is_frozen_whole(path):
     old, student = trees()
-    config = DistillationConfig(teacher_positions=positions)
+    config = DistillationConfig(teacher_input=path)
     new = teacher.update(old, student, jnp.float32(1.0), config)
     jax.tree.map(np.testing.assert_array_equal, new, old)

@@ -117,6 +117,7 @@ def build(kind, cls="DinoSR"):
         for book in model.codebooks:
             book.counts.uniform_(0.5, 2.0)
     config = default_config("tiny")
+    config.train.steps = 400_000  # spidr's decays are those of such a run
     config.model.compute_dtype = "float32"
     config.model.remat = "none"
     config.model.encoder.update(
@@ -257,12 +258,53 @@ def test_dinosr_loss_perplexities_codebooks_and_teacher(kind):
     for name, expected in books(model).items():
         np.testing.assert_allclose(after["codebooks"][name], expected, rtol=1e-5, atol=1e-5)
     model.update_ema(100)
-    for part in ("layers", "positions"):
+    # The whole teacher: spidr has one projection for both, and the teacher copies the positions.
+    # The final norm of pre-norm is not compared: nothing that the teacher is used for reads it.
+    theirs, ours = encoder(model, model.teacher, kind), after["teacher"]
+    assert ours.keys() == theirs.keys()
+    for part in sorted(ours.keys() - {"mask_vector"}):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
-            after["teacher"][part],
-            encoder(model, model.teacher, kind)[part],
+            ours[part],
+            theirs[part],
         )
+    # And what it says: the outputs that the next step's targets are made of.
+    everywhere = jnp.ones((ROWS, FRAMES), bool)
+    target, _ = uniwav.targets(ours, jnp.asarray(x), everywhere, config)
+    features = model.feature_projection(tensor(x))
+    fed = model.teacher.get_intermediate_outputs(features, None)[-BOOKS:]
+    for a, b in zip(target, fed):
+        b = torch.nn.functional.instance_norm(b.transpose(1, 2)).transpose(1, 2)
+        np.testing.assert_allclose(a, b.detach().numpy(), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("cls", ["DinoSR", "SpidR"])
+@pytest.mark.parametrize("kind", NORMS)
+def test_codes(kind, cls):
+    """What `get_codebooks` gives is what ours and the exported PyTorch model give."""
+    from uniwav_jax.export import names
+    from uniwav_jax.export.twin import uniwav_layers, uniwav_model
+
+    model, config = build(kind, cls)
+    model.eval()
+    x = frames()
+    everywhere = np.ones((ROWS, FRAMES), bool)
+    expected = torch.stack([c.argmax(-1) for c in model.get_codebooks(tensor(x))[-BOOKS:]])
+    params = {"encoder": encoder(model, model.student, kind), "heads": heads(model)}
+    apply = jax.jit(uniwav.encoder_module(config).apply)
+    encoded = apply({"params": params["encoder"]}, x, everywhere)
+    ours = uniwav.codes(params["heads"], encoded, config)
+    np.testing.assert_array_equal(ours, expected)
+    assert len(np.unique(ours)) > 2
+    # The PyTorch model of the same parameters.
+    tensors = {n: tensor(t) for n, t in names.to_torch(jax.tree.map(np.asarray, params)).items()}
+    exported = torch.nn.Module()
+    exported.encoder = uniwav_layers.Encoder(vars(config.model.encoder), CHANNELS)
+    exported.heads = uniwav_model.Heads(vars(config.distillation), WIDTH)
+    exported.load_state_dict(tensors)
+    with torch.inference_mode():
+        their_encoded = exported.encoder(tensor(x), tensor(everywhere))
+        np.testing.assert_array_equal(exported.heads(their_encoded).argmax(-1), expected)
 
 
 def test_spidr_loss():
@@ -293,7 +335,7 @@ def test_teacher_schedules(step):
     np.testing.assert_allclose(ours, model.ema_scheduler(step), atol=1e-7)
 
 
-@pytest.mark.parametrize("step", [0, 1, 5_000, 30_000, 100_000])
+@pytest.mark.parametrize("step", [0, 1, 5_000, 30_000, 100_000, 200_000])
 def test_spidr_teacher_schedule(step):
     from spidr.models.spidr import exp_ema_scheduler
 

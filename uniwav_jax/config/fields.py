@@ -106,12 +106,15 @@ class DistillationConfig:
     codebook_decay: float = 0.9  # DinoSR
     codebook_init: str = "noise"  # DinoSR; "frames": of the first batch, for small batches (ours)
     prediction: str = "spidr"  # "dinosr": all heads on the last layer; "spidr": head l on layer l
-    teacher_schedule: str = "dinosr"  # or "spidr": 1 - 0.001 exp(-step / 20000), never stops
-    teacher_decay_start: float = 0.999  # DinoSR
-    teacher_decay_end: float = 0.9999  # DinoSR
-    teacher_decay_steps: int = 30000  # DinoSR
+    teacher_schedule: str = "dinosr"  # or "spidr"; see models/teacher.py
+    # Horizons of the running average, 1 / (1 - decay), as shares of the updates until the stop.
+    teacher_horizon_start: float = 0.005  # DinoSR: 1000 (decay 0.999) of 200 000
+    teacher_horizon_end: float = 0.05  # DinoSR: 10 000 (decay 0.9999) of 200 000
+    teacher_rise: float = 0.15  # DinoSR: from the first to the last in 30 000 of 200 000
     teacher_stop: float = 0.5  # share of the run after which the teacher is frozen (DinoSR)
-    teacher_positions: str = "copied"  # from the student (DinoSR); "averaged" like the rest (ours)
+    # The teacher's input norm, projection and positions: "shared" with the student (DinoSR, SpidR)
+    # or "averaged" like its layers (ours).
+    teacher_input: str = "shared"
 
 
 @dataclasses.dataclass(frozen=True)

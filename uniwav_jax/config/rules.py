@@ -9,17 +9,17 @@ POSITIVE = """model.encoder.layers model.encoder.width model.encoder.heads model
 model.encoder.position_groups model.encoder.position_kernel model.encoder.position_convolutions
 model.decoder.layers model.decoder.width model.decoder.heads model.decoder.ffn
 model.decoder.position_kernel features.sample_rate features.hop features.mel_bands features.window
-features.stats_seconds masking.length distillation.codewords flow.sample_steps optim.lr optim.eps
-optim.clip data.row_multiple data.max_bad_fraction train.steps train.accumulate train.log_every
-train.max_skipped mesh.slices mesh.wait_seconds checkpoint.every checkpoint.keep evaluate.every
-evaluate.samples health.patience asr.time_length asr.channel_length
-codec.noise codec.discriminator_filters""".split()
+features.stats_seconds masking.length distillation.codewords distillation.teacher_horizon_start
+distillation.teacher_horizon_end flow.sample_steps optim.lr optim.eps optim.clip data.row_multiple
+data.max_bad_fraction train.steps train.accumulate train.log_every train.max_skipped mesh.slices
+mesh.wait_seconds checkpoint.every checkpoint.keep evaluate.every evaluate.samples health.patience
+asr.time_length asr.channel_length codec.noise codec.discriminator_filters""".split()
 SHARES = """model.encoder.dropout model.encoder.attention_dropout model.decoder.dropout
 distillation.codebook_decay flow.ema_decay optim.beta1 optim.beta2 codec.codebook_decay
 codec.balance_decay""".split()  # 1 divides by zero
 KERNELS = ("auto", "xla", "chunk", "cudnn", "splash", "pallas")
-PROBABILITIES = """model.encoder.layer_drop flow.condition_drop distillation.teacher_decay_start
-distillation.teacher_decay_end optim.warmup optim.hold optim.decay asr.time_mask asr.channel_mask
+PROBABILITIES = """model.encoder.layer_drop flow.condition_drop distillation.teacher_rise
+distillation.teacher_stop optim.warmup optim.hold optim.decay asr.time_mask asr.channel_mask
 """.split()
 
 
@@ -61,11 +61,7 @@ def validate(config: Config) -> None:
         "distillation.teacher_schedule", config.distillation.teacher_schedule, ("dinosr", "spidr")
     )
     one_of("distillation.codebook_init", config.distillation.codebook_init, ("noise", "frames"))
-    one_of(
-        "distillation.teacher_positions",
-        config.distillation.teacher_positions,
-        ("copied", "averaged"),
-    )
+    one_of("distillation.teacher_input", config.distillation.teacher_input, ("shared", "averaged"))
     one_of("flow.solver", config.flow.solver, ("midpoint", "euler"))
     for path in POSITIVE:
         value = operator.attrgetter(path)(config)

@@ -103,7 +103,7 @@ def _config(c: dict[str, Any]) -> tuple[Config, Structure | None]:
     values["features"] = {name: features[name] for name in values["features"]}
     values["model"]["encoder"] = c["encoder"]
     values["model"]["decoder"] = c.get("decoder", values["model"]["decoder"])
-    values["task"] = "pretrain" if "decoder" in c["parts"] else "asr"
+    values["task"] = c["task"]
     for name in ("flow", "distillation", "asr"):
         values[name] = c.get(name, values[name])
     # How it was trained and evaluated is not told, and must only fit the rest.
@@ -133,8 +133,9 @@ def to_checkpoint(source: str, workdir: str, **options: Any) -> int:
     else:
         config, params, step, structure = load(source)
         state = {"features": params.pop("features")}
-        if "codebooks" in params:
-            state["task"] = {"codebooks": params.pop("codebooks")}
+        if "codebooks" in params:  # the teacher was exported
+            state["task"] = {"teacher": params["encoder"], "codebooks": params.pop("codebooks")}
+        if "decoder" in params:
             state["ema"] = {name: params[name] for name in ("condition", "decoder")}
         state["params"] = params
     if structure:

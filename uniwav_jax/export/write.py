@@ -47,7 +47,9 @@ def export(
     Args:
         path: workdir, checkpoints folder or step folder.
         out: new folder.
-        encoder: "student", or in pretraining "teacher".
+        encoder: "student" with its heads and the decoder, or in pretraining "teacher" with its
+            codebooks. Heads and decoder learn from the student's states, codebooks cluster the
+            teacher's, so neither is exported beside the other encoder.
         decoder: weights that sample: their running "average", or as "trained".
         told: what the model card says beside what the checkpoint tells: data, licence.
 
@@ -89,14 +91,15 @@ def read(path: str, *, encoder: str, decoder: str) -> tuple[Config, PyTree, dict
         wanted = {"encoder": "params/encoder", "ctc": "params/ctc"}
         if encoder != "student":
             raise UserError(f"{path} is a checkpoint of task asr: it has no {encoder}")
+    elif config.task == "pretrain" and encoder == "teacher":
+        wanted = {"encoder": "task/teacher", "codebooks": "task/codebooks"}
     elif config.task == "pretrain":
         of = "ema" if decoder == "average" else "params"
         wanted = {
-            "encoder": "params/encoder" if encoder == "student" else "task/teacher",
+            "encoder": "params/encoder",
             "heads": "params/heads",
             "condition": f"{of}/condition",
             "decoder": f"{of}/decoder",
-            "codebooks": "task/codebooks",
         }
     else:
         raise UserError(
@@ -133,6 +136,7 @@ def describe(
         surface["codec"] = files.describe(structure)
     described = {
         "schema": uniwav_files.SCHEMA,
+        "task": config.task,
         "parts": parts,
         "step": int(meta["step"]),
         "features": surface,
@@ -140,6 +144,7 @@ def describe(
     described["encoder"] = values["model"]["encoder"]
     if "decoder" in parts:
         described |= {"decoder": values["model"]["decoder"], "flow": values["flow"]}
+    if config.task == "pretrain":
         described["distillation"] = values["distillation"]
     if "ctc" in parts:
         described["asr"] = values["asr"]

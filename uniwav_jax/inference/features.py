@@ -15,11 +15,11 @@ from uniwav_jax import config as config_lib
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
 from uniwav_jax.inference import listen
-from uniwav_jax.models import codebooks, masking, uniwav
+from uniwav_jax.models import masking, uniwav
 from uniwav_jax.train import checkpoint
 from uniwav_jax.types import PyTree
 
-SUM, CODES = "sum", "codes"
+SUM, CODES, TEACHER_CODES = "sum", "codes", "teacher_codes"
 
 
 class Extractor(listen.Listener):
@@ -27,9 +27,11 @@ class Extractor(listen.Listener):
 
     Args:
         config: of the run.
-        arrays: {"params", "features"} of its state, codebooks among the parameters.
+        arrays: {"params", "features"} of its state; for "teacher_codes" with "teacher" and
+            "codebooks" among the parameters.
         layers: numbers, 0 (input of the first layer) to L; or "sum", the weighted sum that the
-            decoder or a CTC head reads; or "codes", int32 codewords of the top K layers.
+            decoder or a CTC head reads; or "codes", int32 codewords that the prediction heads
+            choose; or "teacher_codes", the teacher's outputs assigned to its codebooks.
         options: of `listen.Listener`.
     """
 
@@ -42,21 +44,26 @@ class Extractor(listen.Listener):
             raise UserError(f"--layers={layers}: this encoder has layers 0 to {count}")
         if layers == SUM and "mix" not in _mixing(arrays["params"]):
             raise UserError("--layers=sum: this checkpoint has no weights of layers (asr.layers)")
-        if layers == CODES and "codebooks" not in arrays["params"]:
-            raise UserError("--layers=codes: only checkpoints of pretraining have codebooks")
+        needs = {CODES: {"heads"}, TEACHER_CODES: {"teacher", "codebooks"}}.get(layers, set())
+        if missing := sorted(needs - arrays["params"].keys()):
+            raise UserError(
+                f"--layers={layers}: this checkpoint has no {' and no '.join(missing)}; give one of"
+                " pretraining"
+            )
         self.layers = layers
 
     @classmethod
     def load(cls, path: str, layers: tuple[int, ...] | str, **options: float) -> "Extractor":
         """From a workdir, its checkpoints folder or a step folder."""
-        parts = ("params", "ema", "features", "task/codebooks")
-        arrays, meta = checkpoint.load_numpy(path, parts)
+        parts = ["params", "ema", "features"]
+        if layers == TEACHER_CODES:
+            parts += ["task/teacher", "task/codebooks"]
+        arrays, meta = checkpoint.load_numpy(path, tuple(parts))
         config = config_lib.from_dict(meta["config"])
         if config.task not in ("pretrain", "asr"):
             raise UserError(f"{path} is a checkpoint of task {config.task}: it has no encoder")
         params = {**arrays["params"], **arrays["ema"]}  # what samples is what is exported
-        if config.task == "pretrain":
-            params["codebooks"] = arrays["task"]["codebooks"]
+        params |= arrays.get("task", {})
         params.pop("decoder", None)
         # What is kept in files is not rounded to the training's bfloat16.
         model = dataclasses.replace(config.model, compute_dtype="float32")
@@ -66,16 +73,18 @@ class Extractor(listen.Listener):
     def compute(self, params: PyTree, x_BxTxC: jax.Array, frames_B: jax.Array) -> jax.Array:
         """See the class."""
         mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
+        if self.layers == TEACHER_CODES:
+            teacher, books = params["teacher"], params["codebooks"]
+            found = uniwav.teacher_codes(teacher, books, x_BxTxC, mask, self.config)
+            return jnp.moveaxis(found, 0, -1)
         encoded = uniwav.encoder_module(self.config).apply(
             {"params": params["encoder"]}, x_BxTxC, mask
         )
         if self.layers == SUM:
             return uniwav.layer_sum(_mixing(params)["mix"], encoded)
         if self.layers == CODES:
-            books = params["codebooks"]
-            fed = encoded.feed_forward[-len(books["counts"]) :]
-            targets, _ = codebooks.instance_norm(fed, mask)
-            return jnp.moveaxis(codebooks.assign(books, targets), 0, -1)
+            found = uniwav.codes(params["heads"], encoded, self.config)
+            return jnp.moveaxis(found, 0, -1)
         states = [encoded.embedding, *encoded.states]
         return jnp.stack([states[layer] for layer in self.layers], axis=2).astype(jnp.float32)
 
@@ -89,13 +98,14 @@ def _mixing(params: PyTree) -> PyTree:
 
 
 def choice(text: str) -> tuple[int, ...] | str:
-    """`--layers`: "sum", "codes", or numbers with commas."""
-    if text in (SUM, CODES):
+    """`--layers`: "sum", "codes", "teacher_codes", or numbers with commas."""
+    if text in (SUM, CODES, TEACHER_CODES):
         return text
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise UserError(f"--layers={text}: give numbers, 0,6,12, or {SUM} or {CODES}") from None
+        known = f"{SUM}, {CODES} or {TEACHER_CODES}"
+        raise UserError(f"--layers={text}: give numbers, 0,6,12, or {known}") from None
 
 
 def _npz(fields: dict[str, np.ndarray]) -> bytes:

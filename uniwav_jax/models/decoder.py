@@ -28,7 +28,8 @@ def time_embedding(t_B: jax.Array, width: int) -> jax.Array:
 class DecoderLayer(nn.Module):
     """Transformer layer whose norms are scaled and shifted by the flow time; scanned over depth.
 
-    With a skip input (second half of the U-Net) the state is first merged with it.
+    With a skip input (second half of the U-Net) the state is first merged with it. The second
+    result is the layer's input, which is what the first half passes on as a skip.
     """
 
     config: DecoderConfig
@@ -44,7 +45,7 @@ class DecoderLayer(nn.Module):
         time_BxD: jax.Array,
         frame_mask_BxT: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
-        c = self.config
+        c, entered_BxTxD = self.config, x_BxTxD
         keys = [None] * 2 if key is None else list(jax.random.split(key))
         width = x_BxTxD.shape[-1]
         if skip_BxTxD is not None:
@@ -66,7 +67,7 @@ class DecoderLayer(nn.Module):
         h = layers.gelu(gate) * value
         h = layers.dense(width, dtype=self.dtype, name="down")(h)
         x_BxTxD = layers.shard_rows(x_BxTxD + dropout(h, c.dropout, keys[1]))
-        return x_BxTxD, x_BxTxD
+        return x_BxTxD, entered_BxTxD
 
 
 class Decoder(nn.Module):
@@ -137,7 +138,8 @@ class Decoder(nn.Module):
             )(c, self.dtype, self.attention, name=name)
 
         h, skips = stack("layers_in")(h, None, keys[0], time, frame_mask_BxT)
-        # Layer i feeds layer L + 1 - i: the last skip is merged first.
+        # The input of layer i is merged by layer L + 1 - i, so the last skip is used first and the
+        # embedding last. (Outputs would merge the innermost layer with a copy of itself.)
         h, _ = stack("layers_out")(h, skips[::-1], keys[1], time, frame_mask_BxT)
         scale = self.param("norm_scale", nn.initializers.ones, (c.width,))
         h = (layers.rms_norm(h) * scale).astype(self.dtype)

@@ -1,39 +1,71 @@
-"""The teacher: a float32 running average of the student's encoder (method section 4)."""
+"""The teacher: a float32 running average of the student's encoder (method section 4).
+
+The horizon of a running average of decay d is 1 / (1 - d) updates. What it should be depends on
+the length of the run: DinoSR's decays, 0.999 to 0.9999 over 30 000 of 400 000 updates, would leave
+the teacher of a run of a thousand updates nearly as random as it was initialised. So horizons are
+given as shares of the updates until the teacher stops, and the defaults are DinoSR's.
+"""
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from uniwav_jax.config import DistillationConfig
 from uniwav_jax.types import PyTree
 
+# The part of the encoder that reads features; the teacher shares the student's.
+INPUT_PATH = ("norm_input", "project", "positions")
 
-def decay_at(step: jax.Array, config: DistillationConfig, total_steps: int) -> jax.Array:
+
+def decay_at(
+    step: jax.Array | np.ndarray, config: DistillationConfig, total_steps: int
+) -> jax.Array:
     """Decay used by update number `step` (from 0); 1 means that the teacher stands still.
 
-    "dinosr": linear from start to end over `teacher_decay_steps`, 1 after the share `teacher_stop`
-    of the run. "spidr": 1 - (1 - start) exp(-step / 20000), never 1.
+    "dinosr": the decay rises linearly from the first horizon to the last one during the share
+    `teacher_rise` of the updates until the stop, and is 1 after the share `teacher_stop` of the
+    run. "spidr": 1 - exp(-step / tau) / h, where SpidR's first horizon h = 1000 and tau = 20 000 of
+    400 000 updates are shares of the run as well; below 1e-7 the rest counts as nothing, after 46 %
+    of a run of that length.
     """
-    step = step.astype(jnp.float32)
-    start, end = config.teacher_decay_start, config.teacher_decay_end
+    step = jnp.asarray(step, jnp.float32)
     if config.teacher_schedule == "spidr":
-        return 1.0 - (1.0 - start) * jnp.exp(-step / 20000.0)
-    progress = jnp.minimum(step / max(config.teacher_decay_steps, 1), 1.0)
+        rest = jnp.exp(-step / (total_steps / 20)) / max(total_steps / 400, 1.0)
+        return jnp.where(rest > 1e-7, 1.0 - rest, 1.0)
+    until_stop = config.teacher_stop * total_steps
+    start, end = (
+        # A horizon below one update means that the teacher is the student.
+        1.0 - 1.0 / max(share * until_stop, 1.0)
+        for share in (config.teacher_horizon_start, config.teacher_horizon_end)
+    )
+    progress = jnp.minimum(step / max(config.teacher_rise * until_stop, 1.0), 1.0)
     decay = start + (end - start) * progress
-    return jnp.where(step >= config.teacher_stop * total_steps, 1.0, decay)
+    return jnp.where(step >= until_stop, 1.0, decay)
+
+
+def first_weights_left(config: DistillationConfig, total_steps: int) -> float:
+    """Share of the teacher's first weights in the teacher that the run ends with, 0 to 1."""
+    decays = np.asarray(decay_at(np.arange(total_steps), config, total_steps), np.float64)
+    return float(np.prod(decays))
 
 
 def update(
     teacher: PyTree, student: PyTree, decay: jax.Array, config: DistillationConfig
 ) -> PyTree:
-    """Teacher <- decay teacher + (1 - decay) student, convolutional positions as configured.
+    """Teacher <- decay teacher + (1 - decay) student, and the input path as configured.
 
-    "copied" positions are the student's, until the teacher is frozen whole at decay 1; "averaged"
-    positions follow like all the rest.
+    Args:
+        teacher: encoder parameters.
+        student: encoder parameters of the same shapes.
+        decay: float32 []; 1 leaves the whole teacher as it is.
+        config: with teacher_input="shared" the teacher takes over the student's `INPUT_PATH`, as
+            in DinoSR and SpidR; with "averaged" it is averaged like all the rest.
     """
     averaged = jax.tree.map(lambda t, s: decay * t + (1.0 - decay) * s, teacher, student)
-    if config.teacher_positions == "averaged":
+    if config.teacher_input == "averaged":
         return averaged
-    positions = jax.tree.map(
-        lambda t, s: jnp.where(decay < 1.0, s, t), teacher["positions"], student["positions"]
-    )
-    return {**averaged, "positions": positions}
+    shared = {
+        name: jax.tree.map(lambda t, s: jnp.where(decay < 1.0, s, t), teacher[name], student[name])
+        for name in INPUT_PATH
+    }
+    return {**averaged, **shared}

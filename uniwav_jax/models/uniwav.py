@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from uniwav_jax.config import Config
-from uniwav_jax.models import layers
+from uniwav_jax.models import codebooks, layers
 from uniwav_jax.models.decoder import Decoder
 from uniwav_jax.models.encoder import Encoder, EncoderOutput
 from uniwav_jax.types import PyTree
@@ -76,6 +76,60 @@ def predict_codes(heads: PyTree, encoded: EncoderOutput, config: Config) -> jax.
         h = encoded.feed_forward[-kernel_KxDxV.shape[0] :]
         product = jnp.einsum("KBTD,KDV->KBTV", h, kernel_KxDxV.astype(h.dtype))
     return product.astype(jnp.float32) + bias
+
+
+def codes(heads: PyTree, encoded: EncoderOutput, config: Config) -> jax.Array:
+    """THE codes of speech: for each frame the codeword that each head predicts, int32 [K, B, T].
+
+    As DinoSR and SpidR define them: the argmax of the student's prediction heads on unmasked input.
+
+    Args:
+        heads: the "heads" part of the parameters.
+        encoded: the student's output.
+        config: the configuration.
+    """
+    return predict_codes(heads, encoded, config).argmax(-1).astype(jnp.int32)
+
+
+def targets(
+    teacher: PyTree, x_BxTxC: jax.Array, frame_mask_BxT: jax.Array, config: Config
+) -> tuple[jax.Array, jax.Array]:
+    """What the codebooks cluster: feed-forward outputs of the teacher's top K layers.
+
+    The input is unmasked and there is no dropout; outputs are normalised per channel over the real
+    frames of each row.
+
+    Args:
+        teacher: encoder parameters.
+        x_BxTxC: normalised surface features.
+        frame_mask_BxT: bool, True on real frames.
+        config: the configuration.
+
+    Returns:
+        Targets float32 [K, B, T, D], and the variance that each row had before [K, B].
+    """
+    seen = encoder_module(config).apply({"params": teacher}, x_BxTxC, frame_mask_BxT)
+    return codebooks.instance_norm(
+        seen.feed_forward[-config.distillation.top_layers :], frame_mask_BxT
+    )
+
+
+def teacher_codes(
+    teacher: PyTree, books: PyTree, x_BxTxC: jax.Array, frame_mask_BxT: jax.Array, config: Config
+) -> jax.Array:
+    """The teacher's codes, which the student learns to predict: int32 [K, B, T].
+
+    The codebooks cluster the teacher's outputs, so they say nothing of the student's.
+
+    Args:
+        teacher: encoder parameters of the teacher.
+        books: the codebooks, {"sums" [K, V, D], "counts" [K, V]}.
+        x_BxTxC: normalised surface features.
+        frame_mask_BxT: bool, True on real frames.
+        config: the configuration.
+    """
+    target, _ = targets(teacher, x_BxTxC, frame_mask_BxT, config)
+    return codebooks.assign(books, target)
 
 
 def condition(params: PyTree, encoded: EncoderOutput, drop_B: jax.Array | None) -> jax.Array:

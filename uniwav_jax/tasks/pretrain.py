@@ -54,7 +54,7 @@ def start(
     if config.distillation.codebook_init == "noise":
         return task_state
     frame_mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
-    target, _ = targets(task_state["teacher"], x_BxTxC, frame_mask, config)
+    target, _ = uniwav.targets(task_state["teacher"], x_BxTxC, frame_mask, config)
     books = codebooks.start_at_frames(task_state["codebooks"], key, target, frame_mask)
     return {**task_state, "codebooks": books}
 
@@ -89,19 +89,6 @@ def normalizer(draws: Draws) -> jax.Array:
     return jnp.maximum(draws.span_mask_BxT.sum(), 1).astype(jnp.float32)
 
 
-def targets(
-    teacher_params: PyTree, x_BxTxC: jax.Array, frame_mask_BxT: jax.Array, config: Config
-) -> tuple[jax.Array, jax.Array]:
-    """What the codewords cluster: [K, B, T, D], and the variance it was normalised by [K, B].
-
-    Feed-forward outputs of the teacher's top K layers on unmasked input in evaluation mode,
-    normalised per channel over the real frames of each row.
-    """
-    seen = uniwav.encoder_module(config).apply({"params": teacher_params}, x_BxTxC, frame_mask_BxT)
-    top = seen.feed_forward[-config.distillation.top_layers :]
-    return codebooks.instance_norm(top, frame_mask_BxT)
-
-
 def loss(
     params: PyTree,
     task_state: PyTree,
@@ -128,9 +115,8 @@ def loss(
     span_mask = draws.span_mask_BxT
     keys = [None] * 2 if key is None else list(jax.random.split(key))
 
-    target, variance_KxB = jax.lax.stop_gradient(
-        targets(task_state["teacher"], x_BxTxC, frame_mask, config)
-    )
+    # No gradient passes: the loss knows the teacher by the indices of codewords alone.
+    target, variance_KxB = uniwav.targets(task_state["teacher"], x_BxTxC, frame_mask, config)
     codes = codebooks.assign(task_state["codebooks"], target)
 
     # Student: masked input; its heads predict the teacher's codewords on masked frames.
@@ -257,7 +243,11 @@ def describe(config: Config, *, channels: int, frame_rate: float) -> list[str]:
     """What it costs, and the losses of a model that knows nothing, to compare with."""
     codewords = config.distillation.codewords
     flops = uniwav.train_flops_per_second(config, channels, frame_rate)
+    left = teacher.first_weights_left(config.distillation, config.train.steps)
+    warning = "warning: most of the teacher never learns: " if left > 0.5 else ""
     return [
+        f"{warning}the teacher ends with {left:.2g} of its first weights"
+        + ("; shorten distillation.teacher_horizon_end or train longer" if warning else ""),
         f"training FLOPs per second of audio: {flops / 1e9:.1f} G",
         f"loss_encoder starts near ln {codewords} = {math.log(codewords):.2f} nats",
         "loss_decoder: 2 = zero output, pi/2 = what x_t alone tells about white Gaussian data",

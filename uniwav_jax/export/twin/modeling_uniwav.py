@@ -36,7 +36,7 @@ class UniWavPreTrainedModel(Networks, PreTrainedModel):
 
 
 class UniWavModel(UniWavPreTrainedModel):
-    """The encoder; decoder and codebooks, where exported, by `sample` and `codes`."""
+    """The encoder; `sample`, `codes` or `teacher_codes` use what else was exported."""
 
     def forward(
         self,

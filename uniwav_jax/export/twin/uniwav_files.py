@@ -5,7 +5,7 @@ import json
 import pathlib
 from typing import Any
 
-SCHEMA = 1
+SCHEMA = 2
 CONFIG, WEIGHTS, SUMS = "config.json", "model.safetensors", "SHA256SUMS"
 
 
@@ -21,7 +21,10 @@ def read_config(path: pathlib.Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ExportError(f"{path / CONFIG} cannot be read: {error!r}; export again") from error
     if schema != SCHEMA:
-        raise ExportError(f"{path / CONFIG} has schema {schema!r}; this reader knows {SCHEMA}")
+        raise ExportError(
+            f"{path / CONFIG} has schema {schema!r}; this reader knows {SCHEMA}:"
+            " export the checkpoint again with this version"
+        )
     return c
 
 

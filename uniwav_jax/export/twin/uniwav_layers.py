@@ -233,10 +233,10 @@ class Decoder(nn.Module):
         time = F.silu(self.time_out(F.silu(time)))
         skips: list[torch.Tensor] = []
         for i, layer in enumerate(self.layers):
-            # Layer i feeds layer L + 1 - i: the last skip is merged first.
-            h = layer(h, skips.pop() if i >= self.half else None, time, frame_mask_BxT)
+            # The input of layer i is merged by layer L + 1 - i.
             if i < self.half:
                 skips.append(h)
+            h = layer(h, None if i < self.half else skips.pop(), time, frame_mask_BxT)
         return self.out((rms_norm(h) * self.norm_scale).to(dtype)).float()
 
 

@@ -46,8 +46,9 @@ class Networks:
         if "decoder" in parts:
             self.condition = Condition(c["encoder"], c["decoder"])
             self.decoder = Decoder(c["decoder"], channels, context=c["flow"]["context"])
-        if "codebooks" in parts:
+        if "heads" in parts:
             self.heads = Heads(c["distillation"], width)
+        if "codebooks" in parts:
             self.codebooks = Codebooks(c["distillation"], width)
         if "ctc" in parts:
             self.ctc = Recognition(c["asr"], c["encoder"])
@@ -76,7 +77,8 @@ class Networks:
 
         Args:
             audio_S: float in [-1, 1].
-            layers: numbers, 0 to L: [T, n, D]; "sum": [T, D]; "codes": [T, K].
+            layers: numbers, 0 to L: [T, n, D]; "sum": [T, D]; "codes" or, where the
+                teacher was exported, "teacher_codes": [T, K].
             window: seconds heard at once; longer than those of the training is new to the model.
             overlap: seconds at a window's ends that its neighbours tell, a quarter at most.
         """
@@ -103,6 +105,8 @@ class Networks:
                 frames = self.layer_sum(encoded)[0]
             elif layers == "codes":
                 frames = self.codes(heard)[:, 0].T
+            elif layers == "teacher_codes":
+                frames = self.teacher_codes(heard)[:, 0].T
             else:
                 frames = torch.stack([states[layer][0] for layer in layers], dim=1)
             found.append(frames[rim if first else 0 : None if last else len(frames) - rim])
@@ -126,7 +130,14 @@ class Networks:
         return texts
 
     def codes(self, heard: Heard) -> torch.Tensor:
-        """Nearest codeword of each frame in each predicted layer, int64 [K, B, T]."""
+        """THE codes of speech: the codeword that each head predicts, int64 [K, B, T]."""
+        return self._part("heads")(heard.encoded).argmax(-1)
+
+    def teacher_codes(self, heard: Heard) -> torch.Tensor:
+        """The teacher's outputs assigned to its codebooks, int64 [K, B, T].
+
+        These are the student's targets in training; only an export of the teacher has them.
+        """
         return self._part("codebooks")(heard.encoded.feed_forward, heard.frame_mask)
 
     def layer_sum(self, encoded: Encoded) -> torch.Tensor:
@@ -220,7 +231,7 @@ class Condition(nn.Module):
 
 
 class Heads(nn.Module):
-    """What the encoder predicts of the teacher's codes: K linear maps to V logits."""
+    """The student's prediction of the teacher's codes: K linear maps to V logits."""
 
     def __init__(self, c: dict[str, Any], width: int) -> None:
         super().__init__()
@@ -236,7 +247,7 @@ class Heads(nn.Module):
 
 
 class Codebooks(nn.Module):
-    """Online clusters of the top K layers' feed-forward outputs, as running sums and counts."""
+    """Online clusters of the teacher's top K feed-forward outputs, as running sums and counts."""
 
     def __init__(self, c: dict[str, Any], width: int) -> None:
         super().__init__()
@@ -245,7 +256,7 @@ class Codebooks(nn.Module):
         self.register_buffer("counts", torch.ones(books, words))
 
     def forward(self, fed_LxBxTxD: torch.Tensor, frame_mask_BxT: torch.Tensor) -> torch.Tensor:
-        """Index of the nearest codeword of the instance-normalised frames, int64 [K, B, T]."""
+        """Index of the codeword nearest to each instance-normalised frame, int64 [K, B, T]."""
         x = fed_LxBxTxD[-len(self.sums) :].float()
         weight = frame_mask_BxT[None, :, :, None].float()
         count = weight.sum(2, keepdim=True).clamp(min=1.0)
