@@ -146,7 +146,7 @@ def test_hostile_exports_with_good_sums_are_refused(exported, tmp_path):
     document = json.loads((exported / uniwav_files.CONFIG).read_text())
     for number, (path, value) in enumerate(
         [
-            (("schema",), 2),
+            (("schema",), 1),
             (("encoder", "layers"), 2),
             (("encoder", "width"), -1),
             (("encoder", "heads"), "many"),
