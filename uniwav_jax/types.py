@@ -26,7 +26,8 @@ class Batch:
     Attributes:
         audio: int16 [B, S], mono at `features.sample_rate`, zero after each row's end; S counts
             `features.context` too. Or latents extracted before, float16 [B, T, C].
-        samples: int32 [B], real samples per row; 0 for a row whose file could not be read.
+        samples: int32 [B], real samples per row; 0 for a row whose file could not be read, and for
+            an empty row of an evaluation batch.
         bad: bool [B], True where the clip was unreadable and stands in as silence.
         tokens: int32 [B, U], the text, -1 after each row's end; None where the task needs none.
     """

@@ -29,6 +29,39 @@ def batches(config, cache, count, *, start=0, rows=None):
         loader.close()
 
 
+def test_evaluation_ends_with_empty_rows(mixed_corpus, tmp_path):
+    """They are silence without text, and not counted as bad; any readers give the same."""
+    values = default_config("tiny")
+    values.task, values.asr.freeze_steps, values.evaluate.sample_every = "asr", 0, 0
+    manifest = mixed_corpus / "manifest.tsv"
+    manifest.write_text(manifest.read_text().replace("\t\t\n", "\t\tab\n"))
+    values.asr.symbols = ("a", "b")
+    values.data.update(manifest=str(manifest), buckets=(1.0, 2.0), min_seconds=0.5)
+    values.data.update(batch_seconds=16.0, row_multiple=8)
+    config = from_dict(values)
+    plan = BatchPlan(config, cache=str(tmp_path / "c"))
+    assert set(plan.rows) == {16000, 32000}
+    everything = []
+    for workers in (0, 3):
+        data = dataclasses.replace(config.data, workers=workers)
+        config = dataclasses.replace(config, data=data)
+        rows = {bucket: np.arange(count) for bucket, count in plan.rows.items()}
+        loader = pipeline.make_loader(config, plan.once(), host_rows=rows, start=0)
+        everything.append(list(loader))
+        loader.close()
+    assert_same(*everything)
+    assert len(everything[0]) == len(plan.once())
+    empty = 0
+    for planned, item in zip(plan.once(), everything[0]):
+        real = planned.clip >= 0
+        np.testing.assert_array_equal(item["samples"] > 0, real)
+        np.testing.assert_array_equal((item["tokens"] >= 0).any(1), real)
+        assert not item["bad"].any() and not item["problems"]
+        assert not item["audio"][~real].any()
+        empty += (~real).sum()
+    assert empty > 0
+
+
 def assert_same(ours, theirs, rows=slice(None)):
     assert len(ours) == len(theirs)
     for a, b in zip(ours, theirs):
@@ -38,13 +71,15 @@ def assert_same(ours, theirs, rows=slice(None)):
 
 @pytest.fixture
 def mixed_corpus(small_corpus, tmp_path):
-    """The clips cut to lengths from 0.7 to 3 s, so that both buckets are used."""
+    """Pieces of the clips, 0.6 to 3 s long, so many that both buckets fill their batches."""
     lines = ["path\tsamples\tsample_rate\tspeaker\ttext"]
     for index, source in enumerate(sorted(small_corpus.glob("*.flac"))):
         audio, rate = soundfile.read(source, dtype="int16")
-        audio = audio[: 11200 + 3300 * index]
-        soundfile.write(tmp_path / source.name, audio, rate)
-        lines.append(f"{source.name}\t{len(audio)}\t{rate}\t\t")
+        lengths = (9600 + 500 * index, 16000 - 100 * index, 11200 + 3300 * index)
+        for piece, (start, length) in enumerate(zip((0, 16000, 0), lengths)):
+            name = f"{source.stem}-{piece}.flac"
+            soundfile.write(tmp_path / name, audio[start : start + length], rate)
+            lines.append(f"{name}\t{length}\t{rate}\t\t")
     (tmp_path / "manifest.tsv").write_text("\n".join(lines) + "\n")
     return tmp_path
 
@@ -89,8 +124,10 @@ def test_packed_folder_is_a_tfds_dataset(mixed_corpus, tmp_path):
 
 def test_bad_clips_are_silent_named_once_and_counted(mixed_corpus, tmp_path):
     clips = sorted(mixed_corpus.glob("*.flac"))
-    clips[3].write_bytes(b"not audio")
-    clips[8].unlink()
+    broken = clips[3:9]
+    for clip in broken[:-1]:
+        clip.write_bytes(b"not audio")
+    broken[-1].unlink()
     config = config_of(mixed_corpus / "manifest.tsv", max_bad_fraction=1.0)
     items = batches(config, tmp_path / "c", 14)
     report = pipeline.BadFileReport(str(tmp_path / "bad.tsv"), config.data)
@@ -100,7 +137,7 @@ def test_bad_clips_are_silent_named_once_and_counted(mixed_corpus, tmp_path):
         assert not item["audio"][item["bad"]].any()
     assert sum(item["bad"].sum() for item in items) == sum(len(item["problems"]) for item in items)
     lines = (tmp_path / "bad.tsv").read_text().splitlines()
-    assert sorted(line.split("\t")[0] for line in lines[1:]) == [str(clips[3]), str(clips[8])]
+    assert sorted(line.split("\t")[0] for line in lines[1:]) == list(map(str, broken))
     # The other rows are what they are without the broken clips.
     good = [
         (item["audio"][row] != 0).any() for item in items for row in np.flatnonzero(~item["bad"])

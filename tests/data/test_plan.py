@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import pickle
 import time
 
@@ -8,6 +9,7 @@ import pytest
 from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.data.plan import BatchPlan
 from uniwav_jax.errors import UserError
+from uniwav_jax.train import loop
 
 RATE = 16000
 
@@ -71,10 +73,10 @@ def test_each_pass_takes_every_segment_once(tmp_path, lengths):
     """And a long clip as many times as it holds the longest bucket, spread over its length."""
     plan = make(tmp_path, write_manifest(tmp_path / "m.tsv", lengths))
     bucket = 8 * RATE
-    segments = sum(d for *_, d in plan._streams[bucket])
     expected = {
         clip: max(1, round(n / bucket)) for clip, n in enumerate(lengths.tolist()) if n > 4 * RATE
     }
+    segments = sum(expected.values())
     batches = (plan[g] for g in range(10_000))
     drawn, starts = [], {}
     for batch in batches:
@@ -107,6 +109,153 @@ def test_mixture_has_the_wanted_shares(tmp_path):
     assert {int(c) for g in range(20) for c in natural[g].corpus} == {0, 1}
     with pytest.raises(UserError, match=r"data\.weights must be 2 numbers"):
         make(tmp_path, f"{large},{small}", weights="1")
+
+
+def librispeech(hours):
+    """Lengths in seconds like LibriSpeech's: most from 12 to 16 s, few below 4 or above 16."""
+    random = np.random.default_rng(3)
+    count = round(hours * 3600 / 12.1)
+    long = random.random(count) < 0.75
+    return np.where(long, random.normal(14, 1.3, count), random.uniform(2, 14, count)).clip(2, 16.5)
+
+
+def prompts(hours):
+    """Lengths in seconds like those of telephone prompts: most of 1 to 4 s."""
+    random = np.random.default_rng(4)
+    return random.lognormal(0.85, 0.65, round(hours * 3600 / 2.85)).clip(0.5, 10)
+
+
+@pytest.mark.parametrize("hours", [0.2, 1, 5, 20, 1000])
+@pytest.mark.parametrize("kind", [librispeech, prompts], ids=["librispeech", "prompts"])
+def test_speech_is_drawn_in_natural_proportion(tmp_path, kind, hours):
+    """Seconds of each length by the default batches, and no segment twice before the others."""
+    seconds = kind(hours)
+    samples = (seconds * RATE).astype(int)
+    default = default_config("base").data
+    settings = {name: default[name] for name in ("batch_seconds", "buckets", "row_multiple")} | {
+        "min_seconds": 0.5
+    }
+    plan = make(tmp_path, write_manifest(tmp_path / "m.tsv", samples), **settings)
+    passes = 2 if hours > 100 else 20
+    drawn, heard = np.zeros(len(samples), int), 0
+    for g in itertools.count():
+        batch = plan[g]
+        counts = np.unique(batch.clip, return_counts=True)[1]
+        inside = len(samples) if len(plan.rows) == 1 else len(counts)
+        # Of those that the bucket holds each comes equally often or once more.
+        assert counts.max() <= -(-len(batch.clip) // inside)
+        assert len(counts) == min(inside, len(batch.clip))
+        np.add.at(drawn, batch.clip, 1)
+        heard += int(batch.samples.sum())
+        if heard >= passes * samples.sum():
+            break
+    length = np.digitize(seconds, default.buckets)
+    natural = np.bincount(length, samples)
+    shares = np.bincount(length, samples * drawn) / heard
+    np.testing.assert_allclose(shares, natural / samples.sum(), rtol=0.05)
+
+
+def test_clips_too_few_for_a_batch_are_padded_to_a_longer_bucket(tmp_path):
+    """And if the longest are too few, they take what they need from those below."""
+    # 16 rows of 4 s, 8 of 8 s.
+    short, long = [2 * RATE] * 15 + [3 * RATE] * 15, [6 * RATE] * 8
+    for name, lengths, rows, padding in (
+        ("enough", short + long, {4: 16, 8: 8}, None),
+        ("few short", short[:12] + long, {8: 8}, "12 clips up to 4 s are padded to 8 s: too few"),
+        ("few long", short + long[:3], {4: 16, 8: 8}, "5 clips up to 4 s are padded to 8 s: to"),
+        ("few of both", short[14:16] + long[:2], {8: 8}, "2 clips up to 4 s are padded to 8 s"),
+        ("short alone", short[:10], {4: 16}, None),
+    ):
+        plan = make(tmp_path, write_manifest(tmp_path / f"{name}.tsv", lengths))
+        assert plan.rows == {bucket * RATE: count for bucket, count in rows.items()}, name
+        told = plan.summary().get("padding", "")
+        assert told.startswith(padding) if padding else not told, name
+        assert ("repeats" in plan.summary()) == (len(lengths) < 8 or name == "short alone")
+        for g in range(30):
+            batch, held = plan[g], np.array(lengths)
+            assert (held[batch.clip] <= batch.bucket).all()
+            assert (batch.samples == held[batch.clip]).all() and not batch.start.any()
+            if name == "few long" and batch.bucket == 8 * RATE:
+                assert sorted(batch.clip)[-3:] == [30, 31, 32]
+                assert (held[batch.clip][batch.clip < 30] == 3 * RATE).all()  # the longest
+
+
+def test_texts_follow_their_clips_into_a_longer_bucket(tmp_path):
+    """A short clip may have the longest text of the bucket it is padded to."""
+    rows = [f"{i}.wav\t{3 * RATE}\t{RATE}\t\t{'ab' * 5}\n" for i in range(3)]
+    rows += [f"l{i}.wav\t{7 * RATE}\t{RATE}\t\ta\n" for i in range(9)]
+    (tmp_path / "m.tsv").write_text("path\tsamples\tsample_rate\tspeaker\ttext\n" + "".join(rows))
+    config = default_config("tiny")
+    config.task, config.asr.symbols, config.asr.freeze_steps = "asr", ("a", "b"), 0
+    config.evaluate.sample_every = 0
+    config.data.update(manifest=str(tmp_path / "m.tsv"), batch_seconds=64.0, buckets=(4.0, 8.0))
+    config.data.update(row_multiple=4, min_seconds=1.0)
+    plan = BatchPlan(from_dict(config), cache=str(tmp_path / "cache"))
+    assert plan.rows == {8 * RATE: 8} and plan.tokens == {8 * RATE: 10}
+
+
+def test_small_corpus_of_large_weight_repeats_evenly(tmp_path):
+    """Its clips repeat within a batch by wish, each equally often or once more."""
+    large = write_manifest(tmp_path / "l.tsv", [6 * RATE] * 100)
+    small = write_manifest(tmp_path / "s.tsv", [6 * RATE] * 3)
+    plan = make(tmp_path, f"{large},{small}", weights="0.1,0.9", batch_seconds=160.0)
+    assert plan.rows == {8 * RATE: 20}
+    rows = np.zeros(2)
+    for g in range(100):
+        batch = plan[g]
+        counts = np.bincount(batch.clip[batch.corpus == 1], minlength=3)
+        assert counts.max() - counts.min() <= 1
+        others = batch.clip[batch.corpus == 0]
+        assert len(np.unique(others)) == len(others)
+        rows += np.bincount(batch.corpus, minlength=2)
+    np.testing.assert_allclose(rows, [200, 1800], atol=1)
+
+
+def test_evaluation_takes_every_segment_once(tmp_path, lengths):
+    # 7 clips up to 4 s go with the longer ones; long clips are several segments.
+    lengths = np.concatenate([lengths[lengths > 4 * RATE], [2 * RATE] * 7])
+    plan = make(tmp_path, write_manifest(tmp_path / "m.tsv", lengths))
+    once = plan.once()
+    drawn, starts = np.zeros(len(lengths), int), set()
+    for g, batch in enumerate(once):
+        real = batch.clip >= 0
+        assert len(real) == plan.rows[batch.bucket]
+        assert real.all() or (g == len(once) - 1 and not real[real.sum() :].any())
+        assert (batch.samples[real] > 0).all() and not batch.samples[~real].any()
+        np.add.at(drawn, batch.clip[real], 1)
+        starts |= set(zip(batch.clip[real].tolist(), batch.start[real].tolist()))
+    expected = np.maximum(np.round(lengths / (8 * RATE)), 1)
+    np.testing.assert_array_equal(drawn, expected)
+    assert len(starts) == expected.sum()  # the segments of a clip lie at different places
+    again = pickle.loads(pickle.dumps(plan.once(3)))
+    assert len(again) == 3 and all(same(again[g], once[g]) for g in range(3))
+    assert len(plan.once(10_000)) == len(once)
+
+
+def test_part_of_the_evaluation_is_a_sample_of_all(tmp_path):
+    lengths = np.random.default_rng(5).integers(1 * RATE, 8 * RATE, 1000)
+    plan = make(tmp_path, write_manifest(tmp_path / "m.tsv", lengths))
+    for limit in (8, 16):
+        batches = [plan.once(limit)[g] for g in range(limit)]
+        short = sum(batch.samples[batch.bucket == 4 * RATE].sum() for batch in batches)
+        clips = np.concatenate([batch.clip for batch in batches])
+        assert len(np.unique(clips)) == len(clips)
+        share = short / sum(batch.samples.sum() for batch in batches)
+        natural = lengths[lengths <= 4 * RATE].sum() / lengths.sum()
+        assert share == pytest.approx(natural, abs=0.08)
+
+
+def test_resumed_run_is_told_of_another_order(tmp_path):
+    lines = []
+    plan = make(tmp_path, write_manifest(tmp_path / "m.tsv", [2 * RATE] * 20))
+    now = plan.fingerprint()
+    loop._compare_data(now, now, lines.append)
+    assert not lines
+    before = {name: value for name, value in now.items() if name != "order_of_batches"}
+    loop._compare_data(before, now, lines.append)
+    assert len(lines) == 1 and "other batches" in lines[0]
+    loop._compare_data({**now, "seed": 7}, now, lines.append)
+    assert len(lines) == 2 and "(seed)" in lines[1]
 
 
 def test_no_usable_clip(tmp_path):

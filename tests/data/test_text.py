@@ -79,9 +79,10 @@ def test_clips_are_whole_or_left_out(tmp_path):
     asr = dataclasses.replace(config.asr, symbols=tuple("abc|"))
     config = dataclasses.replace(config, asr=asr)
     plan = BatchPlan(config, str(tmp_path / "cache"))
-    seen = {int(c) for g in range(2 * plan.one_pass) for c in plan[g].clip}
+    seen = {int(c) for g in range(8) for c in plan[g].clip}
     assert seen == {0, 1}
-    assert plan.tokens == {16000: 3, 32000: 5}
+    # One clip of a second does not fill the four rows of a batch and goes with the longer one.
+    assert plan.rows == {32000: 2} and plan.tokens == {32000: 5}
     told = plan.summary()[config.data.manifest]
     for part in ("1 longer than 2 s", "1 without text", "1 with symbols outside"):
         assert part in told

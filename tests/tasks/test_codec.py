@@ -135,4 +135,4 @@ def test_norms_start_with_the_first_gradients(x):
     for name in codec.SHARED:
         assert float(sums["norms"][name]) > 0
         np.testing.assert_allclose(new["norms"][name], 0.9 * sums["norms"][name], rtol=1e-5)
-    assert set(losses.gradient_norms({"a": jnp.ones((2, 4))})) == {"a"}
+    assert set(losses.gradient_norms({"a": jnp.ones((2, 4))}, jnp.ones(2))) == {"a"}

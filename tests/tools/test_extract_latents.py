@@ -60,8 +60,8 @@ def extracted(tool, corpus, codec, tmp_path_factory):
 def batches(manifest, codec, cache, count=6):
     """Normalised features and frames of the first batches of a run on `manifest`."""
     values = config_lib.default_config("tiny")
-    values.data.update(manifest=str(manifest), batch_seconds=16.0, row_multiple=1, min_seconds=1.0)
-    values.data.buckets = (2.0, 5.0)
+    values.data.update(manifest=str(manifest), batch_seconds=10.0, row_multiple=1, min_seconds=1.0)
+    values.data.buckets = (4.0, 5.0)
     values.features.update(kind="codec", codec=str(codec))
     config = config_lib.from_dict(values)
     features = features_lib.build(config.features)

@@ -221,7 +221,7 @@ class EvaluateConfig:
     """Held-out losses and samples."""
 
     every: int = 5000
-    batches: int = 8  # held-out batches measured; 0: until every clip has come
+    batches: int = 8  # held-out batches measured at most, no clip twice; 0: all
     sample_every: int = 20_000  # pictures and wavs; 0: none
     samples: int = 4  # clips rendered
 

@@ -143,8 +143,8 @@ def validate(config: Config) -> None:
         twice = sorted({s for s in config.asr.symbols if config.asr.symbols.count(s) > 1})
         require(not twice, f"asr.symbols has twice: {' '.join(twice)}")
     require(
-        config.evaluate.batches > 0 or (config.evaluate.batches == 0 and config.task == "asr"),
-        f"evaluate.batches must be positive (task asr: or 0); got {config.evaluate.batches}",
+        config.evaluate.batches >= 0,
+        f"evaluate.batches must be positive, or 0 for all; got {config.evaluate.batches}",
     )
     stages = config.optim.warmup + config.optim.hold + config.optim.decay
     require(abs(stages - 1) < 1e-6, f"optim.warmup + hold + decay must be 1; got {stages:g}")

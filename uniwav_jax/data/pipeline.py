@@ -13,7 +13,7 @@ from absl import flags
 from etils import epath
 
 from uniwav_jax.config import Config, DataConfig
-from uniwav_jax.data.plan import BatchPlan, PlannedBatch
+from uniwav_jax.data.plan import BatchPlan, OncePlan, PlannedBatch
 from uniwav_jax.data.sources import BadAudioError, ClipReader
 from uniwav_jax.data.text import Vocabulary
 from uniwav_jax.errors import MachineError, UserError
@@ -25,12 +25,13 @@ class LoadRows(grain.transforms.Map):
     R are the rows of this host, in rising order; S is the bucket with `context` on both sides. Of
     corpora of latents "audio" is float16 [R, T, C]. For recognition there is "tokens" int32 [R, U],
     -1 after each row's end. A clip that cannot be read is a row of silence with 0 samples, so that
-    no loss sees it; "problems" names it.
+    no loss sees it; it is "bad", and "problems" names it. An empty row of the plan is silence too,
+    but not bad.
     """
 
     def __init__(
         self,
-        plan: BatchPlan,
+        plan: BatchPlan | OncePlan,
         *,
         host_rows: dict[int, np.ndarray],
         rate: int,
@@ -49,21 +50,24 @@ class LoadRows(grain.transforms.Map):
         frames = -(-batch.bucket // self._hop) if self._hop else sum(self._context) + batch.bucket
         shape = (frames, self._channels) if self._hop else (frames,)
         audio = np.zeros((len(rows), *shape), np.float16 if self._hop else np.int16)
-        samples = np.zeros(len(rows), np.int32)
+        samples, bad = np.zeros(len(rows), np.int32), np.zeros(len(rows), bool)
         problems = []
         for place, row in enumerate(rows):
+            if batch.clip[row] < 0:
+                continue
             reader, clip = self._readers[batch.corpus[row]], int(batch.clip[row])
             try:
                 samples[place] = load(
                     reader, clip, int(batch.start[row]), int(batch.samples[row]), audio[place]
                 )
             except BadAudioError as error:
+                bad[place] = True
                 problems.append((reader.name(clip), " ".join(str(error).split())))  # one line
         return {
             "bucket": batch.bucket,
             "audio": audio,
             "samples": samples,
-            "bad": samples == 0,
+            "bad": bad,
             "problems": problems,
             **({"tokens": self._text(batch, rows)} if self._tokens else {}),
         }
@@ -71,6 +75,8 @@ class LoadRows(grain.transforms.Map):
     def _text(self, batch: PlannedBatch, rows: np.ndarray) -> np.ndarray:
         tokens_RxU = np.full((len(rows), self._tokens[batch.bucket]), -1, np.int32)
         for place, row in enumerate(rows):
+            if batch.clip[row] < 0:
+                continue
             text = self._corpora[batch.corpus[row]].label(int(batch.clip[row]), "text")
             tokens = self._vocabulary.encode(text)
             tokens_RxU[place, : len(tokens)] = tokens
@@ -100,13 +106,13 @@ class LoadRows(grain.transforms.Map):
 
 def make_loader(
     config: Config,
-    plan: BatchPlan,
+    plan: BatchPlan | OncePlan,
     *,
     host_rows: dict[int, np.ndarray],
     start: int,
     context: tuple[int, int] = (0, 0),
 ) -> "Loader":
-    """An endless iterator over this host's part of global batches start, start + 1, ...
+    """An iterator over this host's part of global batches start, start + 1, ... of the plan.
 
     The same batches come out for any number of threads and reader processes. Call `close()`.
 
@@ -170,6 +176,7 @@ class Loader:
         """The next batch.
 
         Raises:
+            StopIteration: the plan has an end, and this is it.
             MachineError: a reader process died.
         """
         try:

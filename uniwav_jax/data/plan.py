@@ -1,7 +1,7 @@
 """The batch plan: what global batch g holds, as a pure function of (seed, g) and the manifests.
 
     clips -> segments -> buckets by length -> one endless shuffled stream per bucket
-    -> batches of about equal seconds, the buckets in shuffled order
+    -> batches of about equal seconds, the buckets taking turns
 
 So hosts, reader processes and devices do not matter, and one integer is the whole data position.
 
@@ -9,27 +9,44 @@ A clip no longer than the longest bucket is one segment, padded to the shortest 
 it. A longer clip is n = round(length / longest) segments of full length; segment i starts at
 random in the i-th n-th of the room there is, anew in each pass. One bucket: fixed crops. For
 recognition a clip belongs to its whole text: longer ones, and those without, are left out.
+
+Every segment is drawn equally often (or as `data.weights` says), and none twice in a batch while
+another of its bucket is unused:
+
+- A bucket with fewer segments than its batches have rows is merged with another (`buckets.py`).
+- The buckets take turns so that all get through their segments at the same pace: after any number
+  of batches each is within half a batch of its exact share.
+- Passes join without early repeats (`shuffle.py`).
+
+`once` gives every segment exactly once, for evaluation.
 """
 
+import bisect
 import dataclasses
 import functools
 import hashlib
 import json
+import math
 import os
 import pathlib
 import tempfile
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from uniwav_jax.config import Config
+from uniwav_jax.data import buckets as buckets_lib
 from uniwav_jax.data import manifest as manifest_lib
-from uniwav_jax.data import text
+from uniwav_jax.data import shuffle, text
 from uniwav_jax.errors import UserError
 
 ENDLESS = 2**40  # batches; Grain wants a length
-ORDER, SLOTS, CROPS = range(3)  # independent random streams
+ORDER, CROPS = 0, 2  # independent random streams
+# Goes up when the same data and settings give other batches. 2: buckets in proportion to their
+# audio, small ones merged.
+VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,9 +56,9 @@ class PlannedBatch:
     Attributes:
         bucket: padded length in samples.
         corpus: index of the row's manifest.
-        clip: row of that manifest.
+        clip: row of that manifest; -1 in an empty row, which only `BatchPlan.once` has.
         start: first sample, at `features.sample_rate`.
-        samples: how many to read.
+        samples: how many to read; 0 in an empty row.
     """
 
     bucket: int
@@ -69,14 +86,14 @@ class BatchPlan:
         buckets = np.round(np.asarray(data.buckets) * rate).astype(np.int64)
         lengths = [manifest.lengths(rate) for manifest in self.corpora]
         shortest = max(round(data.min_seconds * rate), 1)
-        per_corpus = [_segments(length, buckets, shortest) for length in lengths]
-        self.tokens: dict[int, int] = {}
+        per_corpus = [buckets_lib.segments(length, buckets, shortest) for length in lengths]
+        tokens: list[np.ndarray] = []
         self._left_out: list[str] = [""] * len(sources)
         if config.task == "asr":
-            for number, corpus in enumerate(self.corpora):
-                tokens = text.token_counts(corpus, config.asr)
+            tokens = [text.token_counts(corpus, config.asr) for corpus in self.corpora]
+            for number, counts in enumerate(tokens):
                 per_corpus[number], self._left_out[number] = self._with_text(
-                    per_corpus[number], lengths[number], tokens, buckets.tolist()
+                    per_corpus[number], lengths[number], counts, int(buckets[-1])
                 )
         if not sum(len(s) for s in per_corpus):
             raise UserError(
@@ -88,34 +105,51 @@ class BatchPlan:
             [np.minimum(n, buckets[-1])[s[:, 0]].sum() for n, s in zip(lengths, per_corpus)]
         )
         repeats = _repeats(data.weights, usable, sources)
-        # Per bucket and corpus: [first, last) in the segment file, and draws in one pass.
-        self._streams: dict[int, list[tuple[int, int, int]]] = {}
+        # One table of all segments that are drawn at all: clip, part, parts, corpus.
+        corpus_N = np.repeat(np.arange(len(sources)), [len(s) for s in per_corpus])
+        table, drawn = np.concatenate(per_corpus), repeats[corpus_N] > 0
+        table, corpus_N = table[drawn], corpus_N[drawn]
+        length_N, token_N = (
+            np.concatenate([n[s[:, 0]] for n, s in zip(per_clip, per_corpus)])[drawn]
+            for per_clip in (lengths, tokens or lengths)
+        )
+        rows = [
+            max(round(data.batch_seconds * rate / bucket / data.row_multiple), 1)
+            * data.row_multiple
+            for bucket in buckets.tolist()
+        ]
+        bucket_N = buckets_lib.merge_small(table[:, 3], length_N, repeats[corpus_N], rows)
+        self._merged = buckets_lib.describe(table[:, 3], bucket_N, data.buckets, rows)
+        table[:, 3] = corpus_N  # the bucket is no longer needed here
+        order = np.lexsort((corpus_N, bucket_N))
         self.rows: dict[int, int] = {}
-        ordered, first = [], 0
-        for index, bucket in enumerate(buckets.tolist()):
-            for number, segments in enumerate(per_corpus):
-                chosen = segments[segments[:, 3] == index]
-                draws = round(len(chosen) * repeats[number])
-                if draws:
-                    streams = self._streams.setdefault(bucket, [])
-                    streams.append((first, first + len(chosen), draws))
-                chosen[:, 3] = number  # bucket index no longer needed; corpus from here on
-                ordered.append(chosen)
-                first += len(chosen)
-            if bucket in self._streams:
-                multiple = data.row_multiple
-                wanted = round(data.batch_seconds * rate / bucket / multiple)
-                self.rows[bucket] = max(wanted, 1) * multiple
-        self._path = self._store(np.concatenate(ordered))
-        self._per_cycle = {
-            bucket: -(-sum(draws for *_, draws in self._streams[bucket]) // rows)
+        self.tokens: dict[int, int] = {}
+        self._streams: dict[int, list[shuffle.Stream]] = {}
+        # Corpora of natural shares are one stream: no segment of any comes twice before the rest.
+        stream_N = (corpus_N if data.weights else np.zeros_like(corpus_N))[order]
+        first = 0
+        for index, count in enumerate(np.bincount(bucket_N).tolist()):
+            if not count:
+                continue
+            bucket = int(buckets[index])
+            self.rows[bucket] = rows[index]
+            if tokens:
+                self.tokens[bucket] = int(token_N[bucket_N == index].max())
+            self._streams[bucket] = shuffle.streams(
+                first, stream_N[first : first + count], repeats, rows[index]
+            )
+            first += count
+        self._path = self._store(table[order])
+        # Batches of each bucket in one pass, a fraction.
+        self._pace = {
+            bucket: sum(stream.draws for stream in self._streams[bucket]) / rows
             for bucket, rows in self.rows.items()
         }
         self._counts = [(len(n), n.sum() / rate, int((n < shortest).sum())) for n in lengths]
         self.__setstate__(self.__dict__)
 
     def __getstate__(self) -> dict[str, Any]:
-        hidden = ("_segments", "_pass", "_cycle")
+        hidden = ("_segments", "_pass", "_whole", "_cycle")
         return {name: value for name, value in self.__dict__.items() if name not in hidden}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -124,92 +158,114 @@ class BatchPlan:
             self._segments = np.load(self._path, mmap_mode="r")
         except ValueError as error:
             raise UserError(f"{self._path} is damaged ({error}); delete it") from error
-        self._pass = functools.lru_cache(2 * len(self.rows))(self._shuffled_pass)
-        self._cycle = functools.lru_cache(4)(self._shuffled_slots)
+        streams = sum(map(len, self._streams.values()))
+        self._pass = functools.lru_cache(2 * streams)(self._one_pass)
+        self._whole = functools.lru_cache(len(self.rows))(self._each_once)
+        self._cycle = functools.lru_cache(4)(self._taken_turns)
 
     def __len__(self) -> int:
         return ENDLESS
 
-    @property
-    def one_pass(self) -> int:
-        """Batches in which every segment comes at least once; those that fill the last again."""
-        return sum(self._per_cycle.values())
-
     def __getitem__(self, g: int) -> PlannedBatch:
-        cycle, slot = divmod(int(g), self.one_pass)
+        # Cycle c is pass c of all buckets in whole batches. Rounding puts its first batch at most
+        # half a batch per bucket off its exact place.
+        pace, off = sum(self._pace.values()), len(self.rows)
+        low, high = max(int((g - off) / pace), 0), int((g + 1 + off) / pace) + 1
+        cycle = bisect.bisect_right(range(high), g, lo=low, key=self._begin) - 1
         buckets, numbers = self._cycle(cycle)
-        bucket = int(buckets[slot])
-        rows = self.rows[bucket]
-        position = (cycle * self._per_cycle[bucket] + int(numbers[slot])) * rows
-        segments = self._segments[self._draw(bucket, position, rows)]
-        clip, part, parts, corpus = segments.astype(np.int64).T
-        rate = self._config.features.sample_rate
-        length = np.empty(rows, np.int64)
+        slot = int(g) - self._begin(cycle)
+        bucket, rows = int(buckets[slot]), self.rows[int(buckets[slot])]
+        return self._planned(int(g), bucket, self._draw(bucket, int(numbers[slot]) * rows, rows))
+
+    def once(self, most: int = 0) -> "OncePlan":
+        """Every segment once: `most` batches, as many as there are if fewer, or all for 0."""
+        return OncePlan(self, most)
+
+    def _planned(self, g: int, bucket: int, places: np.ndarray) -> PlannedBatch:
+        """Batch g of a bucket from places in the segment file; empty rows after them if too few."""
+        clip, part, parts, corpus = self._segments[places].astype(np.int64).T
+        rate, count = self._config.features.sample_rate, len(places)
+        length = np.empty(count, np.int64)
         for number, manifest in enumerate(self.corpora):
             length[corpus == number] = manifest.lengths(rate, clip[corpus == number])
         samples = np.minimum(length, bucket)
-        place = self._random(CROPS, int(g)).random(rows)
+        place = self._random(CROPS, g).random(count)
         start = np.floor((part + place) / parts * (length - samples + 1)).astype(np.int64)
         start = np.minimum(start, length - samples)
         if self._config.features.kind == "codec":
             start -= start % self._config.features.hop  # whole frames, as extracted latents have
-        return PlannedBatch(bucket, corpus, clip, start, samples)
+        empty = (0, self.rows[bucket] - count)
+        return PlannedBatch(
+            bucket,
+            corpus=np.pad(corpus, empty),
+            clip=np.pad(clip, empty, constant_values=-1),
+            start=np.pad(start, empty),
+            samples=np.pad(samples, empty),
+        )
 
     def _with_text(
-        self, segments: np.ndarray, lengths: np.ndarray, counts: np.ndarray, buckets: list[int]
+        self, segments: np.ndarray, lengths: np.ndarray, counts: np.ndarray, longest: int
     ) -> tuple[np.ndarray, str]:
-        """Segments that are whole clips with usable text, and what was left out; sets `tokens`."""
-        clip, _, _, index = segments.T
-        tokens, whole = counts[clip], lengths[clip] <= buckets[-1]
+        """Segments that are whole clips with usable text, and what was left out."""
+        clip = segments[:, 0]
+        tokens, whole = counts[clip], lengths[clip] <= longest
         reasons = {
-            f"longer than {buckets[-1] / self._config.features.sample_rate:g} s": ~whole,
+            f"longer than {longest / self._config.features.sample_rate:g} s": ~whole,
             "without text": tokens == 0,
             "with symbols outside config.asr.symbols": tokens < 0,
         }
         numbers = {reason: len(np.unique(clip[chosen])) for reason, chosen in reasons.items()}
         kept = whole & (tokens > 0)
-        for number in np.unique(index[kept]):
-            longest = int(tokens[kept & (index == number)].max())
-            bucket = buckets[number]
-            self.tokens[bucket] = max(longest, self.tokens.get(bucket, 0))
         left_out = [f"{number} {reason}" for reason, number in numbers.items() if number]
         return segments[kept], "left out: " + ", ".join(left_out) if left_out else ""
 
-    def _draw(self, bucket: int, position: int, count: int) -> np.ndarray:
-        """Segments [position, position + count) of a bucket's endless stream."""
-        per_pass = sum(draws for *_, draws in self._streams[bucket])
-        indices = np.arange(position, position + count)
-        passes, inside = np.divmod(indices, per_pass)
-        drawn = np.empty(count, np.int64)
-        for number in np.unique(passes):
-            chosen = passes == number
-            drawn[chosen] = self._pass(bucket, int(number))[inside[chosen]]
-        return drawn
+    def _draw(self, bucket: int, start: int, rows: int) -> np.ndarray:
+        """Draws [start, start + rows) of a bucket, as places in the segment file."""
+        streams = self._streams[bucket]
+        ranges = shuffle.share_out(start, start + rows, [stream.draws for stream in streams])
+        drawn = []
+        for number, (stream, (first, last)) in enumerate(zip(streams, ranges, strict=True)):
+            passes, inside = np.divmod(np.arange(first, last), stream.last - stream.first)
+            for each in np.unique(passes):
+                drawn.append(self._pass(bucket, number, int(each))[inside[passes == each]])
+        places = np.concatenate(drawn)
+        if len(streams) > 1:
+            self._random(ORDER, bucket, len(streams), start // rows).shuffle(places)
+        return places
 
-    def _shuffled_pass(self, bucket: int, number: int) -> np.ndarray:
-        """One pass: from each corpus its share, next in that corpus's own endless stream."""
-        parts = []
-        for stream, (first, last, draws) in enumerate(self._streams[bucket]):
-            epochs, inside = np.divmod(
-                np.arange(number * draws, (number + 1) * draws), last - first
-            )
-            for epoch in np.unique(epochs):
-                random = self._random(ORDER, bucket, stream, int(epoch))
-                order = random.permutation(last - first)
-                parts.append(first + order[inside[epochs == epoch]])
-        segments = np.concatenate(parts)
-        if len(self._streams[bucket]) > 1:
-            self._random(ORDER, bucket, len(self._streams[bucket]), number).shuffle(segments)
-        return segments
+    def _one_pass(self, bucket: int, number: int, each: int) -> np.ndarray:
+        """Pass `each` of a stream, as places in the segment file."""
+        stream = self._streams[bucket][number]
+        random = functools.partial(self._random, ORDER, bucket, number)
+        count = stream.last - stream.first
+        return stream.first + shuffle.one_pass(each, count, stream.most, random)
 
-    def _shuffled_slots(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
-        """Bucket of each batch of a cycle, and which of that bucket's batches it is."""
-        buckets = np.repeat(list(self._per_cycle), list(self._per_cycle.values()))
-        buckets = self._random(SLOTS, cycle).permutation(buckets)
-        numbers = np.empty_like(buckets)
-        for bucket, count in self._per_cycle.items():
-            numbers[buckets == bucket] = np.arange(count)
-        return buckets, numbers
+    def _each_once(self, bucket: int) -> np.ndarray:
+        """All segments of a bucket in random order, as places in the segment file."""
+        streams = range(len(self._streams[bucket]))
+        places = np.concatenate([self._pass(bucket, number, 0) for number in streams])
+        if len(streams) > 1:
+            self._random(ORDER, bucket, len(streams)).shuffle(places)
+        return places
+
+    def _before(self, bucket: int, cycle: int) -> int:
+        """Batches of a bucket before a cycle: those of `cycle` passes, rounded."""
+        return math.floor(cycle * self._pace[bucket] + Fraction(1, 2))
+
+    def _begin(self, cycle: int) -> int:
+        """The first batch of a cycle."""
+        return sum(self._before(bucket, cycle) for bucket in self.rows)
+
+    def _taken_turns(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
+        """Bucket of each batch of a cycle, and which of all that bucket's batches it is."""
+        buckets, numbers, passes = [], [], []
+        for bucket, pace in self._pace.items():
+            number = np.arange(self._before(bucket, cycle), self._before(bucket, cycle + 1))
+            buckets.append(np.full(len(number), bucket))
+            numbers.append(number)
+            passes.append((number + 0.5) / float(pace))  # where the batch's middle lies
+        order = np.argsort(np.concatenate(passes), kind="stable")
+        return np.concatenate(buckets)[order], np.concatenate(numbers)[order]
 
     def _random(self, *path: int) -> np.random.Generator:
         return np.random.default_rng((self._config.seed, *path))
@@ -233,6 +289,7 @@ class BatchPlan:
                 name: getattr(asr, name) for name in ("symbols", "units", "lexicon", "lowercase")
             }
         return told | {
+            "order_of_batches": VERSION,
             "manifests": [manifest.digest for manifest in self.corpora],
             "weights": data.weights,
             "batch_seconds": data.batch_seconds,
@@ -256,18 +313,55 @@ class BatchPlan:
             )
             lines[manifest.source] += f"; {left_out}" if left_out else ""
         lines["batches"] = "; ".join(f"{rows} x {b / rate:g} s" for b, rows in self.rows.items())
+        if self._merged:
+            lines["padding"] = "; ".join(self._merged)
+        for bucket, streams in self._streams.items():
+            segments = sum(stream.last - stream.first for stream in streams)
+            if segments < self.rows[bucket]:
+                lines["repeats"] = (
+                    f"{segments} segments of speech are fewer than the {self.rows[bucket]} rows of"
+                    " a batch: each batch has them several times; a smaller"
+                    " config.data.batch_seconds avoids it"
+                )
         return lines
 
 
-def _segments(lengths: np.ndarray, buckets: np.ndarray, shortest: int) -> np.ndarray:
-    """int32 [N, 4]: clip, part, parts, bucket index of every segment, in the manifest's order."""
-    longest = buckets[-1]
-    parts = np.where(lengths < shortest, 0, np.maximum(1, np.round(lengths / longest)))
-    parts = parts.astype(np.int64)
-    clip = np.repeat(np.arange(len(lengths)), parts)
-    part = np.arange(len(clip)) - np.repeat(np.cumsum(parts) - parts, parts)
-    bucket = np.searchsorted(buckets, np.minimum(lengths, longest)[clip])
-    return np.stack([clip, part, parts[clip], bucket], 1).astype(np.int32)
+class OncePlan:
+    """`once[g]` is evaluation batch g: all segments of a plan come exactly once, whatever weights.
+
+    The last batch of a bucket is filled up with empty rows. Fewer batches than all are a sample of
+    all: within a bucket the order is random, and batches of the buckets alternate in proportion to
+    their numbers. It is the same sample each time.
+
+    Attributes:
+        corpora: as `BatchPlan`'s.
+        rows: as `BatchPlan`'s.
+        tokens: as `BatchPlan`'s.
+    """
+
+    def __init__(self, plan: BatchPlan, most: int) -> None:
+        self._plan = plan
+        self.corpora, self.rows, self.tokens = plan.corpora, plan.rows, plan.tokens
+        counts = {
+            bucket: -(-sum(stream.last - stream.first for stream in streams) // plan.rows[bucket])
+            for bucket, streams in plan._streams.items()
+        }
+        batches = [
+            ((number + 0.5) / count, bucket, number)
+            for bucket, count in counts.items()
+            for number in range(count)
+        ]
+        batches = sorted(batches)
+        self._batches = [(bucket, number) for _, bucket, number in batches[: most or None]]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, g: int) -> PlannedBatch:
+        bucket, number = self._batches[g]
+        rows = self.rows[bucket]
+        places = self._plan._whole(bucket)[number * rows : (number + 1) * rows]
+        return self._plan._planned(int(g), bucket, places)
 
 
 def _repeats(weights: str, seconds: np.ndarray, sources: list[str]) -> np.ndarray:

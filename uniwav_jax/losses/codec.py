@@ -1,7 +1,8 @@
 """What a codec is trained with: spectral distance, adversarial losses, and their balance.
 
 Distances compare waveforms [B, S]; adversarial losses read the discriminator's logits and features
-per scale (`models.discriminator`).
+per scale (`models.discriminator`). Means go over the real rows: `real_B`, float32 [B], is 1 for a
+row with speech and 0 for an empty or unreadable one.
 """
 
 import jax
@@ -16,7 +17,15 @@ FLOOR = 1e-5  # of the mel magnitude, DAC
 EPSILON = 1e-12
 
 
-def multi_scale_mel(real_BxS: jax.Array, fake_BxS: jax.Array, *, sample_rate: int) -> jax.Array:
+def row_mean(x: jax.Array, real_B: jax.Array) -> jax.Array:
+    """Mean of x [B, ...] over the real rows, []; 0 if there is none."""
+    per_row_B = x.reshape(len(x), -1).mean(1)
+    return (per_row_B * real_B).sum() / jnp.maximum(real_B.sum(), 1.0)
+
+
+def multi_scale_mel(
+    real_BxS: jax.Array, fake_BxS: jax.Array, real_B: jax.Array, *, sample_rate: int
+) -> jax.Array:
     """Sum over scales of the mean absolute difference of log10 mel magnitudes, []."""
     total = jnp.zeros(())
     for window, bands in MEL_SCALES:
@@ -38,29 +47,33 @@ def multi_scale_mel(real_BxS: jax.Array, fake_BxS: jax.Array, *, sample_rate: in
             mel = jnp.einsum("btf,fc->btc", magnitude, filters_FxC, precision="highest")
             return jnp.log10(jnp.maximum(mel, FLOOR))
 
-        total += jnp.abs(log_mel(real_BxS) - log_mel(fake_BxS)).mean()
+        total += row_mean(jnp.abs(log_mel(real_BxS) - log_mel(fake_BxS)), real_B)
     return total
 
 
-def discriminator_hinge(real: list[jax.Array], fake: list[jax.Array]) -> jax.Array:
+def discriminator_hinge(
+    real: list[jax.Array], fake: list[jax.Array], real_B: jax.Array
+) -> jax.Array:
     """Mean over scales of max(0, 1 - D(real)) + max(0, 1 + D(fake)); EnCodec, section 3.4."""
     losses = [
-        _positive(1.0 - r).mean() + _positive(1.0 + f).mean()
+        row_mean(_positive(1.0 - r), real_B) + row_mean(_positive(1.0 + f), real_B)
         for r, f in zip(real, fake, strict=True)
     ]
     return sum(losses) / len(losses)
 
 
-def generator_hinge(fake: list[jax.Array]) -> jax.Array:
+def generator_hinge(fake: list[jax.Array], real_B: jax.Array) -> jax.Array:
     """Mean over scales of max(0, 1 - D(fake)); EnCodec, section 3.4."""
-    return sum(_positive(1.0 - f).mean() for f in fake) / len(fake)
+    return sum(row_mean(_positive(1.0 - f), real_B) for f in fake) / len(fake)
 
 
-def feature_matching(real: list[list[jax.Array]], fake: list[list[jax.Array]]) -> jax.Array:
+def feature_matching(
+    real: list[list[jax.Array]], fake: list[list[jax.Array]], real_B: jax.Array
+) -> jax.Array:
     """Mean over scales and layers of |real - fake| relative to the mean of |real|; EnCodec."""
     real = jax.lax.stop_gradient(real)
     losses = [
-        jnp.abs(r - f).mean() / (jnp.abs(r).mean() + EPSILON)
+        row_mean(jnp.abs(r - f), real_B) / (row_mean(jnp.abs(r), real_B) + EPSILON)
         for real_scale, fake_scale in zip(real, fake, strict=True)
         for r, f in zip(real_scale, fake_scale, strict=True)
     ]
@@ -91,10 +104,11 @@ def balance(
     )
 
 
-def gradient_norms(gradients: dict[str, jax.Array]) -> dict[str, jax.Array]:
+def gradient_norms(gradients: dict[str, jax.Array], real_B: jax.Array) -> dict[str, jax.Array]:
     """Mean over rows of each gradient's Euclidean norm, []."""
     return {
-        name: jnp.sqrt(jnp.square(gradient).sum(-1)).mean() for name, gradient in gradients.items()
+        name: row_mean(jnp.sqrt(jnp.square(gradient).sum(-1)), real_B)
+        for name, gradient in gradients.items()
     }
 
 

@@ -40,11 +40,14 @@ class Draws:
         noise_BxTxC: unit Gaussian.
         stages_B: int32, quantiser stages that the row goes through.
         offers_BxT: int32, the codeword that may move to this frame; beyond the last: none.
+        real_B: float32, 1 for rows with speech, 0 for empty and unreadable ones, which no loss and
+            no codebook sees.
     """
 
     noise_BxTxC: jax.Array
     stages_B: jax.Array
     offers_BxT: jax.Array
+    real_B: jax.Array
 
 
 def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]:
@@ -85,7 +88,7 @@ def draw(
     tokens_BxU: None = None,
 ) -> Draws:
     """Noise, and as many stages as there are for half of the rows, fewer for the others."""
-    del frames_B, tokens_BxU
+    del tokens_BxU
     noise_key, stages_key, all_key, offers_key = jax.random.split(key, 4)
     structure, rows = config.codec.structure, len(x_BxTxC)
     frames = -(-x_BxTxC.shape[1] // structure.hop)
@@ -95,12 +98,13 @@ def draw(
         noise_BxTxC=jax.random.normal(noise_key, (rows, frames, structure.dimension)),
         stages_B=jnp.where(jax.random.bernoulli(all_key, 0.5, (rows,)), most, some_B),
         offers_BxT=jax.random.permutation(offers_key, rows * frames).reshape(rows, frames),
+        real_B=(frames_B > 0).astype(jnp.float32),
     )
 
 
 def normalizer(draws: Draws) -> jax.Array:
-    """Rows of the global batch."""
-    return jnp.asarray(len(draws.stages_B), jnp.float32)
+    """Rows of the global batch that have speech."""
+    return jnp.maximum(draws.real_B.sum(), 1.0)
 
 
 def loss(
@@ -121,12 +125,13 @@ def loss(
         x_BxTxC: waveform [B, S, 1] in [-1, 1].
         frames_B: int32, real samples per row; what is beyond is silence and coded as such.
         draws: this microbatch's rows of `draw`.
-        normalizer: rows of the global batch.
+        normalizer: rows of the global batch that have speech.
         key: None for evaluation: no noise, all stages.
         config: the configuration.
     """
     del frames_B
     audio_BxS, codec, judge = x_BxTxC[..., 0], _codec(config), _discriminator(config)
+    real_B = draws.real_B
     generator = {"params": params["generator"]}
     z_BxTxC = codec.apply(generator, audio_BxS, method="encode")
     used_BxTxC, penalty, sums = _bottleneck(
@@ -140,42 +145,42 @@ def loss(
         fixed = jax.lax.stop_gradient(params["discriminator"])
         fake_logits, fake_features = judge.apply({"params": fixed}, fake_BxS)
         return {
-            "wave": jnp.abs(audio_BxS - fake_BxS).mean(),
+            "wave": losses.row_mean(jnp.abs(audio_BxS - fake_BxS), real_B),
             "mel": losses.multi_scale_mel(
-                audio_BxS, fake_BxS, sample_rate=config.features.sample_rate
+                audio_BxS, fake_BxS, real_B, sample_rate=config.features.sample_rate
             ),
-            "adversarial": losses.generator_hinge(fake_logits),
-            "features": losses.feature_matching(real_features, fake_features),
+            "adversarial": losses.generator_hinge(fake_logits, real_B),
+            "features": losses.feature_matching(real_features, fake_features, real_B),
         }
 
     fake_BxS = jax.lax.stop_gradient(decoded_BxS)
     values, pull = jax.vjp(distances, fake_BxS)
     zeros = jax.tree.map(jnp.zeros_like, values)
     gradients = {name: pull({**zeros, name: jnp.ones(())})[0] for name in SHARED}
-    norms = losses.gradient_norms(gradients)
+    norms = losses.gradient_norms(gradients, real_B)
     known = {
         name: jnp.where(average > 0, average, norms[name])
         for name, average in task_state["norms"].items()
     }
     balanced_BxS = losses.balance(gradients, _shares(config), known)
-    surrogate = (decoded_BxS * jax.lax.stop_gradient(balanced_BxS)).sum(-1).mean()
+    surrogate = losses.row_mean((decoded_BxS * jax.lax.stop_gradient(balanced_BxS)).sum(-1), real_B)
 
     fake_logits, _ = judge.apply({"params": params["discriminator"]}, fake_BxS)
-    discriminator = losses.discriminator_hinge(real_logits, fake_logits)
+    discriminator = losses.discriminator_hinge(real_logits, fake_logits, real_B)
 
-    share = len(audio_BxS) / normalizer
+    share = real_B.sum() / normalizer
     sums |= {
         **{f"loss_{name}": value for name, value in values.items()},
         "loss_discriminator": discriminator,
         "penalty": penalty,
-        "z_square": jnp.square(z_BxTxC).mean(),
+        "z_square": losses.row_mean(jnp.square(z_BxTxC), real_B),
         "norms": norms,
     }
     sums = {
         name: value if name in COUNTED else jax.tree.map(lambda v: share * v, value)
         for name, value in sums.items()
     }
-    sums["rows"] = jnp.asarray(len(audio_BxS), jnp.float32)
+    sums["rows"] = real_B.sum()
     return share * (surrogate + penalty + discriminator), jax.lax.stop_gradient(sums)
 
 
@@ -185,7 +190,7 @@ def _bottleneck(
     """What the decoder sees, the penalty, and sums for the codebooks."""
     c = config.codec
     if c.bottleneck == "noise":
-        penalty = c.penalty * jnp.square(z_BxTxC).mean()
+        penalty = c.penalty * losses.row_mean(jnp.square(z_BxTxC), draws.real_B)
         return (z_BxTxC + c.noise * draws.noise_BxTxC if train else z_BxTxC), penalty, {}
     left_BxTxC, quantised_BxTxC = z_BxTxC, jnp.zeros_like(z_BxTxC)
     per_stage: list[PyTree] = []
@@ -195,7 +200,8 @@ def _bottleneck(
         used_B = draws.stages_B > stage if train else jnp.ones(len(z_BxTxC), bool)
         target = jax.lax.stop_gradient(left_BxTxC)[None]
         codes = codebooks.assign(books, target)
-        mask_BxT = jnp.broadcast_to(used_B[:, None], codes.shape[1:])
+        counted_B = used_B & (draws.real_B > 0)
+        mask_BxT = jnp.broadcast_to(counted_B[:, None], codes.shape[1:])
         statistics = functools.partial(
             codebooks.statistics, target, mask_BxT=mask_BxT, codewords=c.structure.codewords
         )
@@ -204,7 +210,8 @@ def _bottleneck(
         )
         words = codebooks.codewords(books)[0][codes[0]]
         words = jnp.where(used_B[:, None, None], words, 0.0)
-        penalty += jnp.where(used_B[:, None, None], jnp.square(left_BxTxC - words), 0.0).mean()
+        distance = jnp.where(used_B[:, None, None], jnp.square(left_BxTxC - words), 0.0)
+        penalty += losses.row_mean(distance, draws.real_B)
         left_BxTxC, quantised_BxTxC = left_BxTxC - words, quantised_BxTxC + words
     straight = z_BxTxC + jax.lax.stop_gradient(quantised_BxTxC - z_BxTxC)
     sums = jax.tree.map(lambda *stages: jnp.concatenate(stages), *per_stage)
@@ -237,7 +244,7 @@ def update(
 
 def average(total: PyTree) -> PyTree:
     """Sums over evaluation batches (of normalizer one) to means per row."""
-    rows = total["rows"]
+    rows = jnp.maximum(total["rows"], 1.0)
     return {
         name: value if name in (*COUNTED, "rows") else jax.tree.map(lambda v: v / rows, value)
         for name, value in total.items()

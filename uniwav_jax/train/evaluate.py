@@ -1,6 +1,7 @@
 """Held-out losses at intervals, and samples to look at and listen to."""
 
 import dataclasses
+from collections.abc import Iterator
 from types import ModuleType
 
 import jax
@@ -17,7 +18,7 @@ from uniwav_jax.features import SurfaceFeatures, check_corpora
 from uniwav_jax.train import pictures
 from uniwav_jax.train import step as step_lib
 from uniwav_jax.train.metrics import MetricsWriter
-from uniwav_jax.types import TrainState
+from uniwav_jax.types import Batch, TrainState
 
 
 class Evaluator:
@@ -47,35 +48,35 @@ class Evaluator:
         self._eval_step = step_lib.make_eval_step(task, self._config, features, mesh)
         self._sample_step = step_lib.make_sample_step(task, self._config, features, mesh)
 
-    def _batches(self, count: int):  # noqa: ANN202
+    def _batches(self, planned: plan.OncePlan) -> Iterator[Batch]:
         rows = {b: distributed.host_rows(self._mesh, n) for b, n in self._plan.rows.items()}
         loader = pipeline.make_loader(
-            self._config, self._plan, host_rows=rows, start=0, context=self._features.context
+            self._config, planned, host_rows=rows, start=0, context=self._features.context
         )
         try:
-            for _ in range(count):
-                item = next(loader)
+            for item in loader:
                 yield distributed.to_global(item, self._mesh, self._plan.rows[item["bucket"]])
         finally:
             loader.close()
 
     def measure(self, step: int, state: TrainState) -> dict[str, float]:
-        """Mean losses over `evaluate.batches` held-out batches, written with the prefix eval_.
+        """Mean losses over held-out speech, written with the prefix eval_.
 
-        For recognition word and character error rates too, each clip counted once; what was heard
-        goes to workdir/hypotheses.
+        Each segment counts once. `evaluate.batches` limits them to a sample, the same each time.
+        For recognition word and character error rates too; the hypotheses go to
+        workdir/hypotheses.
         """
         if not self._held_out:
             return {}
         total, heard = None, {}
-        count = self._config.evaluate.batches or self._plan.one_pass
-        for index, batch in enumerate(self._batches(count)):
+        once = self._plan.once(self._config.evaluate.batches)
+        for index, batch in enumerate(self._batches(once)):
             sums, outputs = self._eval_step(state, batch, jnp.asarray(index))
             total = sums if total is None else jax.tree.map(jnp.add, total, sums)
             if outputs:
-                planned = self._plan[index]
-                clips = zip(planned.corpus.tolist(), planned.clip.tolist(), strict=True)
-                heard |= zip(clips, np.asarray(outputs["path_BxT"]), strict=True)
+                planned, path_BxT = once[index], np.asarray(outputs["path_BxT"])
+                for row in np.flatnonzero(planned.clip >= 0):
+                    heard[int(planned.corpus[row]), int(planned.clip[row])] = path_BxT[row]
         total = self._task.average(total)
         metrics = self._task.metrics(total, state.step, self._config)
         # device_get looks at one device; a process may not leave while others still need its rest.
@@ -108,7 +109,7 @@ class Evaluator:
 
     def render(self, step: int, state: TrainState) -> None:
         """Pictures and wavs under workdir/samples/step_<n>: real, masked and generated speech."""
-        for batch in self._batches(1):
+        for batch in self._batches(self._plan.once(1)):
             rendered = jax.block_until_ready(self._sample_step(state, batch))
         if jax.process_index() != 0:
             return

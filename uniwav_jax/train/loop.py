@@ -232,6 +232,12 @@ def measure_features(
 
 def _compare_data(then: dict, now: dict, say: Callable[[str], None]) -> None:
     changed = [name for name in now if then.get(name) != now[name]]
+    if "order_of_batches" in changed:
+        changed.remove("order_of_batches")
+        say(
+            "note: another version of this package wrote the checkpoint; it put the same data in"
+            " other batches, so this run differs from an undisturbed one"
+        )
     if changed:
         say(f"note: the training data changed since the checkpoint ({', '.join(changed)})")
 

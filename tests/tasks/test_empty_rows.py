@@ -1,0 +1,110 @@
+"""Rows without speech, which fill up evaluation's last batches, count in no task's loss."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from uniwav_jax.config import default_config, from_dict
+from uniwav_jax.tasks import asr, codec, pretrain
+
+ENCODER = {
+    "layers": 2,
+    "width": 32,
+    "heads": 2,
+    "ffn": 64,
+    "position_convolutions": 1,
+    "position_kernel": 5,
+    "position_groups": 4,
+}
+DECODER = {"layers": 2, "width": 32, "heads": 2, "ffn": 48, "position_kernel": 5}
+
+
+def networks(task, **asr_options):
+    values = default_config("tiny")
+    values.task, values.evaluate.sample_every = task, 0
+    values.model.update(compute_dtype="float32", remat="none")
+    values.model.encoder.update(ENCODER)
+    values.model.decoder.update(DECODER)
+    values.distillation.update(top_layers=2, codewords=16)
+    values.asr.update(freeze_steps=0, **asr_options)
+    return from_dict(values)
+
+
+def coding(**options):
+    values = default_config("tiny")
+    values.task, values.features.kind = "codec", "waveform"
+    structure = {"filters": 4, "dimension": 16, "lstm": 0, "ratios": (8, 5, 4, 2)}
+    values.codec.structure.update({**structure, **options.pop("structure", {})})
+    values.codec.update(discriminator_filters=2, discriminator_windows=(256,), **options)
+    return from_dict(values)
+
+
+CASES = {
+    "pretrain": (pretrain, networks("pretrain"), (40, 20)),
+    "asr": (asr, networks("asr", symbols=tuple("abc")), (40, 20)),
+    "codec": (codec, coding(), (2560, 1)),
+    "rvq": (
+        codec,
+        coding(bottleneck="rvq", structure={"codebooks": 2, "codewords": 8}),
+        (2560, 1),
+    ),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fast_compilation():
+    """Compiling is most of the time here; XLA's slower passes do not pay."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def twice_and_filled_up(name):
+    """Two batches of one shape, the rows twice and the rows once with empty ones after them."""
+    task, config, (total, channels) = CASES[name]
+    frames = jnp.array([total, total, total // 2])
+    inside = jnp.arange(total) < frames[:, None]
+    x = 0.1 * jax.random.normal(jax.random.key(1), (len(frames), total, channels))
+    x = jnp.where(inside[..., None], x, 0.0)
+    tokens = jnp.array([[1, 2, 3], [2, 2, -1], [3, -1, -1]])
+    rows = [jnp.concatenate([a, a]) for a in (x, frames, tokens)]
+    draws = task.draw(jax.random.key(2), *rows[:2], config, rows[2])
+    draws = jax.tree.map(lambda a: jnp.concatenate([a[:3], a[:3]]), draws)
+    empty = [
+        jnp.concatenate([a, jnp.full_like(a, v)]) for a, v in zip((x, frames, tokens), (0, 0, -1))
+    ]
+    filled = task.draw(jax.random.key(2), *empty[:2], config, empty[2])
+    # The real rows have the same random choices in both, the empty ones have those of no speech.
+    filled = jax.tree.map(lambda a, b: jnp.concatenate([a[:3], b[3:]]), draws, filled)
+    return (*rows[:2], draws), (*empty[:2], filled)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_evaluation_averages_over_rows_with_speech(name):
+    task, config, (_, channels) = CASES[name]
+    params, state = jax.jit(task.init, static_argnums=(1, 2))(jax.random.key(0), config, channels)
+    loss = jax.jit(task.loss, static_argnums=(6, 7))
+
+    def measured(rows):
+        _, sums = loss(params, state, *rows, 1.0, None, config)
+        sums.pop("outputs", None)
+        return task.metrics(task.average(sums), jnp.asarray(0), config)
+
+    twice, filled = map(measured, twice_and_filled_up(name))
+    assert float(twice["loss"]) > 0
+    for key, value in twice.items():
+        np.testing.assert_allclose(filled[key], value, rtol=1e-4, atol=1e-6, err_msg=key)
+
+
+def test_unreadable_rows_do_not_train_a_codec():
+    config, (_, channels) = CASES["codec"][1:]
+    params, state = jax.jit(codec.init, static_argnums=(1, 2))(jax.random.key(0), config, channels)
+    gradient = jax.jit(jax.grad(codec.loss, has_aux=True), static_argnums=7)
+    twice, filled = (
+        gradient(params, state, *rows, codec.normalizer(rows[2]), jax.random.key(3), config)[0]
+        for rows in twice_and_filled_up("codec")
+    )
+    for ours, expected in zip(jax.tree.leaves(filled), jax.tree.leaves(twice), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())

@@ -1,0 +1,57 @@
+"""Held-out losses: what is counted, and how often."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from uniwav_jax import features as features_lib
+from uniwav_jax.config import default_config, from_dict
+from uniwav_jax.data import manifest
+from uniwav_jax.distributed import make_mesh
+from uniwav_jax.train.evaluate import Evaluator
+from uniwav_jax.types import TrainState
+
+
+def count_frames(params, task_state, x_BxTxC, frames_B, draws, normalizer, key, config):
+    """A loss that only counts, so that each clip's share in it is known."""
+    sums = {"frames": frames_B.sum(), "rows": (frames_B > 0).sum(), "batches": jnp.ones(())}
+    return frames_B.sum(), {**sums, "outputs": {"path_BxT": x_BxTxC[..., 0]}}
+
+
+COUNTING = types.SimpleNamespace(
+    draw=lambda key, x_BxTxC, frames_B, config, tokens: frames_B,
+    loss=count_frames,
+    average=lambda total: total,
+    metrics=lambda sums, step, config: sums,
+    samples=None,
+)
+
+
+@pytest.mark.parametrize("batches", [0, 1, 8])
+def test_each_clip_counts_once(small_corpus, tmp_path, batches):
+    """12 clips in batches of 8 rows: one batch is full, the second has 4 empty rows."""
+    values = default_config("tiny")
+    values.data.update(manifest=str(small_corpus / "manifest.tsv"), batch_seconds=32.0)
+    values.data.update(eval_manifest=str(small_corpus / "manifest.tsv"), buckets=(4.0,))
+    values.data.min_seconds, values.evaluate.batches = 0.1, batches
+    config = from_dict(values)
+    features = features_lib.build(config.features)
+    mesh = make_mesh(config.mesh)
+    written = {}
+    writer = types.SimpleNamespace(write=lambda step, metrics: written.update(metrics))
+    params = {"mean": np.zeros(features.channels), "std": np.ones(features.channels)}
+    params |= features.weights
+    state = TrainState(jnp.zeros((), jnp.int32), {}, {}, {}, {}, params, jnp.zeros(2, jnp.int32))
+    with jax.set_mesh(mesh):
+        evaluator = Evaluator(COUNTING, config, features, mesh, tmp_path, writer)
+        evaluator._word_error = lambda step, heard: {"clips": len(heard)}
+        metrics = evaluator.measure(3, state)
+    assert metrics == written
+    assert metrics["eval_batches"] == (1 if batches == 1 else 2)
+    assert metrics["eval_rows"] == metrics["eval_clips"] == (8 if batches == 1 else 12)
+    lengths = manifest.load(config.data.manifest, cache=str(tmp_path)).lengths(16000)
+    frames = features.output_length(lengths).sum()
+    assert (metrics["eval_frames"] == frames) == (batches != 1)
