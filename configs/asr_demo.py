@@ -39,4 +39,5 @@ def get_config(start="pretrained"):
     config.evaluate.every = 250  # ours
     config.evaluate.batches = 0  # ours: every clip
     config.evaluate.sample_every = 0  # ours: there is nothing to listen to
+    config.health.grace_steps = 400  # ours: letters appear after 200
     return config

@@ -27,6 +27,7 @@ from uniwav_jax.errors import UserError, run_tool
 PANELS = {
     "loss_encoder": {"ln 256: a uniform guess": math.log(256)},
     "loss_decoder": {"2: no output": 2.0, "π/2: from the noisy input alone": math.pi / 2},
+    "loss_encoder_above_targets": {"0: only how frequent each codeword is": 0.0},
     "target_perplexity": {},
     "prediction_perplexity": {},
     "loss_mel": {},

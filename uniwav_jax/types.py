@@ -10,6 +10,7 @@ frame is hidden from the student. Paper symbols keep their letters: x surface fe
 conditioning, t flow time, x0 noise, x1 data, u target velocity.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,6 +18,8 @@ from flax import struct
 
 PyTree = Any
 Metrics = dict[str, jax.Array]
+# `add_up(function, rows)`: the sum of `function(*microbatch)` over the microbatches of `rows`.
+AddUp = Callable[[Callable[..., PyTree], tuple[PyTree, ...]], PyTree]
 
 
 @struct.dataclass

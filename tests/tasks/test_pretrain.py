@@ -105,6 +105,8 @@ def test_first_losses_are_those_of_a_model_that_knows_nothing(prediction, dtype)
     metrics = pretrain.metrics(sums, jnp.int32(0), config)
     assert 0.5 < metrics["masked_share"] < 0.65
     assert metrics["prediction_perplexity"] > 200
+    above = float(sums["loss_encoder"]) - math.log(metrics["target_perplexity"])
+    assert float(metrics["loss_encoder_above_targets"]) == pytest.approx(above, abs=1e-5)
 
 
 def test_the_loss_knows_the_teacher_by_its_codes_alone():

@@ -1,9 +1,17 @@
-import dataclasses
+"""Alarms, and what a run of lines with skipped updates among them comes to, through `Meter`."""
 
+import dataclasses
+import json
+import math
+
+import numpy as np
 import pytest
 
-from uniwav_jax.config import Config, HealthConfig, TrainConfig
-from uniwav_jax.train.health import Health, UnhealthyRunError
+from uniwav_jax.config import Config, HealthConfig, TrainConfig, recognition_config
+from uniwav_jax.train.health import ALARMS, Health, UnhealthyRunError
+from uniwav_jax.train.loop import Meter
+from uniwav_jax.train.metrics import MetricsWriter
+from uniwav_jax.train.progress import Progress
 
 WELL = {
     "loss_encoder": 2.5,
@@ -17,6 +25,16 @@ WELL = {
 CONFIG = dataclasses.replace(
     Config(), health=HealthConfig(grace_steps=100, patience=3), train=TrainConfig(max_skipped=5)
 )
+ASR = dataclasses.replace(CONFIG, task="asr")
+CODEC = dataclasses.replace(CONFIG, task="codec")
+RVQ = dataclasses.replace(
+    CODEC,
+    codec=dataclasses.replace(
+        CODEC.codec,
+        bottleneck="rvq",
+        structure=dataclasses.replace(CODEC.codec.structure, codebooks=8, codewords=1024),
+    ),
+)
 
 
 def test_a_healthy_run_is_left_alone():
@@ -24,17 +42,23 @@ def test_a_healthy_run_is_left_alone():
     assert all(health.check(step, WELL) == [] for step in range(0, 1000, 10))
 
 
-@pytest.mark.parametrize(
-    "ill, word",
-    [
-        ({"target_perplexity": 3.0}, "clusters collapse"),
-        ({"loss_encoder": 0.2}, "teacher"),
-        ({"target_variance_min": 1e-9}, "variance"),
-        ({"grad_norm": 1e6}, "gradient norm"),
-    ],
-)
-def test_alarms_warn_then_stop_with_advice(ill, word):
-    health = Health(CONFIG)
+ILL = [
+    (CONFIG, {"target_perplexity": 3.0}, "clusters collapse"),
+    (CONFIG, {"loss_encoder": 0.2}, "teacher"),
+    (CONFIG, {"target_variance_min": 1e-9}, "variance"),
+    (CONFIG, {"grad_norm": 1e6}, "gradient norm"),
+    (ASR, {"blank_share": 1.0}, "blank"),
+    (CODEC, {"loss_discriminator": 0.0}, "without fail"),
+    (CODEC, {"loss_discriminator": 2.0}, "constant output"),
+    (CODEC, {"latent_rms": 0.02}, "noise"),  # a fifth of codec.noise
+    (RVQ, {"latent_rms": 1e-5}, "shrink to zero"),
+    (RVQ, {"codebook_perplexity": 3.0}, "few codewords"),
+]
+
+
+@pytest.mark.parametrize(("config", "ill", "word"), ILL)
+def test_alarms_warn_then_stop_with_advice(config, ill, word):
+    health = Health(config)
     assert health.check(50, WELL | ill) == []  # grace
     for step in (100, 110):
         (warning,) = health.check(step, WELL | ill)
@@ -44,12 +68,71 @@ def test_alarms_warn_then_stop_with_advice(ill, word):
     assert "\n" not in str(error.value) and "stopped at step 120" in str(error.value)
 
 
-def test_recovery_resets_the_count():
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        # What healthy runs of ours and published ones logged.
+        (ASR, {"blank_share": 0.98}),
+        (CODEC, {"loss_discriminator": 0.7, "latent_rms": 0.5}),
+        (CODEC, {"loss_discriminator": 1.9, "latent_rms": 0.34}),
+        (RVQ, {"loss_discriminator": 1.8, "latent_rms": 0.05, "codebook_perplexity": 60.0}),
+        # Other tasks' names mean other things: pretraining counts its codewords itself.
+        (CONFIG, {"codebook_perplexity": 3.0}),
+    ],
+)
+def test_healthy_lines_of_all_tasks_pass(config, line):
+    health = Health(config)
+    assert all(health.check(step, WELL | line) == [] for step in range(100, 200, 10))
+
+
+def test_every_alarm_has_a_limit_and_a_case():
+    """A new row of the table needs a field, a text that can be written, and a line above."""
+    covered = {name for _, ill, _ in ILL for name in ill} | {"input_wait", "skipped_share"}
+    for alarm in ALARMS:
+        limit = getattr(HealthConfig(), alarm.field)
+        assert "\n" not in alarm.text.format(value=limit, limit=limit)
+        assert alarm.metric in covered
+
+
+def test_a_small_batch_can_use_few_codewords():
+    """Eight rows of half a second are 200 frames, and 5 % of them ten codewords."""
+    data = dataclasses.replace(RVQ.data, batch_seconds=4.0)
+    assert not Health(dataclasses.replace(RVQ, data=data)).check(
+        100, WELL | {"codebook_perplexity": 12.0}
+    )
+    assert Health(RVQ).check(100, WELL | {"codebook_perplexity": 12.0})
+
+
+def test_recovery_resets_the_count_of_its_own_alarm_alone():
     health = Health(CONFIG)
     for step in range(100, 200, 3):
         assert health.check(step, WELL | {"loss_encoder": 0.2})
         assert health.check(step + 1, WELL | {"loss_encoder": 0.2})
         assert not health.check(step + 2, WELL)
+    both = {"loss_encoder": 0.2, "target_perplexity": 3.0}
+    assert len(health.check(200, WELL | both)) == 2
+    assert len(health.check(201, WELL | {"target_perplexity": 3.0})) == 1
+    with pytest.raises(UnhealthyRunError, match="clusters"):
+        health.check(202, WELL | both)
+
+
+@pytest.mark.parametrize("nothing", [math.nan, None, "missing"])
+def test_lines_that_say_nothing_leave_the_count_as_it_was(nothing):
+    health = Health(CONFIG)
+    unknown = {**WELL, "loss_encoder": nothing}
+    if nothing == "missing":
+        del unknown["loss_encoder"]
+    for step in (100, 102):
+        assert health.check(step, WELL | {"loss_encoder": 0.2})
+        assert health.check(step + 1, unknown) == []
+    with pytest.raises(UnhealthyRunError, match="3 alarms in a row"):
+        health.check(104, WELL | {"loss_encoder": 0.2})
+
+
+def test_recognition_recipes_wait_until_the_whole_model_learns_at_its_full_rate():
+    for updates, frozen, expected in ((13_000, 10_000, 12_000), (320_000, 0, 34_000)):
+        config = recognition_config("base", {"base": (updates, 1e-4, frozen, 0.5, 0.1)})
+        assert config.health.grace_steps == expected
 
 
 def test_waiting_for_data_only_warns():
@@ -70,4 +153,104 @@ def test_skipped_updates_are_reported_and_stop_the_run():
 
 def test_disabled():
     config = dataclasses.replace(CONFIG, health=HealthConfig(enabled=False))
-    assert Health(config).check(9999, WELL | {"loss_encoder": 0.0}) == []
+    assert Health(config).check(9999, WELL | {"loss_encoder": 0.0, "skipped_share": 1.0}) == []
+
+
+# ---- whole runs through the meter ----------------------------------------------------------------
+
+
+COLLAPSED = {"target_perplexity": 1.2, "loss_encoder": 0.05, "grad_norm": 5000.0}
+
+
+def run(folder, steps, *, ill=None, is_skipped=lambda step: False, config=None):
+    """(number of updates until the run was stopped or None, its error, lines of metrics).
+
+    Every update logs a healthy run, with `ill` in place of some metrics; where `is_skipped`, what
+    a NaN leaves of it.
+    """
+    config = config or Config()
+    writer = MetricsWriter(str(folder), enabled=True)
+    meter = Meter(config, writer, Progress(steps, 0, enabled=False))
+    skipped = in_a_row = 0
+    stopped, error = None, ""
+    for step in range(1, steps + 1):
+        values = {**WELL, "audio_seconds": 16.0, "bad_rows": 0, "lr": 1e-3, **(ill or {})}
+        del values["input_wait"]  # the meter's own
+        in_a_row = in_a_row + 1 if is_skipped(step) else 0
+        if in_a_row:
+            skipped += 1
+            values |= dict.fromkeys(("loss_encoder", "grad_norm", "target_perplexity"), np.nan)
+        values |= {"skipped": skipped, "skipped_in_a_row": in_a_row}
+        try:
+            meter.add(step, {name: np.float32(value) for name, value in values.items()}, 0.0)
+            if step == steps:
+                meter.flush()
+        except UnhealthyRunError as unhealthy:
+            stopped, error = step, str(unhealthy)
+            break
+    writer.close()
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return stopped, error, lines
+
+
+@pytest.mark.parametrize("name", COLLAPSED)
+def test_a_collapsed_run_with_nan_stops_as_early_as_one_without(tmp_path, name):
+    """One update in fifty gives NaN; grace of 2000 updates, then ten lines of 50 in a row."""
+    ill = {name: COLLAPSED[name]}
+    stops = []
+    for number, is_skipped in enumerate((lambda step: False, lambda step: step % 50 == 7)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        stopped, error, lines = run(folder, 4000, ill=ill, is_skipped=is_skipped)
+        assert "stopped at step 2450 after 10 alarms in a row" in error
+        assert lines[-1]["step"] == 2450 and lines[-1][name] == pytest.approx(ill[name])
+        assert lines[-1]["skipped_share"] == pytest.approx(0.02 * number)
+        stops.append(stopped)
+    assert stops[0] == stops[1] == 2451  # a line is read one update late
+
+
+@pytest.mark.parametrize("log_every", [1, 10, 50])
+def test_a_run_that_loses_every_second_update_is_stopped_in_its_grace(tmp_path, log_every):
+    """Lines of one update are taken together until they can show a share of 10 %."""
+    train = TrainConfig(log_every=log_every)
+    config = dataclasses.replace(Config(), train=train)
+    stopped, error, lines = run(
+        tmp_path, 2000, is_skipped=lambda step: step % 2 == 0, config=config
+    )
+    assert stopped == 10 * max(log_every, 10) + 1
+    assert "50% of the last updates were skipped" in error and "optim.lr" in error
+    if log_every > 1:
+        assert {line["skipped_share"] for line in lines} == {0.5}
+        assert lines[-1]["loss_encoder"] == 2.5
+
+
+@pytest.mark.parametrize(("lost", "expected"), [(5, None), (6, 501)])
+def test_a_tenth_of_the_updates_may_be_lost(tmp_path, lost, expected):
+    stopped, _, lines = run(tmp_path, 1000, is_skipped=lambda step: step % 50 < lost)
+    assert stopped == expected
+    assert {line["skipped_share"] for line in lines} == {lost / 50}
+
+
+def test_one_bad_update_in_lines_of_one_update_is_no_alarm(tmp_path):
+    config = dataclasses.replace(Config(), train=TrainConfig(log_every=1))
+    stopped, _, lines = run(tmp_path, 40, is_skipped=lambda step: step == 25, config=config)
+    assert stopped is None
+    assert lines[24]["loss_encoder"] is None and lines[24]["skipped_share"] == 1.0
+
+
+def test_lines_without_a_finite_update_do_not_reset_the_count(tmp_path):
+    """Every third line is lost as a whole: it counts neither for nor against the alarm."""
+    config = dataclasses.replace(
+        Config(),
+        train=TrainConfig(log_every=5, max_skipped=10),
+        health=HealthConfig(grace_steps=0, patience=4, max_skipped_share=1.0),
+    )
+
+    def lost(step):
+        return (step - 1) // 5 % 3 == 1
+
+    stopped, error, lines = run(tmp_path, 200, ill=COLLAPSED, is_skipped=lost, config=config)
+    assert stopped == 31 and "after 4 alarms in a row" in error
+    null = [line["loss_encoder"] is None for line in lines]
+    assert null == [False, True, False, False, True, False]
+    assert [line["skipped_share"] for line in lines] == null

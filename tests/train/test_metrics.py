@@ -5,7 +5,7 @@ import pytest
 
 from tests.conftest import limited_files
 from uniwav_jax.train import pictures
-from uniwav_jax.train.metrics import MetricsWriter
+from uniwav_jax.train.metrics import MetricsWriter, means
 
 
 def lines(folder):
@@ -58,3 +58,19 @@ def test_only_the_lead_process_writes(tmp_path):
     writer.write(1, {"loss": 1.0})
     writer.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_means_are_over_the_updates_that_were_not_skipped():
+    def update(loss, perplexity, skipped):
+        values = {"loss": loss, "perplexity": perplexity, "skipped_in_a_row": skipped}
+        return {name: np.float32(value) for name, value in values.items()}
+
+    nan, infinity = float("nan"), float("inf")
+    updates = [update(1.0, nan, 0), update(nan, 80.0, 1), update(infinity, 60.0, 2)]
+    updates += [update(3.0, 100.0, 0)]
+    line = means(updates)
+    # A skipped update's finite numbers do not count either.
+    assert (line["loss"], line["perplexity"], line["skipped_share"]) == (2.0, 100.0, 0.5)
+    lost = means(updates[1:3])
+    assert np.isnan(lost["loss"]) and np.isnan(lost["perplexity"]) and lost["skipped_share"] == 1.0
+    assert np.isnan(means([update(1.0, nan, 0)])["perplexity"])

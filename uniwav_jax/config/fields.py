@@ -228,16 +228,35 @@ class EvaluateConfig:
 
 @dataclasses.dataclass(frozen=True)
 class HealthConfig:
-    """Alarms (ours; bands from DinoSR's and SpidR's published curves)."""
+    """Alarms (ours; pretraining's bands are from DinoSR's and SpidR's published curves)."""
 
     enabled: bool = True
-    grace_steps: int = 2000  # no alarm before this step
+    grace_steps: int = 2000  # no alarm before this step, except for skipped updates
+    patience: int = 10  # alarms in a row before the run stops
+    # Share of the updates of one line of metrics that were not finite. It holds from the first line
+    # on, because no healthy run loses updates at its start.
+    max_skipped_share: float = 0.1
+    max_grad_norm: float = 1000.0
+    max_input_wait: float = 0.5  # share of a step spent waiting for data, warning only
+    # Pretraining
     min_target_perplexity: float = 10.0  # of 256 codewords; below: clusters have collapsed
     min_encoder_loss: float = 0.3  # nats; about 0.2 means that the teacher collapsed
     min_target_variance: float = 1e-6  # of a target layer over time, before normalisation
-    max_grad_norm: float = 1000.0
-    max_input_wait: float = 0.5  # share of a step spent waiting for data, warning only
-    patience: int = 10  # alarms in a row before the run stops
+    # Recognition. Every CTC run passes through a phase of blanks alone, which must be over after
+    # grace_steps + patience x train.log_every updates. Letters fill 20 to 30 % of the frames of
+    # speech, words 5 %: more blanks than this are no text.
+    max_blank_share: float = 0.995
+    # Codec. The discriminator's hinge loss is 0 where it is never wrong, which ends its gradient,
+    # and 2 where its output is constant; our runs went from 0.7 to 1.9.
+    min_discriminator_loss: float = 0.05
+    max_discriminator_loss: float = 1.99
+    min_latent_rms: float = 1e-4
+    # Root mean square of the latents over codec.noise: at 0.3 a latent of Gaussian values carries
+    # at most log2(1 + 0.09) / 2 = 0.06 bits, a frame of 128 latents 8 bits.
+    min_latent_to_noise: float = 0.3
+    # Perplexity of the codebooks as a share of the codewords, or of a batch's frames if fewer: 0.25
+    # after 400 updates of our recipe, 0.003 with codebooks that had collapsed.
+    min_codebook_use: float = 0.05
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,6 +37,23 @@ def init(key: jax.Array, *, books: int, codewords: int, width: int) -> PyTree:
     return {"sums": sums, "counts": jnp.ones((books, codewords))}
 
 
+def choose_frames(key: jax.Array, frame_mask_BxT: jax.Array, codewords: int) -> jax.Array:
+    """A random real frame for each codeword to start at: int32 [B, T], the codeword's index.
+
+    Frames that are not chosen have an index of at least `codewords`. With fewer real frames than
+    codewords the last codewords get none.
+    """
+    score = jnp.where(frame_mask_BxT, jax.random.uniform(key, frame_mask_BxT.shape), jnp.inf)
+    rank_BxT = jnp.argsort(jnp.argsort(score, axis=None)).reshape(score.shape)
+    return jnp.where(frame_mask_BxT, rank_BxT, codewords).astype(jnp.int32)
+
+
+def chosen_statistics(targets_KxBxTxD: jax.Array, chosen_BxT: jax.Array, codewords: int) -> PyTree:
+    """`statistics` of the frames of `choose_frames`, the same frames in all books."""
+    codes_KxBxT = jnp.broadcast_to(chosen_BxT, targets_KxBxTxD.shape[:3])
+    return statistics(targets_KxBxTxD, codes_KxBxT, chosen_BxT < codewords, codewords)
+
+
 def start_at_frames(
     codebooks: PyTree, key: jax.Array, targets_KxBxTxD: jax.Array, frame_mask_BxT: jax.Array
 ) -> PyTree:
@@ -46,11 +63,8 @@ def start_at_frames(
     than codewords the rest stay where they were.
     """
     words = codebooks["counts"].shape[1]
-    score = jnp.where(frame_mask_BxT, jax.random.uniform(key, frame_mask_BxT.shape), jnp.inf)
-    rank_BxT = jnp.argsort(jnp.argsort(score, axis=None)).reshape(score.shape)
-    chosen = frame_mask_BxT & (rank_BxT < words)
-    rank_KxBxT = jnp.broadcast_to(rank_BxT, targets_KxBxTxD.shape[:3])
-    return update(codebooks, statistics(targets_KxBxTxD, rank_KxBxT, chosen, words), 0.0)
+    chosen_BxT = choose_frames(key, frame_mask_BxT, words)
+    return update(codebooks, chosen_statistics(targets_KxBxTxD, chosen_BxT, words), 0.0)
 
 
 def codewords(codebooks: PyTree) -> jax.Array:

@@ -11,7 +11,7 @@ from flax import struct
 from uniwav_jax.config import Config
 from uniwav_jax.losses import ctc
 from uniwav_jax.models import masking, uniwav
-from uniwav_jax.types import Metrics, PyTree
+from uniwav_jax.types import AddUp, Metrics, PyTree
 
 SAMPLING_PARTS = ()  # nothing is generated
 SCORED = None
@@ -43,10 +43,15 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
 
 
 def start(
-    key: jax.Array, task_state: PyTree, x_BxTxC: jax.Array, frames_B: jax.Array, config: Config
+    key: jax.Array,
+    task_state: PyTree,
+    x_BxTxC: jax.Array,
+    frames_B: jax.Array,
+    config: Config,
+    add_up: AddUp,
 ) -> PyTree:
     """Nothing is taken from the first batch."""
-    del key, x_BxTxC, frames_B, config
+    del key, x_BxTxC, frames_B, config, add_up
     return task_state
 
 

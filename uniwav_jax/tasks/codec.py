@@ -23,7 +23,7 @@ from uniwav_jax.config import Config
 from uniwav_jax.losses import codec as losses
 from uniwav_jax.models import codebooks
 from uniwav_jax.models.discriminator import Discriminator
-from uniwav_jax.types import Metrics, PyTree
+from uniwav_jax.types import AddUp, Metrics, PyTree
 
 SAMPLING_PARTS = ("generator",)  # what the running average covers
 SCORED = ("real", "decoded")  # samples of evaluation that are compared by PESQ and STOI
@@ -73,10 +73,15 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
 
 
 def start(
-    key: jax.Array, task_state: PyTree, x_BxTxC: jax.Array, frames_B: jax.Array, config: Config
+    key: jax.Array,
+    task_state: PyTree,
+    x_BxTxC: jax.Array,
+    frames_B: jax.Array,
+    config: Config,
+    add_up: AddUp,
 ) -> PyTree:
     """Nothing is taken from the first batch."""
-    del key, x_BxTxC, frames_B, config
+    del key, x_BxTxC, frames_B, config, add_up
     return task_state
 
 

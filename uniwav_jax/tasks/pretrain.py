@@ -14,7 +14,7 @@ from uniwav_jax.config import Config
 from uniwav_jax.losses import flow_matching, self_distillation
 from uniwav_jax.models import codebooks, masking, sampler, teacher, uniwav
 from uniwav_jax.models.encoder import EncoderOutput
-from uniwav_jax.types import Metrics, PyTree
+from uniwav_jax.types import AddUp, Metrics, PyTree
 
 SAMPLING_PARTS = ("condition", "decoder")  # what the running average for sampling covers
 SCORED = None  # generated speech is not a copy of the real one: no pair to compare
@@ -48,15 +48,37 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
 
 
 def start(
-    key: jax.Array, task_state: PyTree, x_BxTxC: jax.Array, frames_B: jax.Array, config: Config
+    key: jax.Array,
+    task_state: PyTree,
+    x_BxTxC: jax.Array,
+    frames_B: jax.Array,
+    config: Config,
+    add_up: AddUp,
 ) -> PyTree:
-    """The task state as training begins, seen the first batch: codewords at frames, if so set."""
+    """The task state as training begins, from the first batch: codewords at frames, if so set.
+
+    Args:
+        key: of the random choices.
+        task_state: of `init`.
+        x_BxTxC: normalised surface features of the whole batch.
+        frames_B: int32, real frames per row.
+        config: the configuration.
+        add_up: `add_up(function, rows)` calls `function(*rows)` on microbatches of `rows` and
+            returns the sum of its results. What depends on the whole batch, such as the choice of
+            frames here, is made before, so that the result does not depend on the microbatches.
+    """
     if config.distillation.codebook_init == "noise":
         return task_state
+    codewords = config.distillation.codewords
     frame_mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
-    target, _ = uniwav.targets(task_state["teacher"], x_BxTxC, frame_mask, config)
-    books = codebooks.start_at_frames(task_state["codebooks"], key, target, frame_mask)
-    return {**task_state, "codebooks": books}
+    chosen_BxT = codebooks.choose_frames(key, frame_mask, codewords)
+
+    def statistics(x_BxTxC: jax.Array, frame_mask_BxT: jax.Array, chosen_BxT: jax.Array) -> PyTree:
+        target, _ = uniwav.targets(task_state["teacher"], x_BxTxC, frame_mask_BxT, config)
+        return codebooks.chosen_statistics(target, chosen_BxT, codewords)
+
+    at_frames = add_up(statistics, (x_BxTxC, frame_mask, chosen_BxT))
+    return {**task_state, "codebooks": codebooks.update(task_state["codebooks"], at_frames, 0.0)}
 
 
 def draw(
@@ -197,13 +219,20 @@ def average(total: PyTree) -> PyTree:
 
 
 def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
-    """Scalars of a step from the sums over its microbatches."""
+    """Scalars of a step from the sums over its microbatches.
+
+    "loss_encoder_above_targets" is the encoder loss less the logarithm of the target perplexity:
+    nats beyond what it costs to know how frequent each codeword is, negative once the encoder knows
+    more. It can be compared while the targets change.
+    """
     counts_KxV = sums["targets"]["counts"]
+    target_perplexity = codebooks.perplexity(counts_KxV)
     return {
         "loss": sums["loss_encoder"] + config.flow.weight * sums["loss_decoder"],
         "loss_encoder": sums["loss_encoder"],
         "loss_decoder": sums["loss_decoder"],
-        "target_perplexity": codebooks.perplexity(counts_KxV),
+        "target_perplexity": target_perplexity,
+        "loss_encoder_above_targets": sums["loss_encoder"] - jnp.log(target_perplexity),
         "prediction_perplexity": codebooks.perplexity(sums["predictions_KxV"]),
         "active_codewords": (counts_KxV > 0).sum(-1).mean(dtype=jnp.float32),
         "target_variance_min": (sums["variance_K"] / jnp.maximum(sums["rows"], 1)).min(),

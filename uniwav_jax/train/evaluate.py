@@ -44,7 +44,7 @@ class Evaluator:
         self._plan = plan.BatchPlan(self._config, cache=str(workdir / "data"))
         check_corpora(config.features, [corpus.latents for corpus in self._plan.corpora])
         for rows in self._plan.rows.values():
-            distributed.check_rows(rows, mesh, 1)
+            distributed.check_rows(rows, mesh, config.train.accumulate)
         self._eval_step = step_lib.make_eval_step(task, self._config, features, mesh)
         self._sample_step = step_lib.make_sample_step(task, self._config, features, mesh)
 

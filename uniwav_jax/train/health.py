@@ -1,12 +1,13 @@
-"""Alarms for what ruins such runs: collapsed clusters or teacher, explosions, starved input.
+"""Alarms for what ruins runs: collapse, explosions, lost updates, starved input.
 
-Bands come from the published curves (docstring of `HealthConfig`): in DinoSR's run the target
-perplexity passes 80 at the start and 170 after 2.5k steps and the encoder loss never falls below
-1; a loss near 0.2 goes with a collapsed teacher.
+Bands of pretraining come from published curves: in DinoSR's run the target perplexity passes 80 at
+the start and 170 after 2.5k steps and the encoder loss never falls below 1; a loss near 0.2 goes
+with a collapsed teacher. The others are ours; `HealthConfig` gives their reasons.
 """
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
@@ -16,84 +17,205 @@ class UnhealthyRunError(UserError):
     """The run was stopped because going on would waste the machine."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Alarm:
+    """A metric that must not pass a limit.
+
+    Attributes:
+        metric: name in a line of metrics. A line without it is not checked for this alarm.
+        above: True where values above the limit are alarming, False where values below are.
+        field: field of `HealthConfig` that holds the limit.
+        text: warning and advice; a format of {value} and {limit}.
+        unit: what the field's value is a multiple of; 0 where the alarm does not apply.
+        grace: wait for `health.grace_steps`, because healthy runs may start so.
+        stops: `health.patience` alarms in a row stop the run.
+    """
+
+    metric: str
+    above: bool
+    field: str
+    text: str
+    unit: Callable[[Config], float] = lambda config: 1.0
+    grace: bool = True
+    stops: bool = True
+
+
+def _noise(config: Config) -> float:
+    """Standard deviation of the noise on a codec's latents; 0 without."""
+    return config.codec.noise if config.codec.bottleneck == "noise" else 0.0
+
+
+def _codewords(config: Config) -> float:
+    """Codewords of a codec's quantiser that the frames of one batch can use; 0 without."""
+    if config.task != "codec" or config.codec.bottleneck != "rvq":
+        return 0.0
+    structure = config.codec.structure
+    frames = config.data.batch_seconds * structure.sample_rate / structure.hop
+    return min(structure.codewords, frames)
+
+
+# Metrics of different tasks have different names, so that one table serves all of them.
+ALARMS = (
+    Alarm(
+        "skipped_share",
+        True,
+        "max_skipped_share",
+        "{value:.0%} of the last updates were skipped because their loss or gradient"
+        " was not finite, more than {limit:.0%}; lower config.optim.lr, use"
+        " --config.model.compute_dtype=float32, or look at the data with tools/check_data.py",
+        grace=False,  # nothing here scales losses: a healthy run loses no updates at the start
+    ),
+    Alarm(
+        "target_perplexity",
+        False,
+        "min_target_perplexity",
+        "target perplexity {value:.1f} is below {limit:g}: the clusters collapse; lower the"
+        " learning rate, take larger batches, or set distillation.prediction=spidr",
+    ),
+    Alarm(
+        "loss_encoder",
+        False,
+        "min_encoder_loss",
+        "encoder loss {value:.2f} is below {limit:g}: the teacher has become trivial; raise its"
+        " decay (distillation.teacher_decay_*) and check that the data is not silence",
+    ),
+    Alarm(
+        "target_variance_min",
+        False,
+        "min_target_variance",
+        "variance of a target layer is {value:.1e}, below {limit:g}: the teacher's output is"
+        " constant over time",
+    ),
+    Alarm(
+        "grad_norm",
+        True,
+        "max_grad_norm",
+        "gradient norm {value:.0f} is above {limit:g}; lower the learning rate or lengthen its"
+        " warm-up",
+    ),
+    Alarm(
+        "blank_share",
+        True,
+        "max_blank_share",
+        "{value:.1%} of the frames are recognised as blank, more than {limit:.1%}: the recogniser"
+        " writes nothing; raise the learning rate or lengthen its warm-up, start from a pretrained"
+        " run (init_from), or check that the texts belong to the audio",
+    ),
+    Alarm(
+        "loss_discriminator",
+        False,
+        "min_discriminator_loss",
+        "discriminator loss {value:.3f} is below {limit:g}: it tells decoded from real speech"
+        " without fail and learns nothing more; lower the learning rate or"
+        " codec.discriminator_filters",
+    ),
+    Alarm(
+        "loss_discriminator",
+        True,
+        "max_discriminator_loss",
+        "discriminator loss {value:.3f} is above {limit:g} (2 is a constant output): it does not"
+        " tell decoded from real speech, and its share of the gradient is noise; lower the learning"
+        " rate or raise codec.discriminator_filters",
+    ),
+    Alarm(
+        "latent_rms",
+        False,
+        "min_latent_rms",
+        "root mean square of the latents is {value:.1e}, below {limit:g}: they shrink to zero;"
+        " lower codec.penalty or the learning rate",
+    ),
+    Alarm(
+        "latent_rms",
+        False,
+        "min_latent_to_noise",
+        "root mean square of the latents is {value:.3f}, below {limit:g}: they carry next to"
+        " nothing through the noise; lower codec.noise or codec.penalty",
+        unit=_noise,
+    ),
+    Alarm(
+        "codebook_perplexity",
+        False,
+        "min_codebook_use",
+        "perplexity of the quantiser's codebooks is {value:.1f}, below {limit:.1f}: frames fall on"
+        " few codewords; take larger batches, or fewer codec.structure.codewords",
+        unit=_codewords,
+    ),
+    Alarm(
+        "input_wait",
+        True,
+        "max_input_wait",
+        "{value:.0%} of the time goes into waiting for data; raise data.workers or data.threads, or"
+        " pack the data with tools/pack_array_record.py",
+        stops=False,
+    ),
+)
+
+
 class Health:
     """Looks at every line of metrics; warns, and stops a run that stays ill."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config.health
-        self._max_skipped = config.train.max_skipped
-        self._seed = config.seed
-        self._in_a_row: dict[str, int] = {}
+        self._config = config
+        self._in_a_row = dict.fromkeys(ALARMS, 0)
+        self._skipped_shares: list[float] = []
 
     def check(self, step: int, line: dict[str, float], *, skipped: Sequence[int] = ()) -> list[str]:
         """Warnings about the metrics of `step`; `skipped` are the updates that were not finite.
+
+        A metric that is missing or NaN leaves the count of its alarm as it was; a value within its
+        limit sets it to zero.
 
         Raises:
             UnhealthyRunError: `train.max_skipped` non-finite updates in a row, or one alarm
                 `health.patience` times in a row.
         """
+        config, health = self._config, self._config.health
         warnings = []
         if skipped:
             numbers = ", ".join(map(str, skipped))
             warnings.append(
                 f"update {numbers} was not finite and was skipped ({line['skipped']:.0f} in all);"
-                f" it replays from the last checkpoint with config.seed={self._seed}: batch and"
+                f" it replays from the last checkpoint with config.seed={config.seed}: batch and"
                 " random numbers follow from the seed and the update's number"
             )
-        if line["skipped_in_a_row"] >= self._max_skipped:
+        if line["skipped_in_a_row"] >= config.train.max_skipped:
             raise UnhealthyRunError(
                 f"stopped at step {step}: {line['skipped_in_a_row']:.0f} updates in a row gave NaN"
                 " or infinity; lower config.optim.lr, use --config.model.compute_dtype=float32, or"
                 " look at the data with tools/check_data.py; the last checkpoint is sound"
             )
-        if not self._config.enabled or step < self._config.grace_steps:
+        if not health.enabled:
             return warnings
-        alarms = dict(self._alarms(line))
-        self._in_a_row = {name: self._in_a_row.get(name, 0) + 1 for name in alarms}
-        warnings += [f"step {step}: {text}" for text in alarms.values()]
-        for name, text in alarms.items():
-            if name != "input_wait" and self._in_a_row[name] >= self._config.patience:
+        line = {**line, "skipped_share": self._skipped_share(line.get("skipped_share"))}
+        for alarm in ALARMS:
+            value = line.get(alarm.metric)
+            if (alarm.grace and step < health.grace_steps) or value is None or math.isnan(value):
+                continue
+            limit = getattr(health, alarm.field) * alarm.unit(config)
+            if value <= limit if alarm.above else value >= limit:
+                self._in_a_row[alarm] = 0
+                continue
+            self._in_a_row[alarm] += 1
+            text = alarm.text.format(value=value, limit=limit)
+            warnings.append(f"step {step}: {text}")
+            if alarm.stops and self._in_a_row[alarm] >= health.patience:
                 raise UnhealthyRunError(
-                    f"stopped at step {step} after {self._in_a_row[name]} alarms in a row: {text};"
+                    f"stopped at step {step} after {self._in_a_row[alarm]} alarms in a row: {text};"
                     " --config.health.enabled=False lets it run on"
                 )
         return warnings
 
-    def _alarms(self, line: dict[str, float]):  # noqa: ANN202
-        config = self._config
+    def _skipped_share(self, share: float | None) -> float | None:
+        """The share over as many lines as can show the limit: 10 % needs at least ten updates.
 
-        def below(name: str, limit: float) -> bool:
-            return name in line and math.isfinite(line[name]) and line[name] < limit
-
-        if below("target_perplexity", config.min_target_perplexity):
-            yield (
-                "target_perplexity",
-                f"target perplexity {line['target_perplexity']:.1f} is below"
-                f" {config.min_target_perplexity:g}: the clusters collapse; lower the learning"
-                " rate, take larger batches, or set distillation.prediction=spidr",
-            )
-        if below("loss_encoder", config.min_encoder_loss):
-            yield (
-                "loss_encoder",
-                f"encoder loss {line['loss_encoder']:.2f} is below {config.min_encoder_loss:g}:"
-                " the teacher has become trivial; raise its decay (distillation.teacher_decay_*)"
-                " and check that the data is not silence",
-            )
-        if below("target_variance_min", config.min_target_variance):
-            yield (
-                "target_variance",
-                f"variance of a target layer is {line['target_variance_min']:.1e}, below"
-                f" {config.min_target_variance:g}: the teacher says the same at every frame",
-            )
-        if line.get("grad_norm", 0.0) > config.max_grad_norm:
-            yield (
-                "grad_norm",
-                f"gradient norm {line['grad_norm']:.0f} is above {config.max_grad_norm:g}; lower"
-                " the learning rate or lengthen its warm-up",
-            )
-        if line.get("input_wait", 0.0) > config.max_input_wait:
-            yield (
-                "input_wait",
-                f"{line['input_wait']:.0%} of the time goes into waiting for data; raise"
-                " data.workers or data.threads, or pack the data with tools/pack_array_record.py",
-            )
+        None until there are so many. Lines are usually long enough by themselves.
+        """
+        if share is None:
+            return None
+        self._skipped_shares.append(share)
+        updates = len(self._skipped_shares) * self._config.train.log_every
+        if 0 < updates * self._config.health.max_skipped_share < 1:
+            return None
+        mean = sum(self._skipped_shares) / len(self._skipped_shares)
+        self._skipped_shares = []
+        return mean

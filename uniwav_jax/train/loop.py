@@ -26,7 +26,7 @@ from uniwav_jax.train import checkpoint
 from uniwav_jax.train import step as step_lib
 from uniwav_jax.train.evaluate import Evaluator
 from uniwav_jax.train.health import Health
-from uniwav_jax.train.metrics import MetricsWriter
+from uniwav_jax.train.metrics import MetricsWriter, means
 from uniwav_jax.train.progress import Progress
 from uniwav_jax.types import Metrics, PyTree, TrainState
 
@@ -133,7 +133,10 @@ def run(config: Config, workdir: str, group: Group) -> bool:
 
 
 class Meter:
-    """Turns device metrics into lines: means over `train.log_every` steps, one window late."""
+    """Turns device metrics into lines: means over `train.log_every` steps, one window late.
+
+    Means are over the updates that were not skipped (`means`); counts and speed are over all.
+    """
 
     def __init__(self, config: Config, writer: MetricsWriter, progress: Progress) -> None:
         self._every, self._writer, self._progress = config.train.log_every, writer, progress
@@ -160,7 +163,7 @@ class Meter:
         values = jax.device_get(window)
         now = time.perf_counter()
         elapsed, self._since = now - self._since, now
-        line = {name: float(np.mean([v[name] for v in values])) for name in values[0]}
+        line = means(values)
         line["skipped"] = int(values[-1]["skipped"])
         line["skipped_in_a_row"] = int(max(v["skipped_in_a_row"] for v in values))
         line["bad_rows"] = int(sum(v["bad_rows"] for v in values))

@@ -4,6 +4,7 @@ import json
 import math
 import pathlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,27 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 REMOTE_FLUSH_LINES = 20  # object stores cannot append: the file is written anew so often
+
+
+def means(updates: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
+    """Mean of each metric over the updates that were not skipped, and the share that was.
+
+    An update is skipped when its loss or gradient is not finite; it changes nothing, and its
+    numbers say nothing of the run. So one of them does not hide what the others show.
+
+    Args:
+        updates: metrics of at least one update, scalars, with "skipped_in_a_row" (0: not skipped).
+
+    Returns:
+        {name: mean of the finite values, NaN if there are none; "skipped_share": in [0, 1]}.
+    """
+    accepted = [values for values in updates if values["skipped_in_a_row"] == 0]
+    line = {"skipped_share": (len(updates) - len(accepted)) / len(updates)}
+    for name in updates[0]:
+        numbers = np.array([values[name] for values in accepted], float)
+        numbers = numbers[np.isfinite(numbers)]
+        line[name] = float(np.mean(numbers)) if len(numbers) else math.nan
+    return line
 
 
 class MetricsWriter:

@@ -59,6 +59,41 @@ def surface(
     return shard_rows(jax.lax.stop_gradient(x_BxTxC)), frames_B
 
 
+def over_microbatches(
+    function: Callable[[PyTree, jax.Array | None], tuple[PyTree, PyTree]],
+    rows: PyTree,
+    parts: int,
+    key: jax.Array | None = None,
+) -> tuple[PyTree, PyTree]:
+    """Call `function` on one microbatch after the other, so that only one is in memory at a time.
+
+    Args:
+        function: (rows of a microbatch, key) -> (sums, outputs): `sums` are added up over the
+            microbatches, the leaves of `outputs` are arrays [rows, ...].
+        rows: tree of arrays [B, ...].
+        parts: number of microbatches, a divisor of B; 1 calls `function` once, without a loop.
+        key: split into one key per microbatch; None stays None.
+
+    Returns:
+        The sums, and the outputs [B, ...] in the order of `rows`.
+    """
+    if parts == 1:
+        return function(rows, key)
+    # Microbatch i takes rows i, i + parts, ...: each device keeps the rows that it holds.
+    rows = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(-1, parts, *a.shape[1:]), 1, 0), rows)
+    keys = None if key is None else jax.random.split(key, parts)
+    first = jax.tree.map(lambda a: a[0], (rows, keys))
+    zeros = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(function, *first)[0])
+
+    def add(total: PyTree, part: tuple[PyTree, jax.Array | None]) -> tuple[PyTree, PyTree]:
+        sums, outputs = function(jax.tree.map(shard_rows, part[0]), part[1])
+        return jax.tree.map(jnp.add, total, sums), outputs
+
+    sums, outputs = jax.lax.scan(add, zeros, (rows, keys))
+    outputs = jax.tree.map(lambda a: jnp.moveaxis(a, 0, 1).reshape(-1, *a.shape[2:]), outputs)
+    return sums, outputs
+
+
 def make_train_step(
     task: ModuleType, config: Config, features: SurfaceFeatures, mesh: Mesh, shardings: PyTree
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
@@ -69,7 +104,6 @@ def make_train_step(
     """
     optimizer = optim.make(config)
     schedule = optim.tri_stage(config)
-    parts = config.train.accumulate
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
@@ -79,33 +113,14 @@ def make_train_step(
         normalizer = task.normalizer(draws)
         gradient = jax.value_and_grad(task.loss, has_aux=True)
 
-        def microbatch(rows: PyTree, key: jax.Array) -> PyTree:
-            x, frames, draws = rows
-            (loss, sums), grads = gradient(
-                state.params, state.task, x, frames, draws, normalizer, key, config
-            )
-            return loss, sums, grads
+        def microbatch(rows: PyTree, key: jax.Array) -> tuple[PyTree, PyTree]:
+            (loss, sums), grads = gradient(state.params, state.task, *rows, normalizer, key, config)
+            return (loss, sums, grads), {}
 
         rows = (x_BxTxC, frames_B, draws)
-        if parts == 1:
-            loss, sums, grads = microbatch(rows, dropout_key)
-        else:
-            # Every parts-th row: each device keeps the rows that it holds.
-            rows = jax.tree.map(
-                lambda a: jnp.moveaxis(a.reshape(-1, parts, *a.shape[1:]), 1, 0), rows
-            )
-            keys = jax.random.split(dropout_key, parts)
-            zeros = jax.tree.map(
-                lambda a: jnp.zeros(a.shape, a.dtype),
-                jax.eval_shape(microbatch, jax.tree.map(lambda a: a[0], rows), keys[0]),
-            )
-
-            def accumulate(total: PyTree, part: PyTree) -> tuple[PyTree, None]:
-                new = microbatch(jax.tree.map(shard_rows, part[0]), part[1])
-                return jax.tree.map(jnp.add, total, new), None
-
-            (loss, sums, grads), _ = jax.lax.scan(accumulate, zeros, (rows, keys))
-
+        (loss, sums, grads), _ = over_microbatches(
+            microbatch, rows, config.train.accumulate, dropout_key
+        )
         grad_norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -147,12 +162,21 @@ def make_train_step(
 def make_start_step(
     task: ModuleType, config: Config, features: SurfaceFeatures, shardings: PyTree
 ) -> Callable[[TrainState, Batch], TrainState]:
-    """Compile `(state, first batch) -> state` for what a fresh task takes from data."""
+    """Compile `(state, first batch) -> state` for what a fresh task takes from data.
+
+    The task sums over rows by a function that takes the update's microbatches one by one.
+    """
+
+    def add_up(function: Callable[..., PyTree], rows: tuple[PyTree, ...]) -> PyTree:
+        sums, _ = over_microbatches(
+            lambda rows, _: (function(*rows), {}), rows, config.train.accumulate
+        )
+        return sums
 
     def start_step(state: TrainState, batch: Batch) -> TrainState:
         key = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 2)
         x_BxTxC, frames_B = surface(batch, state.features, features)
-        return state.replace(task=task.start(key, state.task, x_BxTxC, frames_B, config))
+        return state.replace(task=task.start(key, state.task, x_BxTxC, frames_B, config, add_up))
 
     return jax.jit(
         start_step, in_shardings=(shardings, None), out_shardings=shardings, donate_argnums=0
@@ -164,16 +188,21 @@ def make_eval_step(
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[PyTree, PyTree]]:
     """Compile `(state, batch, index) -> (sums, outputs of each row)`, without dropout.
 
-    Masks depend on `index` alone.
+    Masks depend on `index` alone. The rows pass in the update's microbatches, so that evaluation
+    fits where training fits.
     """
 
     def eval_step(state: TrainState, batch: Batch, index: jax.Array) -> tuple[PyTree, PyTree]:
         key = jax.random.fold_in(jax.random.key(0), index)
         x_BxTxC, frames_B = surface(batch, state.features, features)
         draws = task.draw(key, x_BxTxC, frames_B, config, batch.tokens)
-        # Normalised by 1: sums over batches are divided by all masked frames at the end.
-        _, sums = task.loss(state.params, state.task, x_BxTxC, frames_B, draws, 1.0, None, config)
-        return sums, sums.pop("outputs", {})
+
+        def microbatch(rows: PyTree, key: None) -> tuple[PyTree, PyTree]:
+            # Normalised by 1: sums over batches are divided by all masked frames at the end.
+            _, sums = task.loss(state.params, state.task, *rows, 1.0, key, config)
+            return sums, sums.pop("outputs", {})
+
+        return over_microbatches(microbatch, (x_BxTxC, frames_B, draws), config.train.accumulate)
 
     return jax.jit(eval_step, out_shardings=replicated(mesh))
 
