@@ -12,47 +12,16 @@ import numpy as np
 import pytest
 
 from tests.codec.random_codec import random_codec
+from tests.train.small import ASR, CODEC, MEANINGS, configuration
 from uniwav_jax import features as features_lib
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import SEANetConfig
-from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.errors import UserError
 from uniwav_jax.tasks import asr, codec, pretrain
 from uniwav_jax.train import checkpoint, compatibility, step, transfer
 from uniwav_jax.types import TrainState
 
 TASKS = {"pretrain": pretrain, "asr": asr, "codec": codec}
-SMALL = {
-    "features.mel_bands": 8,
-    "model.compute_dtype": "float32",
-    "model.remat": "none",
-    "model.encoder.layers": 2,
-    "model.encoder.width": 16,
-    "model.encoder.heads": 2,
-    "model.encoder.ffn": 24,
-    "model.encoder.position_convolutions": 2,
-    "model.encoder.position_kernel": 5,
-    "model.encoder.position_groups": 2,
-    "model.decoder.layers": 2,
-    "model.decoder.width": 16,
-    "model.decoder.heads": 2,
-    "model.decoder.ffn": 24,
-    "distillation.top_layers": 2,
-    "distillation.codewords": 4,
-    "codec.structure.filters": 4,
-    "codec.structure.lstm": 0,
-    "codec.discriminator_filters": 4,
-    "evaluate.sample_every": 0,
-    "asr.freeze_steps": 0,
-}
-ASR = {"task": "asr", "asr.symbols": tuple("abc|")}
-CODEC = {"task": "codec", "features.kind": "waveform"}
-
-
-def configuration(changes=None):
-    config = default_config("tiny")
-    config.update_from_flattened_dict({**SMALL, **(changes or {})})
-    return from_dict(config)
 
 
 @functools.cache
@@ -116,30 +85,6 @@ def test_the_same_model_is_taken_whole(changes, tmp_path):
     for field in ("step", "opt_state", "skipped"):
         assert_same(getattr(state, field), getattr(fresh, field))
     assert ", 0 left, 0 new" in report and not start
-
-
-MEANINGS = {
-    "model.encoder.norm": "post",
-    "model.encoder.layers": 3,
-    "model.encoder.width": 32,
-    "model.encoder.heads": 4,
-    "model.encoder.ffn": 32,
-    "model.encoder.position_convolutions": 1,
-    "model.encoder.position_kernel": 3,
-    "model.encoder.position_groups": 4,
-    "model.decoder.layers": 4,
-    "model.decoder.width": 32,
-    "model.decoder.heads": 4,
-    "model.decoder.ffn": 32,
-    "model.decoder.position_kernel": 3,
-    "model.decoder.positions": "alibi",
-    "flow.context": True,
-    "distillation.prediction": "dinosr",
-    "distillation.top_layers": 1,
-    "distillation.codewords": 8,
-    "features.window": 400,
-    "features.mel_high": 7000.0,
-}
 
 
 @pytest.mark.parametrize("field", MEANINGS)
@@ -381,47 +326,3 @@ def test_a_part_that_is_not_whole_is_refused(tmp_path):
     checkpoint.save_parts(str(tmp_path), parts, config, step=7)
     with pytest.raises(UserError, match=r"has params/encoder, but no params/encoder/project/bias"):
         take(str(tmp_path), config)
-
-
-def resume(then, now):
-    """Whether a run of `now` may continue a checkpoint of `then`: nothing, or the error."""
-    meta = {"schema": compatibility.SCHEMA, "config": json.loads(configuration(then).to_json())}
-    compatibility.check_resume(meta, configuration(now), "runs/x/checkpoints/7")
-
-
-@pytest.mark.parametrize("field", MEANINGS)
-def test_resuming_needs_the_same_meaning(field):
-    with pytest.raises(UserError, match=rf"another config\.{field}: .* --config\.init_from"):
-        resume({}, {field: MEANINGS[field]})
-
-
-@pytest.mark.parametrize(
-    ("task", "then", "now", "at_fault"),
-    [
-        (ASR, {}, {"asr.symbols": tuple("cba|")}, "asr.symbols"),
-        (ASR, {}, {"asr.layers": "mix"}, "asr.layers"),
-        (ASR, {"asr.frozen": True}, {}, "asr.frozen"),  # the optimizer's state has other parts
-        ({**ASR, "init_from": "x"}, {"asr.freeze_steps": 5}, {}, "asr.freeze_steps"),
-        ({**ASR, "init_from": "x"}, {"asr.freeze_steps": 5}, {"asr.freeze_steps": 6}, None),
-        (ASR, {}, {"model.decoder.positions": "alibi"}, None),  # there is no decoder
-        (ASR, {}, {"model.encoder.activation_dropout": 0.1}, None),
-        (CODEC, {}, {"codec.discriminator_filters": 8}, "codec.discriminator_filters"),
-        (CODEC, {}, {"model.encoder.norm": "post"}, None),
-    ],
-)
-def test_resuming_looks_at_what_the_task_has(task, then, now, at_fault, capsys):
-    if at_fault is None:
-        resume({**task, **then}, {**task, **now})
-        assert "differs from an undisturbed one" in capsys.readouterr().out
-        return
-    with pytest.raises(UserError, match=rf"another config\.{at_fault}: "):
-        resume({**task, **then}, {**task, **now})
-
-
-def test_resuming_from_another_version(capsys):
-    meta = {"schema": 1, "config": json.loads(configuration().to_json())}
-    with pytest.raises(UserError, match=r"the decoder has changed .*init_parts=encoder,heads$"):
-        compatibility.check_resume(meta, configuration(), "runs/x/checkpoints/7")
-    meta["config"] = json.loads(configuration(ASR).to_json())
-    compatibility.check_resume(meta, configuration(ASR), "runs/x/checkpoints/7")
-    assert capsys.readouterr().out == ""

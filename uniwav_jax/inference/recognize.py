@@ -26,7 +26,7 @@ WORDS = ".words"  # what follows a binary n-gram's name in that of the list of i
 # fairseq's for an n-gram of words: lm-weight 2, word-score -1 (examples/wav2vec/README.md). Its
 # decoder, flashlight's, adds 2 times kenlm's score, which is a logarithm to base 10, to the natural
 # logarithms of the network. pyctcdecode turns kenlm's scores into natural logarithms first. The
-# score of a word is added as it is by both.
+# score of a word is added as it is by both. findings/pyctcdecode_units.sh measures it.
 LM_WEIGHT, WORD_SCORE = 2.0 / math.log(10.0), -1.0
 WEIGHT_HELP = (
     "of the n-gram's natural log-probabilities, beside the network's: fairseq's and flashlight's"
