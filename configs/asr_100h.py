@@ -5,16 +5,32 @@
     python -m uniwav_jax.main --config=configs/asr_100h.py --workdir=runs/asr_100h \
         --config.init_from=runs/base --config.data.manifest=TSV --config.data.eval_manifest=TSV
 
-The rows are fairseq's for wav2vec 2.0. Never trained by us. For comparison:
+The numbers are fairseq's for wav2vec 2.0 (examples/wav2vec/config/finetuning); values without a
+source are ours (`recognition_config`). Never trained by us. For comparison:
 DinoSR base with a 4-gram: WER 2.9 / 6.7 on test-clean / other (its paper).
 """
 
-from uniwav_jax.config import recognition_config
+from uniwav_jax.config import Row, recognition_config
 
-# Updates, peak learning rate, updates of the head alone, time and channel mask: wav2vec 2.0.
 ROWS = {
-    "base": (80_000, 3e-05, 0, 0.65, 0.5),
-    "large": (80_000, 3e-05, 10_000, 0.5, 0.5),
+    "base": Row(  # base_100h.yaml
+        steps=80_000,
+        lr=3e-5,
+        freeze_steps=0,
+        time_mask=0.65,
+        channel_mask=0.5,
+        layer_drop=0.1,
+        batch_seconds=1600.0,
+    ),
+    "large": Row(  # vox_100h.yaml
+        steps=80_000,
+        lr=3e-5,
+        freeze_steps=10_000,
+        time_mask=0.5,
+        channel_mask=0.5,
+        layer_drop=0.1,
+        batch_seconds=1600.0,
+    ),
 }
 
 

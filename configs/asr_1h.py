@@ -3,15 +3,23 @@
     python -m uniwav_jax.main --config=configs/asr_1h.py --workdir=runs/asr_1h \
         --config.init_from=runs/base --config.data.manifest=TSV --config.data.eval_manifest=TSV
 
-The rows are fairseq's for wav2vec 2.0. Never trained by us. For comparison:
+The numbers are fairseq's for wav2vec 2.0 (examples/wav2vec/config/finetuning); values without a
+source are ours (`recognition_config`). Never trained by us. For comparison:
 DinoSR base with a 4-gram: WER 4.6 / 8.7 on test-clean / other (its paper).
 """
 
-from uniwav_jax.config import recognition_config
+from uniwav_jax.config import Row, recognition_config
 
-# Updates, peak learning rate, updates of the head alone, time and channel mask: wav2vec 2.0.
 ROWS = {
-    "base": (13_000, 5e-05, 10_000, 0.65, 0.25),
+    "base": Row(  # base_1h.yaml
+        steps=13_000,
+        lr=5e-5,
+        freeze_steps=10_000,
+        time_mask=0.65,
+        channel_mask=0.25,
+        layer_drop=0.1,
+        batch_seconds=1600.0,
+    ),
 }
 
 

@@ -5,16 +5,32 @@
     python -m uniwav_jax.main --config=configs/asr_960h.py --workdir=runs/asr_960h \
         --config.init_from=runs/base --config.data.manifest=TSV --config.data.eval_manifest=TSV
 
-The rows are fairseq's for wav2vec 2.0. Never trained by us. For comparison:
-No published figure of the same recipe is known to us.
+The numbers are fairseq's for wav2vec 2.0 (examples/wav2vec/config/finetuning); values without a
+source are ours (`recognition_config`). Never trained by us, and no published figure of
+the same recipe is known to us.
 """
 
-from uniwav_jax.config import recognition_config
+from uniwav_jax.config import Row, recognition_config
 
-# Updates, peak learning rate, updates of the head alone, time and channel mask: wav2vec 2.0.
 ROWS = {
-    "base": (320_000, 0.0001, 0, 0.5, 0.1),
-    "large": (320_000, 3e-05, 10_000, 0.5, 0.25),
+    "base": Row(  # base_960h.yaml
+        steps=320_000,
+        lr=1e-4,
+        freeze_steps=0,
+        time_mask=0.5,
+        channel_mask=0.1,
+        layer_drop=0.1,
+        batch_seconds=1600.0,
+    ),
+    "large": Row(  # vox_960h.yaml
+        steps=320_000,
+        lr=3e-5,
+        freeze_steps=10_000,
+        time_mask=0.5,
+        channel_mask=0.25,
+        layer_drop=0.1,
+        batch_seconds=1920.0,
+    ),
 }
 
 

@@ -5,8 +5,8 @@
         --config.data.eval_manifest=data/asterisk/eval.tsv
 
 `bash launch/quickstart.sh` does this and everything before it. What these settings learned on
-LibriSpeech in 2500 steps: README.md, "Results". All values are ours where nothing else is said: the
-paper has no such size. Two came from short runs, one seed, on other speakers than the results:
+LibriSpeech in 2500 steps: README.md, "Results". Values without a source are ours: the paper has no
+such size. Two came from short runs, one seed, on other speakers than the results:
 
 - Spans of 2 frames did better than spans of 4. Supposed: so few updates do not teach what a longer
   span hides.
@@ -20,28 +20,28 @@ from uniwav_jax.config import default_config
 def get_config():
     config = default_config("tiny")
     config.model.encoder.update(dropout=0.1, attention_dropout=0.1, layer_drop=0.05)  # DinoSR base
-    config.model.compute_dtype = "float32"  # ours: CPUs have no fast bfloat16
-    config.model.remat = "none"  # ours: memory is no concern at this size
+    config.model.compute_dtype = "float32"  # CPUs have no fast bfloat16
+    config.model.remat = "none"  # memory is no concern at this size
 
-    config.data.batch_seconds = 16.0  # ours
-    config.data.buckets = (2.0,)  # ours: each bucket is compiled once, some ten seconds
-    config.data.min_seconds = 1.0  # ours: telephone prompts are short
-    config.data.threads = 2  # ours
-    config.features.window = 512  # ours: 25 ms overlap too little to be listened to
-    config.features.stats_seconds = 300.0  # ours
+    config.data.batch_seconds = 16.0
+    config.data.buckets = (2.0,)  # each bucket is compiled once, some ten seconds
+    config.data.min_seconds = 1.0  # telephone prompts are short
+    config.data.threads = 2
+    config.features.window = 512  # 25 ms overlap too little to be listened to
+    config.features.stats_seconds = 300.0
 
     config.masking.length, config.masking.probability = 2, 0.5  # ours, see above
     config.distillation.codebook_decay = 0.99  # ours, see above
     config.distillation.codebook_init = "frames"  # ours: from noise few are used
 
-    config.optim.lr = 1e-3  # ours: short run, small model
-    config.optim.warmup, config.optim.hold, config.optim.decay = 0.05, 0.45, 0.5  # ours
-    config.train.steps = 1000  # ours
-    config.train.log_every = 25  # ours
-    config.checkpoint.every = 250  # ours
-    config.checkpoint.keep_every = 0  # ours
-    config.evaluate.every = 250  # ours
-    config.evaluate.batches = 8  # ours
-    config.evaluate.sample_every = 500  # ours
-    config.health.grace_steps = 200  # ours
+    config.optim.lr = 1e-3  # short run, small model
+    config.optim.warmup, config.optim.hold, config.optim.decay = 0.05, 0.45, 0.5
+    config.train.steps = 1000
+    config.train.log_every = 25
+    config.checkpoint.every = 250
+    config.checkpoint.keep_every = 0
+    config.evaluate.every = 250
+    config.evaluate.batches = 8
+    config.evaluate.sample_every = 500
+    config.health.grace_steps = 200
     return config

@@ -7,30 +7,30 @@
 
 Sizes: "tiny" for a try on CPU, "small" up to a few hundred hours and one GPU, "base" from about
 a thousand hours, "large" from tens of thousands. Cost: about (GFLOP per second of audio, printed
-at the start) x batch_seconds x steps / (peak FLOP/s x 0.3); an estimate, not measured.
+at the start) x batch_seconds x steps / (peak FLOP/s x 0.3); an estimate, not measured. Values
+without a source are ours.
 """
 
 from uniwav_jax.config import default_config
 
 
 def get_config():
-    config = default_config("small")  # ours; change: tiny, small, base, large
+    config = default_config("small")  # change: tiny, small, base, large
 
-    config.data.manifest = "data/mine/packed"  # ours; change. Several, mixed: "a/packed,b/packed"
-    config.data.weights = ""  # ours; change: shares of the audio, "0.7,0.3"; empty: as much as is
-    config.data.eval_manifest = "data/mine/eval.tsv"  # ours; change
+    config.data.manifest = "data/mine/packed"  # change. Several, mixed: "a/packed,b/packed"
+    config.data.weights = ""  # change: shares of the audio, "0.7,0.3"; empty: as much as is
+    config.data.eval_manifest = "data/mine/eval.tsv"  # change
 
     # Seconds of audio in one update. Halve it when memory runs out, or keep it and double
     # train.accumulate. For much smaller batches take configs/demo.py's masks and teacher.
-    config.data.batch_seconds = 800.0  # ours
-    config.data.buckets = (4.0, 8.0, 12.0, 16.0)  # ours; the last one is the longest crop
-    config.data.min_seconds = 2.0  # paper: crops of 2-20 s; ours to lower for short recordings
-    config.data.workers = 4  # ours
+    config.data.batch_seconds = 800.0
+    config.data.buckets = (4.0, 8.0, 12.0, 16.0)  # the last one is the longest crop
+    config.data.min_seconds = 2.0  # DinoSR: crops of 2-20 s; lower it for short recordings
+    config.data.workers = 4
 
-    config.optim.lr = 5e-4  # paper, base
-    config.distillation.teacher_decay_steps = 5000  # ours: shortened with the run
-    config.train.steps = 50_000  # ours; some 10-100 passes over the data
-    config.checkpoint.every = 1000  # ours
-    config.evaluate.every = 1000  # ours
-    config.evaluate.sample_every = 5000  # ours
+    config.optim.lr = 5e-4  # DinoSR base
+    config.train.steps = 50_000  # some 10-100 passes over the data
+    config.checkpoint.every = 1000
+    config.evaluate.every = 1000
+    config.evaluate.sample_every = 5000
     return config

@@ -1,7 +1,7 @@
 """Joint pretraining of a small model (33.7 M parameters) on one GPU, on tens to hundreds of hours.
 
 Between the demo and the paper: 12 encoder layers of width 384, features log-mel. For checking a
-corpus or an idea within a day.
+corpus or an idea within a day. Values without a source are ours.
 
     bash launch/gpu_run.sh --config=configs/pretrain_small_1gpu.py --workdir=runs/small \
         --config.data.manifest=data/packed --config.data.eval_manifest=data/eval.tsv
@@ -15,18 +15,16 @@ from uniwav_jax.config import default_config
 
 def get_config():
     config = default_config("small")
-    config.model.remat = "dots"  # ours: keeps matmul outputs; "full" where memory is short
+    config.model.remat = "dots"  # keeps matmul outputs; "full" where memory is short
 
-    config.data.batch_seconds = 800.0  # ours: a fifth of the paper's batch fits one GPU
-    config.data.buckets = (4.0, 8.0, 12.0, 16.0)  # ours: crops up to 16 s
-    config.data.workers = 4  # ours
+    config.data.batch_seconds = 800.0  # a fifth of base's batch fits one GPU
+    config.data.buckets = (4.0, 8.0, 12.0, 16.0)  # crops up to 16 s
+    config.data.workers = 4
 
-    config.optim.lr = 5e-4  # paper, base
-    config.distillation.teacher_decay_steps = 5000  # ours: shortened with the run
-    config.distillation.teacher_stop = 1.0  # ours
+    config.optim.lr = 5e-4  # DinoSR base
 
-    config.train.steps = 50_000  # ours
-    config.checkpoint.every = 1000  # ours
-    config.evaluate.every = 1000  # ours
-    config.evaluate.sample_every = 5000  # ours
+    config.train.steps = 50_000
+    config.checkpoint.every = 1000
+    config.evaluate.every = 1000
+    config.evaluate.sample_every = 5000
     return config

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from tests.conftest import load_tool
 from uniwav_jax.config import SIZES, Config, default_config, from_dict
 from uniwav_jax.errors import UserError
 
@@ -42,6 +43,51 @@ def test_base_is_the_default_and_follows_dinosr():
     assert large.optim.lr == 2e-4
     encoder = large.model.encoder
     assert (encoder.dropout, encoder.attention_dropout, encoder.layer_drop) == (0, 0, 0)
+
+
+def recipe(name, *arguments):
+    return from_dict(load_tool(name, "configs").get_config(*arguments))
+
+
+# (updates, peak learning rate, updates of the head alone, time mask, channel mask, layer drop,
+# seconds per update) of examples/wav2vec/config/finetuning/{base,vox}_*.yaml in fairseq; seconds:
+# max_tokens x distributed_world_size x update_freq / 16 000.
+FAIRSEQ = {
+    ("asr_1h", "base"): (13_000, 5e-5, 10_000, 0.65, 0.25, 0.1, 3.2e6 * 2 * 4 / 16e3),
+    ("asr_10h", "base"): (20_000, 5e-5, 10_000, 0.65, 0.5, 0.05, 3.2e6 * 2 * 4 / 16e3),
+    ("asr_100h", "base"): (80_000, 3e-5, 0, 0.65, 0.5, 0.1, 3.2e6 * 2 * 4 / 16e3),
+    ("asr_960h", "base"): (320_000, 1e-4, 0, 0.5, 0.1, 0.1, 3.2e6 * 8 / 16e3),
+    ("asr_100h", "large"): (80_000, 3e-5, 10_000, 0.5, 0.5, 0.1, 1.28e6 * 4 * 5 / 16e3),
+    ("asr_960h", "large"): (320_000, 3e-5, 10_000, 0.5, 0.25, 0.1, 1.28e6 * 24 / 16e3),
+}
+
+
+@pytest.mark.parametrize("row", FAIRSEQ, ids="_".join)
+def test_recognition_rows_are_fairseqs(row):
+    values = load_tool(row[0], "configs").get_config(row[1])
+    values.init_from = "a pretrained run"
+    config = from_dict(values)
+    encoder, optim = config.model.encoder, config.optim
+    assert FAIRSEQ[row] == (
+        *(config.train.steps, optim.lr, config.asr.freeze_steps),
+        *(config.asr.time_mask, config.asr.channel_mask),
+        *(encoder.layer_drop, config.data.batch_seconds),
+    )
+    # What all of these files share, or fairseq's default where they are silent.
+    assert (encoder.dropout, encoder.attention_dropout, encoder.activation_dropout) == (0, 0, 0.1)
+    assert (optim.clip, optim.weight_decay, optim.eps) == (0, 0, 1e-8)
+    assert (optim.beta1, optim.beta2, optim.final_scale) == (0.9, 0.98, 0.05)
+    assert (optim.warmup, optim.hold, optim.decay) == (0.1, 0.4, 0.5)
+    assert (config.asr.time_length, config.asr.channel_length) == (10, 64)
+
+
+def test_small_models_are_pretrained_alike():
+    ours, own = recipe("pretrain_small_1gpu"), recipe("pretrain_own_data")
+    assert (ours.distillation, ours.masking) == (own.distillation, own.masking)
+    assert (ours.model.encoder, ours.optim) == (own.model.encoder, own.optim)
+    assert ours.model.decoder == own.model.decoder and ours.train.steps == own.train.steps
+    encoder = own.model.encoder
+    assert (encoder.dropout, encoder.layer_drop) == (0.1, 0.05)
 
 
 def test_configuration_is_locked_and_frozen():
@@ -129,6 +175,8 @@ def test_integers_are_fine_where_floats_are_meant():
         ("checkpoint.every", 0, "checkpoint.every"),
         ("checkpoint.keep", 0, "checkpoint.keep"),
         ("optim.decay", 0.6, "optim.warmup"),
+        ("optim.clip", -1.0, "optim.clip"),
+        ("model.encoder.activation_dropout", 1.0, "model.encoder.activation_dropout"),
         ("mesh.fsdp", -1, "mesh.data"),
         ("mesh.tensor", 0, "mesh.data"),
     ],

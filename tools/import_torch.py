@@ -10,12 +10,11 @@ the optimizer's state, starts fresh. The settings that a run needs to go on from
 """
 
 import argparse
-import json
 
-from uniwav_jax.config import default_config
+from uniwav_jax.config import Config
 from uniwav_jax.errors import run_tool
 from uniwav_jax.export import dinosr, read
-from uniwav_jax.train import checkpoint
+from uniwav_jax.train import checkpoint, compatibility
 
 
 def main(argv: list[str]) -> int:
@@ -34,15 +33,13 @@ def main(argv: list[str]) -> int:
     options = {n: getattr(args, n) for n in ("network", "heads", "gain") if getattr(args, n)}
     step = read.to_checkpoint(args.source, args.out, **options)
     print(f"{args.out}: checkpoint of {args.source}, step {step}; a run goes on from it with")
-    ours = checkpoint.load_meta(args.out)["config"]
-    usual = json.loads(default_config("base").to_json())
-    for part in ("features", "model.encoder"):
-        node, default = ours, usual
-        for name in part.split("."):
-            node, default = node[name], default[name]
-        for name, value in node.items():
-            if value != default[name]:
-                print(f"  --config.{part}.{name}={value}")
+    meaning = ("features", *compatibility.PARTS["encoder"].fields)
+    usual = compatibility.values_now(Config())
+    for field, value in compatibility.values_then(checkpoint.load_meta(args.out)).items():
+        needed = field == "features.codec" or compatibility.matters(field, meaning)
+        # The recipes have encoders of several sizes, and mostly the usual features.
+        if needed and (field.startswith("model.") or value != usual[field]):
+            print(f"  --config.{field}={value}")
     print(f"  --config.init_from={args.out}")
     return 0
 

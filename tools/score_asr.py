@@ -3,7 +3,7 @@
 
     python tools/score_asr.py runs/asr --manifest data/dev.tsv --out results/dev
     python tools/score_asr.py runs/asr --manifest data/dev.tsv --lm lm.bin \
-        --lm_weight 0.5,1,2,3 --word_score=-1,0,1
+        --lm_weight 0.3,0.6,0.9,1.2 --word_score=-1,0,1
 
 Several weights and scores of words are all tried; take the best of a development set to the test
 set, one of each. OUT gets results.json, hypotheses.tsv and alignment.txt, which shows what was
@@ -35,8 +35,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("checkpoint", help="workdir of a run with task asr")
     parser.add_argument("--manifest", required=True, help="with a column text")
     parser.add_argument("--lm", help="n-gram of words, ARPA or kenlm's binary")
-    parser.add_argument("--lm_weight", default=str(recognize.LM_WEIGHT), help="commas: several")
-    parser.add_argument("--word_score", default=str(recognize.WORD_SCORE), help="commas: several")
+    for option, default, what in (
+        ("--lm_weight", recognize.LM_WEIGHT, recognize.WEIGHT_HELP),
+        ("--word_score", recognize.WORD_SCORE, recognize.SCORE_HELP),
+    ):
+        parser.add_argument(option, default=str(default), help=f"{what}; commas: several")
     parser.add_argument("--beam", type=int, default=100, help="hypotheses kept; default: 100")
     parser.add_argument("--batch_seconds", type=float, default=120.0, help="computed at once")
     parser.add_argument("--out", type=pathlib.Path, help="folder")

@@ -75,8 +75,9 @@ def _add_transcribe(commands: Any) -> None:
     command.add_argument("--format", default="txt", choices=sorted(transcripts.FORMATS))
     command.add_argument("--lm", help="n-gram of words, ARPA or kenlm's binary: beam search")
     command.add_argument("--beam", type=int, default=0, help="hypotheses kept; 0: greedy or 100")
-    command.add_argument("--lm_weight", type=float, default=recognize.LM_WEIGHT)
-    command.add_argument("--word_score", type=float, default=recognize.WORD_SCORE)
+    weight, score = recognize.LM_WEIGHT, recognize.WORD_SCORE
+    command.add_argument("--lm_weight", type=float, default=weight, help=recognize.WEIGHT_HELP)
+    command.add_argument("--word_score", type=float, default=score, help=recognize.SCORE_HELP)
     command.set_defaults(run=transcribe)
 
 

@@ -18,5 +18,5 @@ def test_fine_tuning_starts_from_an_import(program, tmp_path):
     assert load_tool("import_torch").main(back) == 0
     output = program.run(tmp_path / "on", train__steps=1, init_from=tmp_path / "imported")
     assert "arrays loaded" in output and "new:  params/" not in output
-    assert "new:  task/teacher/" in output  # an export has one encoder
+    assert "task/teacher: a copy of params/encoder" in output  # an export has one encoder
     assert np.isfinite(read_metrics(tmp_path / "on")[0]["loss"])

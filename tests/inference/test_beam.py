@@ -1,7 +1,9 @@
 """Beam search with an n-gram model; greedy words and their times; output formats."""
 
 import json
+import math
 import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from tests.conftest import load_tool
 from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.errors import UserError
 from uniwav_jax.inference import transcripts
-from uniwav_jax.inference.recognize import Beam, Recognizer, Word
+from uniwav_jax.inference.recognize import LM_WEIGHT, WORD_SCORE, Beam, Recognizer, Word
 
 ARPA = """\\data\\
 ngram 1=5
@@ -90,6 +92,55 @@ def test_the_language_model_decides(recognizer, tmp_path):
     (tmp_path / "bad.arpa").write_text("no model")
     with pytest.raises(UserError, match=r"bad\.arpa is no n-gram model"):
         Beam(recognizer, str(tmp_path / "bad.arpa"))
+
+
+def write_words(path, **log10):
+    """An n-gram model of words that are independent of one another."""
+    rows = {"<unk>": -2.0, "<s>": -99, "</s>": -1.0, **log10}
+    words = "".join(f"{score}\t{word}\t0\n" for word, score in rows.items())
+    pair = f"{log10['to']}\tto to\n"  # kenlm wants a bigram; this one changes nothing
+    path.write_text(
+        f"\\data\\\nngram 1={len(rows)}\nngram 2=1\n\n\\1-grams:\n{words}\n"
+        f"\\2-grams:\n{pair}\n\\end\\\n"
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize(("apart", "heard"), [(1.9, "to"), (2.1, "tu")])
+def test_default_weight_is_fairseqs_in_natural_logarithms(apart, heard, recognizer, tmp_path):
+    """A factor of ten between two words outweighs 2 nats of the network, as with fairseq."""
+    pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
+    model = write_words(tmp_path / "lm.arpa", to=-0.5, tu=-1.5)
+    posteriors = log_probs([T, BLANK, U, BLANK], {2: (LETTER_O, 1 / (1 + math.exp(apart)))})
+    assert [word.text for word in Beam(recognizer, model).words(posteriors)] == [heard]
+
+
+@pytest.mark.parametrize(("apart", "heard"), [(0.9, ["toto"]), (1.1, ["to", "to"])])
+def test_default_score_of_a_word_is_one_nat(apart, heard, recognizer, tmp_path):
+    """Two words that are together as probable as one must be one nat likelier by the network."""
+    pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
+    model = write_words(tmp_path / "lm.arpa", to=-0.5, toto=-1.0)
+    path = [T, LETTER_O, SPACE, T, LETTER_O]
+    posteriors = log_probs(path, {2: (BLANK, 1 / (1 + math.exp(apart)))})
+    assert [word.text for word in Beam(recognizer, model).words(posteriors)] == heard
+
+
+def test_words_without_a_back_off_weight_are_known(recognizer, tmp_path):
+    """pyctcdecode takes them for unknown, which costs ten factors of ten."""
+    pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
+    model = write_words(tmp_path / "lm.arpa", to=-1.5, tu=-0.5)
+    file = tmp_path / "lm.arpa"
+    file.write_text(file.read_text().replace("tu\t0", "tu"))
+    posteriors = log_probs([T, BLANK, U, BLANK], {2: (LETTER_O, 0.5)})
+    assert [word.text for word in Beam(recognizer, model).words(posteriors)] == ["tu"]
+
+
+def test_defaults_of_the_commands_are_those_of_the_search():
+    """And their help names the unit."""
+    command = [sys.executable, "-m", "uniwav_jax.cli", "transcribe", "--help"]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "default: 2 / ln 10 = 0.87" in " ".join(printed.split())
+    assert pytest.approx(0.8686, abs=1e-4) == LM_WEIGHT and WORD_SCORE == -1
 
 
 def test_formats():

@@ -170,7 +170,7 @@ def test_layer_drop_skips_layers_by_key_alone(make_config, scramble, compiled):
     assert len(set(patterns)) > 2  # layers are dropped one by one
 
 
-@pytest.mark.parametrize("name", ["dropout", "attention_dropout"])
+@pytest.mark.parametrize("name", ["dropout", "attention_dropout", "activation_dropout"])
 def test_dropout_depends_on_the_key_alone(make_config, scramble, compiled, name):
     apply, params, x, mask = build(make_config({f"model.encoder.{name}": 0.2}), scramble, compiled)
     first, again, other = (
@@ -192,10 +192,34 @@ def test_target_is_taken_before_dropout(make_config, scramble, compiled):
     assert not (out.feed_forward == 0).any()
 
 
+def test_activations_are_dropped_inside_the_feed_forward(make_config, scramble, compiled):
+    """By a key of its own, so that the other random choices are those of a run without it."""
+    rate, key = 0.5, jax.random.key(0)
+    changes = {"model.encoder.dropout": 0.3, "model.encoder.layers": 1}
+    changes |= {"distillation.top_layers": 1}
+    apply, params, x, mask = build(make_config(changes), scramble, compiled)
+    without = apply(params, x, mask, key=key)
+    dropping = {**changes, "model.encoder.activation_dropout": rate}
+    encoder = uniwav.encoder_module(make_config(dropping))
+    with_it = compiled(encoder)(params, x, mask, key=key)
+    np.testing.assert_array_equal(with_it.embedding, without.embedding)
+    assert (with_it.feed_forward != without.feed_forward).any()
+    # With the identity for the second linear layer the activations are seen as they are.
+    width, ffn = params["layers"]["up"]["kernel"].shape[1:]
+    down = {"kernel": jnp.eye(ffn, width)[None], "bias": jnp.zeros((1, width))}
+    params = {**params, "layers": {**params["layers"], "down": down}}
+    plain = apply(params, x, mask, key=key).feed_forward
+    seen = compiled(encoder)(params, x, mask, key=key).feed_forward
+    kept = np.asarray(seen != 0)
+    assert abs(kept.mean() - (1 - rate)) < 0.05
+    np.testing.assert_allclose(seen[kept], plain[kept] / (1 - rate), rtol=1e-4, atol=1e-6)
+
+
 def test_rematerialisation_changes_no_gradient(make_config, scramble, compiled):
     gradients = []
     for policy in ("none", "dots", "attention", "full"):
         changes = {"model.remat": policy, "model.encoder.dropout": 0.1}
+        changes |= {"model.encoder.activation_dropout": 0.1}
         apply, params, x, mask = build(make_config(changes), scramble, compiled)
 
         def loss(params, apply=apply, x=x, mask=mask):

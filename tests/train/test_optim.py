@@ -109,3 +109,18 @@ def test_gradients_are_clipped_by_their_global_norm():
         updates, _ = optimizer.update(grads, optimizer.init(params), params)
         np.testing.assert_allclose(updates["a"], [-0.6 / 1.6], rtol=1e-4)
         np.testing.assert_allclose(updates["b"], [-0.8 / 1.8], rtol=1e-4)
+
+
+def test_clip_0_leaves_gradients_as_they_are():
+    config = configuration(
+        lr=1.0, warmup=0.0, hold=0.5, decay=0.5, weight_decay=0.0, eps=1.0, clip=0.0
+    )
+    params = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
+    optimizer = optim.make(config)
+    updates, _ = optimizer.update(
+        {"a": jnp.array([300.0]), "b": jnp.array([400.0])}, optimizer.init(params), params
+    )
+    np.testing.assert_allclose(updates["a"], [-300 / 301], rtol=1e-4)
+    # A checkpoint may go on with and without: the optimizer's state is the same tree.
+    clipped = optim.make(dataclasses.replace(config, optim=OptimConfig(clip=1.0)))
+    assert jax.tree.structure(clipped.init(params)) == jax.tree.structure(optimizer.init(params))

@@ -2,6 +2,7 @@
 
 from uniwav_jax.config.build import (
     SIZES,
+    Row,
     default_config,
     did_you_mean,
     from_dict,
@@ -45,6 +46,7 @@ __all__ = [
     "MeshConfig",
     "ModelConfig",
     "OptimConfig",
+    "Row",
     "TrainConfig",
     "default_config",
     "did_you_mean",

@@ -11,13 +11,33 @@ from uniwav_jax.config.fields import Config
 from uniwav_jax.config.rules import validate
 from uniwav_jax.errors import UserError
 
-# name: (encoder layers, width, heads, ffn), (decoder ...), K, dropout as DinoSR base
+# name: (encoder layers, width, heads, ffn), (decoder ...), K, dropout. Depths, widths and heads of
+# base and large are the paper's; numbers without a source are ours.
 SIZES = {
-    "tiny": ((4, 160, 4, 640), (2, 128, 4, 340), 3, False),  # ours: CPU demo
-    "small": ((12, 384, 6, 1536), (4, 384, 6, 1024), 8, False),  # ours
-    "base": ((12, 768, 12, 3072), (6, 768, 12, 2048), 8, True),  # paper; dropout as DinoSR base
-    "large": ((24, 1024, 16, 4096), (12, 1024, 16, 2816), 10, False),  # paper
+    "tiny": ((4, 160, 4, 640), (2, 128, 4, 340), 3, "none"),  # for CPUs
+    "small": ((12, 384, 6, 1536), (4, 384, 6, 1024), 8, "hidden"),
+    "base": ((12, 768, 12, 3072), (6, 768, 12, 2048), 8, "all"),  # K and dropout: DinoSR base
+    "large": ((24, 1024, 16, 4096), (12, 1024, 16, 2816), 10, "none"),
 }
+DROPOUTS = {
+    "none": {"dropout": 0.0, "attention_dropout": 0.0, "layer_drop": 0.0},
+    # Attention without dropout may take the fused kernels of GPUs.
+    "hidden": {"dropout": 0.1, "attention_dropout": 0.0, "layer_drop": 0.05},
+    "all": {"dropout": 0.1, "attention_dropout": 0.1, "layer_drop": 0.05},  # DinoSR base
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Fine-tuning for recognition with so many hours of labels: one of fairseq's recipes."""
+
+    steps: int
+    lr: float  # peak
+    freeze_steps: int  # updates of the head alone
+    time_mask: float
+    channel_mask: float
+    layer_drop: float
+    batch_seconds: float  # samples per GPU x GPUs x batches per update / 16 000
 
 
 def default_config(size: str = "base") -> ml_collections.ConfigDict:
@@ -30,45 +50,54 @@ def default_config(size: str = "base") -> ml_collections.ConfigDict:
     for part, sizes in ((config.model.encoder, encoder), (config.model.decoder, decoder)):
         part.layers, part.width, part.heads, part.ffn = sizes
     config.distillation.top_layers = top_layers
-    if not dropout:
-        config.model.encoder.update(dropout=0.0, attention_dropout=0.0, layer_drop=0.0)
+    config.model.encoder.update(DROPOUTS[dropout])
     if size == "large":
         config.optim.lr = 2e-4
     return config.lock()
 
 
 def recognition_config(
-    size: str = "base", rows: dict[str, tuple[int, float, int, float, float]] | None = None
+    size: str = "base", rows: dict[str, Row] | None = None
 ) -> ml_collections.ConfigDict:
-    """`default_config` for task asr with what wav2vec 2.0's recipes for LibriSpeech share.
+    """`default_config` for task asr with what fairseq's recipes for wav2vec 2.0 share.
+
+    Their dropout is that of the activations inside the feed-forward layers and of whole layers,
+    and none elsewhere, after the last layer ("final dropout") neither; gradients are not clipped.
+    Other than there, the loss is per token and not per utterance, to whose scale Adam is
+    indifferent. Values without a source are ours.
 
     Args:
         size: of the encoder.
-        rows: {size: (updates, peak learning rate, updates of the head alone, time mask, channel
-            mask)}.
+        rows: the recipes by size; None leaves the lengths, rates and masks at their defaults.
 
     Raises:
         UserError: no such size, or no row for it.
     """
     config = default_config(size)
+    config.task = "asr"
+    config.model.encoder.update(DROPOUTS["none"])  # fairseq
+    config.model.encoder.activation_dropout = 0.1  # fairseq
     if rows is not None:
         if size not in rows:
             raise UserError(f"no recipe for size '{size}' here; there are: {', '.join(rows)}")
-        config.train.steps, config.optim.lr, config.asr.freeze_steps, *masks = rows[size]
-        config.asr.time_mask, config.asr.channel_mask = masks
-    config.task = "asr"
-    config.data.buckets = (4.0, 8.0, 12.0, 16.0, 20.0, 36.0)  # whole clips of LibriSpeech; ours
-    config.data.min_seconds = 0.3  # ours
-    config.data.batch_seconds = 1920.0 if size == "large" else 1600.0
-    config.optim.weight_decay = 0.0
-    config.optim.warmup, config.optim.hold, config.optim.decay = 0.1, 0.4, 0.5
-    config.optim.final_scale = 0.05
-    config.optim.eps = 1e-8
-    # Ours: blanks alone are no alarm before the whole model has learnt at its full rate.
+        row = rows[size]
+        config.train.steps, config.optim.lr = row.steps, row.lr
+        config.asr.freeze_steps = row.freeze_steps
+        config.asr.time_mask, config.asr.channel_mask = row.time_mask, row.channel_mask
+        config.model.encoder.layer_drop = row.layer_drop
+        config.data.batch_seconds = row.batch_seconds
+    config.data.buckets = (4.0, 8.0, 12.0, 16.0, 20.0, 36.0)  # whole clips of LibriSpeech
+    config.data.min_seconds = 0.3
+    config.optim.weight_decay = 0.0  # fairseq
+    config.optim.clip = 0.0  # fairseq
+    config.optim.warmup, config.optim.hold, config.optim.decay = 0.1, 0.4, 0.5  # fairseq
+    config.optim.final_scale = 0.05  # fairseq
+    config.optim.eps = 1e-8  # fairseq
+    # Blanks alone are no alarm before the whole model has learnt at its full rate.
     warmup = round(config.optim.warmup * config.train.steps)
     config.health.grace_steps += max(warmup, config.asr.freeze_steps)
     config.evaluate.batches, config.evaluate.sample_every = 0, 0
-    config.checkpoint.keep_every = 0  # ours
+    config.checkpoint.keep_every = 0
     return config
 
 

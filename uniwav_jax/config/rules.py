@@ -10,11 +10,12 @@ model.encoder.position_groups model.encoder.position_kernel model.encoder.positi
 model.decoder.layers model.decoder.width model.decoder.heads model.decoder.ffn
 model.decoder.position_kernel features.sample_rate features.hop features.mel_bands features.window
 features.stats_seconds masking.length distillation.codewords distillation.teacher_horizon_start
-distillation.teacher_horizon_end flow.sample_steps optim.lr optim.eps optim.clip data.row_multiple
+distillation.teacher_horizon_end flow.sample_steps optim.lr optim.eps data.row_multiple
 data.max_bad_fraction train.steps train.accumulate train.log_every train.max_skipped mesh.slices
 mesh.wait_seconds checkpoint.every checkpoint.keep evaluate.every evaluate.samples health.patience
 asr.time_length asr.channel_length codec.noise codec.discriminator_filters""".split()
 SHARES = """model.encoder.dropout model.encoder.attention_dropout model.decoder.dropout
+model.encoder.activation_dropout
 distillation.codebook_decay flow.ema_decay optim.beta1 optim.beta2 codec.codebook_decay
 codec.balance_decay""".split()  # 1 divides by zero
 KERNELS = ("auto", "xla", "chunk", "cudnn", "splash", "pallas")
@@ -95,6 +96,11 @@ def validate(config: Config) -> None:
     )
     require(0 < config.masking.probability <= 1, "masking.probability must be in (0, 1]")
     require(config.flow.weight >= 0, f"flow.weight must not be negative; got {config.flow.weight}")
+    require(config.optim.clip >= 0, f"optim.clip must be positive or 0; got {config.optim.clip}")
+    require(
+        bool(config.init_from) or not config.init_parts,
+        "init_parts names parts of another run: name the run in init_from",
+    )
     buckets = config.data.buckets
     require(
         bool(buckets) and list(buckets) == sorted(set(buckets)) and buckets[0] > 0,

@@ -5,6 +5,8 @@ searches a beam.
 """
 
 import dataclasses
+import itertools
+import math
 import pathlib
 from collections.abc import Iterable
 
@@ -21,7 +23,16 @@ from uniwav_jax.train import checkpoint
 from uniwav_jax.types import PyTree
 
 WORDS = ".words"  # what follows a binary n-gram's name in that of the list of its words
-LM_WEIGHT, WORD_SCORE = 2.0, -1.0  # fairseq's, for an n-gram of words
+# fairseq's for an n-gram of words: lm-weight 2, word-score -1 (examples/wav2vec/README.md). Its
+# decoder, flashlight's, adds 2 times kenlm's score, which is a logarithm to base 10, to the natural
+# logarithms of the network. pyctcdecode turns kenlm's scores into natural logarithms first. The
+# score of a word is added as it is by both. findings/pyctcdecode_units.sh measures it.
+LM_WEIGHT, WORD_SCORE = 2.0 / math.log(10.0), -1.0
+WEIGHT_HELP = (
+    "of the n-gram's natural log-probabilities, beside the network's: fairseq's and flashlight's"
+    f" weight, which is of log10, divided by ln 10; default: 2 / ln 10 = {LM_WEIGHT:.2f}"
+)
+SCORE_HELP = f"added for each word, in natural logarithms; default: {WORD_SCORE:g}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +105,28 @@ class Recognizer(listen.Listener):
         ]
 
 
+def known_words(model: pathlib.Path) -> list[str] | None:
+    """Words of an ARPA file, or those listed beside kenlm's binary; None without a list.
+
+    pyctcdecode would read an ARPA file itself, but takes words that begin no longer n-gram, and so
+    may stand without a back-off weight, for unknown ones.
+    """
+    listed = pathlib.Path(f"{model}{WORDS}")
+    if listed.is_file():
+        return listed.read_text(encoding="utf-8").split()
+    if model.suffix != ".arpa":
+        return None
+    words = []
+    with model.open(encoding="utf-8", errors="replace") as file:
+        for line in itertools.dropwhile(lambda line: line.strip() != "\\1-grams:", file):
+            fields = line.split()
+            if line.startswith("\\2-grams:"):
+                break
+            if len(fields) > 1:  # log10 of the probability, the word, and maybe its back-off weight
+                words.append(fields[1])
+    return words
+
+
 class Beam:
     """Beam search with an n-gram model of words; needs pyctcdecode and kenlm.
 
@@ -101,8 +134,9 @@ class Beam:
         recognizer: whose alphabet of letters is searched.
         model: ARPA file, or kenlm's binary with a list of its words beside it (tools/build_lm.py
             writes MODEL.words), without which the search knows words less well; None: none.
-        weight: of the n-gram's log-probabilities.
-        word_score: added for each word.
+        weight: of the n-gram's natural log-probabilities. fairseq's weights, for logarithms to
+            base 10, are ln 10 = 2.3 times as large; the default is its 2.
+        word_score: added for each word, in natural logarithms; not without a model.
         width: hypotheses kept.
 
     Raises:
@@ -129,10 +163,7 @@ class Beam:
             ) from error
         if model and not pathlib.Path(model).is_file():
             raise UserError(f"{model} does not exist; tools/build_lm.py makes one of text")
-        listed = pathlib.Path(f"{model}{WORDS}")
-        words = None  # of an ARPA file: pyctcdecode reads them itself
-        if model and listed.is_file():
-            words = listed.read_text(encoding="utf-8").split()
+        words = known_words(pathlib.Path(model)) if model else None
         symbols = [" " if s == text.SPACE else s for s in recognizer.config.asr.symbols]
         try:
             self.decoder = pyctcdecode.build_ctcdecoder(

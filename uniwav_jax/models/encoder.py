@@ -55,7 +55,9 @@ class EncoderLayer(nn.Module):
         down = layers.dense(x_BxTxD.shape[-1], dtype=self.dtype, name="down")
 
         def feed_forward(x: jax.Array) -> jax.Array:
-            return down(layers.gelu(up(x)))
+            # A key beside the four, so that these stay what they are without this dropout.
+            inner_key = None if key is None else jax.random.fold_in(key, len(keys))
+            return down(dropout(layers.gelu(up(x)), c.activation_dropout, inner_key))
 
         if c.norm == "pre":
             attended = attention(norm_attention(x_BxTxD), frame_mask_BxT, key=keys[0])

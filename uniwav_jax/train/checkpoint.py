@@ -10,8 +10,6 @@ files have no checksums of the numbers; meta has one for each array, compared wh
 import contextlib
 import dataclasses
 import functools
-import importlib.metadata
-import json
 import logging
 import os
 import sys
@@ -27,24 +25,9 @@ from flax import traverse_util
 from uniwav_jax.config import Config
 from uniwav_jax.distributed import path_string
 from uniwav_jax.errors import UserError
+from uniwav_jax.train import compatibility
 from uniwav_jax.train.preemption import CheckpointManager
 from uniwav_jax.types import PyTree, TrainState
-
-SCHEMA = 1
-# A checkpoint fits only a run with the same values here; other changes are allowed and logged.
-STRUCTURAL = (
-    "task",
-    "features",
-    "model.encoder",
-    "model.decoder",
-    "distillation.top_layers",
-    "distillation.codewords",
-    "flow.context",
-    *("codec.structure", "codec.bottleneck"),
-    *("asr.symbols", "asr.units", "asr.layers"),
-)
-FREE = ("features.codec", "features.stats", "features.stats_seconds", "model.encoder.dropout")
-FREE += ("model.encoder.attention_dropout", "model.encoder.layer_drop", "model.decoder.dropout")
 
 
 def manager(workdir: str | epath.Path, config: Config) -> ocp.CheckpointManager:
@@ -62,12 +45,6 @@ def manager(workdir: str | epath.Path, config: Config) -> ocp.CheckpointManager:
     )
 
 
-def versions() -> dict[str, str]:
-    """Versions of the packages that decide the numbers."""
-    names = "uniwav_jax jax jaxlib flax optax orbax-checkpoint grain numpy".split()
-    return {name: importlib.metadata.version(name) for name in names}
-
-
 def save(
     checkpoints: ocp.CheckpointManager, state: TrainState, config: Config, data: dict[str, Any]
 ) -> None:
@@ -76,10 +53,10 @@ def save(
     if step in checkpoints.all_steps():
         return
     meta = {
-        "schema": SCHEMA,
+        "schema": compatibility.SCHEMA,
         "step": step,
         "config": dataclasses.asdict(config),
-        "versions": versions(),
+        "versions": compatibility.versions(),
         "data": {"position": step, **data},
         "checksums": checksums(state),
     }
@@ -100,8 +77,12 @@ def save_parts(workdir: str, parts: PyTree, config: Config, step: int) -> None:
     with contextlib.closing(manager(workdir, config)) as checkpoints:
         if checkpoints.all_steps():
             raise UserError(f"{workdir} has checkpoints; give another folder")
-        meta = {"schema": SCHEMA, "step": step, "config": dataclasses.asdict(config)}
-        meta |= {"versions": versions(), "data": {}, "checksums": _named(_bit_sums(parts))}
+        meta = {"schema": compatibility.SCHEMA, "step": step, "config": dataclasses.asdict(config)}
+        meta |= {
+            "versions": compatibility.versions(),
+            "data": {},
+            "checksums": _named(_bit_sums(parts)),
+        }
         args = ocp.args.Composite(state=ocp.args.PyTreeSave(parts), meta=ocp.args.JsonSave(meta))
         with _writing(checkpoints):
             checkpoints.save(step, args=args, force=True)
@@ -194,7 +175,7 @@ def restore(
     try:
         args = ocp.args.Composite(meta=ocp.args.JsonRestore())
         meta = checkpoints.restore(step, args=args)["meta"]
-        check_meta(meta, config, folder)
+        compatibility.check_resume(meta, config, folder)
         target = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
             abstract,
@@ -247,45 +228,6 @@ def _quiet() -> None:
     )
 
 
-def check_meta(meta: dict[str, Any], config: Config, folder: epath.Path) -> None:
-    """Raise unless the checkpoint fits this configuration; log what else differs."""
-    if meta.get("schema") != SCHEMA:
-        raise UserError(
-            f"checkpoint {folder} has schema {meta.get('schema')}, this version reads {SCHEMA};"
-            " use the version that wrote it"
-        )
-    # Through JSON, so that tuples compare equal to the lists they became.
-    now = flatten(json.loads(config.to_json()))
-    # Fields that are younger than the checkpoint had their defaults.
-    then = flatten(json.loads(Config().to_json())) | flatten(meta["config"])
-    for key in sorted(set(now) | set(then)):
-        if now.get(key) == then.get(key):
-            continue
-        change = f"config.{key}: {then.get(key)!r} in the checkpoint, {now.get(key)!r} now"
-        if key.startswith(STRUCTURAL) and key not in FREE:
-            raise UserError(
-                f"checkpoint {folder} was made with another {change}; choose another --workdir,"
-                " or start from its parameters with --config.init_from"
-            )
-        if not key.startswith(("checkpoint.", "evaluate.", "mesh.", "train.log_every", "init_")):
-            print(f"note: {change}; the resumed run differs from an undisturbed one", flush=True)
-    current = versions()
-    for name, version in meta.get("versions", {}).items():
-        if current.get(name) != version:
-            print(f"note: checkpoint written with {name} {version}, running {current.get(name)}")
-
-
-def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
 def find(path: str) -> epath.Path:
     """The step folder meant by `path`: a workdir, its checkpoints folder or a step folder."""
     folder = epath.Path(path if "://" in path else os.path.abspath(path))  # Orbax wants absolute
@@ -325,6 +267,12 @@ def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], di
     """
     meta = load_meta(path)
     folder = find(path)
+    for part, how in compatibility.outdated(meta, folder).items():
+        if set(parts) & set(compatibility.PARTS[part].arrays):
+            raise UserError(
+                f"checkpoint {folder} was written by an older version, and the {part} has changed"
+                f" since ({how}); use that version"
+            )
     try:
         checkpointer = ocp.PyTreeCheckpointer()
         tree = checkpointer.metadata(folder / "state").item_metadata.tree
@@ -350,51 +298,3 @@ def _nested(parts: dict[str, PyTree]) -> PyTree:
     """{"a/b": x} -> {"a": {"b": x}}, without what is empty below."""
     flat = {path: value for path, value in parts.items() if value != {} or "/" not in path}
     return traverse_util.unflatten_dict(flat, sep="/")
-
-
-def init_from(state: TrainState, shardings: PyTree, config: Config) -> tuple[TrainState, list[str]]:
-    """Replace what matches by name and shape with the values of the run `config.init_from`.
-
-    Parameters, running average, task state and feature statistics are taken; step and optimizer
-    start fresh. Returns the new state and a report: loaded, left (only there), new (only here).
-
-    Raises:
-        UserError: no parameter fits, or the other run computes other surface features.
-    """
-    parts, path = ("params", "ema", "task", "features"), config.init_from
-    source, meta = load_numpy(path, parts)
-    now, then = dataclasses.asdict(config.features), meta["config"]["features"]
-    for name in now:
-        if f"features.{name}" not in FREE and then.get(name) != now[name]:
-            raise UserError(
-                f"config.init_from: {path} has features.{name} = {then.get(name)!r}, this run"
-                f" {now[name]!r}; its parameters fit only the same surface features:"
-                f" --config.features.{name}={then.get(name)}"
-            )
-    found = {path_string(p): leaf for p, leaf in jax.tree_util.tree_leaves_with_path(source)}
-    loaded, new = [], []
-
-    def pick(key_path: tuple, leaf: jax.Array, sharding: jax.sharding.Sharding) -> jax.Array:
-        name = path_string(key_path)
-        value = found.get(name)
-        if value is None or value.shape != leaf.shape:
-            new.append(name if value is None else f"{name} {value.shape} -> {leaf.shape}")
-            return leaf
-        loaded.append(name)
-        return jax.device_put(value.astype(leaf.dtype), sharding)
-
-    target = {part: getattr(state, part) for part in parts}
-    places = {part: getattr(shardings, part) for part in parts}
-    result = jax.tree_util.tree_map_with_path(pick, target, places)
-    left = sorted(set(found) - set(loaded))
-    report = [
-        f"init_from {path} (step {meta['step']}): {len(loaded)} arrays loaded, {len(left)} left,"
-        f" {len(new)} new"
-    ]
-    report += [f"  left: {name}" for name in left] + [f"  new:  {name}" for name in sorted(new)]
-    if not any(name.startswith("params/") for name in loaded):
-        raise UserError(
-            f"config.init_from: no parameter of {path} fits this model; its config.model differs:"
-            f" encoder {meta['config']['model']['encoder']}"
-        )
-    return state.replace(**result), report

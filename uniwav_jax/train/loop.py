@@ -22,7 +22,7 @@ from uniwav_jax.hosts import self_check
 from uniwav_jax.hosts.group import Group
 from uniwav_jax.models import uniwav
 from uniwav_jax.tasks import asr, codec, pretrain
-from uniwav_jax.train import checkpoint
+from uniwav_jax.train import checkpoint, transfer
 from uniwav_jax.train import step as step_lib
 from uniwav_jax.train.evaluate import Evaluator
 from uniwav_jax.train.health import Health
@@ -69,6 +69,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
         resuming = checkpoints.latest_step() is not None
         feature_params = _feature_params(config, features, train_plan, bad_files, known=resuming)
         state, shardings = step_lib.init_state(task, config, features, feature_params, mesh)
+        start = True  # a fresh task may take its first state from the first batch
         if resuming:
             abstract = jax.eval_shape(lambda: state)
             state, meta = checkpoint.restore(checkpoints, abstract, shardings, config)
@@ -76,7 +77,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
             say(f"resuming at step {int(state.step)} of {config.train.steps}")
             _compare_data(meta["data"], train_plan.fingerprint(), say)
         elif config.init_from:
-            state, report = checkpoint.init_from(state, shardings, config)
+            state, report, start = transfer.init_from(state, shardings, config)
             say("\n".join(report))
         first = int(state.step)
         if lead:
@@ -124,7 +125,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
             waited = time.perf_counter() - waited
             bad_files.add(item)
             batch = distributed.to_global(item, mesh, train_plan.rows[item["bucket"]])
-            if step == 0 and not config.init_from:
+            if step == 0 and start:
                 state = step_lib.make_start_step(task, config, features, shardings)(state, batch)
             state, metrics = train_step(state, batch)
             meter.add(step + 1, metrics, waited)

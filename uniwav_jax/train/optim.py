@@ -49,8 +49,9 @@ def hold(steps: int, part: str) -> optax.GradientTransformation:
 
 
 def make(config: Config) -> optax.GradientTransformation:
-    """Clip by global norm, then AdamW under the schedule; recognition holds the encoder at first.
+    """Clip by global norm if `optim.clip` is not 0, then AdamW under the schedule.
 
+    Recognition holds the encoder at first.
     Held before, so that neither the norm nor Adam's averages see it, and after: decay is no
     gradient.
     """
@@ -59,7 +60,7 @@ def make(config: Config) -> optax.GradientTransformation:
     ends = [hold(held, "encoder")] if held else []
     return optax.chain(
         *ends,
-        optax.clip_by_global_norm(optim.clip),
+        optax.clip_by_global_norm(optim.clip) if optim.clip else optax.identity(),
         optax.adamw(
             tri_stage(config),
             b1=optim.beta1,
