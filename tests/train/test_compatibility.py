@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.train.small import ASR, CODEC, MEANINGS, configuration
+from uniwav_jax.config import from_dict
 from uniwav_jax.errors import UserError
 from uniwav_jax.train import compatibility
 
@@ -51,3 +52,15 @@ def test_resuming_from_another_version(capsys):
     meta["config"] = json.loads(configuration(ASR).to_json())
     compatibility.check_resume(meta, configuration(ASR), "runs/x/checkpoints/7")
     assert capsys.readouterr().out == ""
+
+
+def test_fields_that_a_schema_dropped_are_left_out():
+    """The configuration of an older checkpoint has them, and this version would not know them."""
+    config = json.loads(configuration().to_json())
+    config["distillation"] |= {"teacher_positions": "averaged", "teacher_decay_start": 0.9999}
+    current = compatibility.current({"schema": 1, "config": config, "step": 3})
+    assert from_dict(current["config"]).distillation.teacher_input == "shared"
+    assert current["step"] == 3 and "teacher_positions" in config["distillation"]
+    with pytest.raises(UserError, match=r"unknown config key .*teacher_"):
+        now = {"schema": compatibility.SCHEMA, "config": config}
+        from_dict(compatibility.current(now)["config"])

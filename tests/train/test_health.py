@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from uniwav_jax.config import Config, HealthConfig, TrainConfig, recognition_config
+from uniwav_jax.config import Config, HealthConfig, Row, TrainConfig, recognition_config
 from uniwav_jax.train.health import ALARMS, Health, UnhealthyRunError
 from uniwav_jax.train.loop import Meter
 from uniwav_jax.train.metrics import MetricsWriter
@@ -131,7 +131,8 @@ def test_lines_that_say_nothing_leave_the_count_as_it_was(nothing):
 
 def test_recognition_recipes_wait_until_the_whole_model_learns_at_its_full_rate():
     for updates, frozen, expected in ((13_000, 10_000, 12_000), (320_000, 0, 34_000)):
-        config = recognition_config("base", {"base": (updates, 1e-4, frozen, 0.5, 0.1)})
+        row = Row(updates, 1e-4, frozen, 0.5, 0.1, layer_drop=0.1, batch_seconds=1600.0)
+        config = recognition_config("base", {"base": row})
         assert config.health.grace_steps == expected
 
 

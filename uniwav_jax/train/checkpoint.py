@@ -174,7 +174,7 @@ def restore(
     folder = checkpoints.directory / str(step)
     try:
         args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        meta = checkpoints.restore(step, args=args)["meta"]
+        meta = compatibility.current(checkpoints.restore(step, args=args)["meta"])
         compatibility.check_resume(meta, config, folder)
         target = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -252,7 +252,8 @@ def load_meta(path: str) -> dict[str, Any]:
     _quiet()
     folder = find(path)
     try:
-        return ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(folder / "meta")
+        meta = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(folder / "meta")
+        return compatibility.current(meta)
     except Exception as error:
         raise UserError(f"checkpoint {folder} cannot be read ({_reason(error)})") from error
 

@@ -19,6 +19,11 @@ from uniwav_jax.errors import UserError
 SCHEMA = 2
 # Parts that are computed otherwise since a schema, with the parameters' names and shapes unchanged.
 CHANGED = {2: {"decoder": "its U-Net skips held the layers' outputs and now hold their inputs"}}
+# Fields of the configuration that a schema has no longer; what took their place has its default.
+DROPPED = {
+    2: """distillation.teacher_positions distillation.teacher_decay_start
+    distillation.teacher_decay_end distillation.teacher_decay_steps""".split()
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +74,16 @@ FREE = frozenset(
     model.encoder.attention_dropout model.encoder.activation_dropout model.encoder.layer_drop
     model.decoder.dropout""".split()
 )
+
+
+def current(meta: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint's meta with a configuration that this version reads."""
+    config = json.loads(json.dumps(meta["config"]))
+    for number, fields in DROPPED.items():
+        for field in fields if meta.get("schema", 0) < number else ():
+            group, name = field.split(".")
+            config.get(group, {}).pop(name, None)
+    return {**meta, "config": config}
 
 
 def versions() -> dict[str, str]:

@@ -76,8 +76,8 @@ ALARMS = (
         "loss_encoder",
         False,
         "min_encoder_loss",
-        "encoder loss {value:.2f} is below {limit:g}: the teacher has become trivial; raise its"
-        " decay (distillation.teacher_decay_*) and check that the data is not silence",
+        "encoder loss {value:.2f} is below {limit:g}: the teacher has become trivial; lengthen"
+        " its horizon (distillation.teacher_horizon_*) and check that the data is not silence",
     ),
     Alarm(
         "target_variance_min",
