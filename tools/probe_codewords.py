@@ -27,9 +27,9 @@ training where it is above both the untrained network and the input. With --untr
 intervals of encoder less untrained, by bootstrap over the clips; repeating with another --seed of
 fresh weights and first codewords shows what else is chance.
 
-Codewords that are fitted to the speech that they are tested on also learn its speakers, which
-flatters the input most. With --fit_manifest a second set of tables follows, of codewords fitted to
-the speech of that manifest (other speakers; it needs no TextGrids) and tested on --manifest.
+Codewords that are fitted to the speech that they are tested on know its speakers, which flatters
+every row. With --fit_manifest a second set of tables follows, of codewords fitted to the speech of
+that manifest (other speakers; it needs no TextGrids) and tested on --manifest.
 
 --out writes {"codes": [layers], "teacher_codes": [layers], "codebooks": the same by its older name,
 "input": {"log_mel": [layer 0], "log_mel_deltas", "mfcc39": likewise}, "encoder", "teacher",
@@ -70,6 +70,8 @@ KINDS = ("feed_forward", "states")
 Frames = Callable[[Batch], tuple[jax.Array, jax.Array]]
 # batch -> codes int32 [K, B, T], real frames bool [B, T]
 Codes = Callable[[Batch], tuple[jax.Array, jax.Array]]
+
+assign = jax.jit(codebooks.assign)  # compiled once for all rows of one shape
 
 
 def main(argv: list[str]) -> int:
@@ -268,13 +270,6 @@ def standardised(read: Frames, clips: Clips) -> Frames:
 
 def fit(read: Frames, clips: Clips, *, updates: int, seed: int, words: int) -> PyTree:
     """One codebook a layer: starts at random frames of a batch, then `updates` codebook updates."""
-
-    @jax.jit
-    def update(books: PyTree, layers_LxBxTxD: jax.Array, mask_BxT: jax.Array) -> PyTree:
-        codes = codebooks.assign(books, layers_LxBxTxD)
-        seen = codebooks.statistics(layers_LxBxTxD, codes, mask_BxT, words)
-        return codebooks.update(books, seen, FIT_DECAY)
-
     key, order = jax.random.key(seed), np.random.default_rng(seed)
     layers_LxBxTxD, mask_BxT = read(clips.batches[0])
     count, *_, width = layers_LxBxTxD.shape
@@ -283,13 +278,21 @@ def fit(read: Frames, clips: Clips, *, updates: int, seed: int, words: int) -> P
     for index in range(updates):
         if index % len(clips.batches) == 0:
             pass_order = order.permutation(len(clips.batches))
-        books = update(books, *read(clips.batches[pass_order[index % len(clips.batches)]]))
+        books = updated(books, *read(clips.batches[pass_order[index % len(clips.batches)]]))
     return books
+
+
+@jax.jit
+def updated(books: PyTree, layers_LxBxTxD: jax.Array, mask_BxT: jax.Array) -> PyTree:
+    """Codebooks after one update by a batch."""
+    codes = codebooks.assign(books, layers_LxBxTxD)
+    words = books["counts"].shape[1]
+    seen = codebooks.statistics(layers_LxBxTxD, codes, mask_BxT, words)
+    return codebooks.update(books, seen, FIT_DECAY)
 
 
 def nearest(read: Frames, books: PyTree) -> Codes:
     """The codeword of each layer's codebook that is nearest to the frame."""
-    assign = jax.jit(codebooks.assign)
 
     def code(batch: Batch) -> tuple[jax.Array, jax.Array]:
         layers_LxBxTxD, mask_BxT = read(batch)

@@ -309,9 +309,8 @@ def test_probe_report(probe, aligned, speech_dir, capsys):
     assert printed.count("untrained, states") == 2 * 2  # and its line of intervals
     assert printed.count("input, mfcc39") == 2
 
-    assert probe.main([*arguments, "--limit", "1", "--fit_manifest", str(manifest)]) == 0
+    assert probe.main([*arguments, "--limit", "1"]) == 0
     result = json.loads(out.read_text())
-    assert result["clips"] == result["fit_manifest"]["clips"] == 1
-    assert result["fit_manifest"]["input"] == result["input"]  # the same speech: the same codewords
+    assert result["clips"] == 1 and "fit_manifest" not in result
     with pytest.raises(UserError, match="has a TextGrid"):
         probe.main([*arguments[:4], str(folder)])
