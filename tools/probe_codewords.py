@@ -6,30 +6,44 @@ Every clip of the manifest with a FOLDER/<its file's stem>.TextGrid (tier "phone
 through the networks of a pretraining checkpoint. The tool prints purities and mutual information of
 codes and phones, silence included (see uniwav_jax/evaluation/codebook_analysis.py):
 
-- codebooks of the run: the codes that the student has to predict in training, per predicted layer.
-- For the trained encoder, for its teacher and, with --untrained, for the same network with fresh
-  weights, the floor to beat: as many new codewords per layer, which start at frames of this
-  speech and are fitted to it by training's codebook updates, for
-    feed_forward  each layer's feed-forward output, instance-normalised: what training clusters
-    states        each layer's output h_l, LayerNorm without affine: what z mixes and what units of
-                  a speech tokenizer are made of
+- codes: the codewords that the student's prediction heads choose, per predicted layer.
+- teacher_codes: the codewords that the student has to predict in training, which are the teacher's
+  outputs assigned to its codebooks.
+- As many new codewords per row, which start at frames of this speech and are fitted to it by
+  training's codebook updates, for
+    input      what is known without any network; each channel is scaled to zero mean and unit
+               variance over the speech that codewords are fitted to:
+        log_mel         the log-mel spectrogram of config.features
+        log_mel_deltas  with deltas and double deltas
+        mfcc39          13 MFCC with deltas and double deltas (uniwav_jax/features/mfcc.py)
+    encoder, teacher and, with --untrained, the same network with fresh weights:
+        feed_forward    each layer's feed-forward output, instance-normalised: what training
+                        clusters
+        states          each layer's output h_l, LayerNorm without affine: what z mixes and what
+                        units of a speech tokenizer are made of
 
-Compare within these: nearly all of their codewords are in use. With --untrained follow intervals of
-encoder less untrained, by bootstrap over the clips; repeating with another --seed of fresh weights
-and first codewords shows what else is chance.
+Compare within the fitted rows: nearly all of their codewords are in use. An encoder is worth its
+training where it is above both the untrained network and the input. With --untrained follow
+intervals of encoder less untrained, by bootstrap over the clips; repeating with another --seed of
+fresh weights and first codewords shows what else is chance.
 
---out writes {"codebooks": [layers], "encoder", "teacher", "untrained": {"feed_forward": [layers],
-"states": [layers]}, "encoder_minus_untrained": likewise, "clips", "frames", "step", "updates",
-"seed"} where a layer is {"layer", "phone_purity", "cluster_purity", "pnmi", "pnmi_shuffled",
-"active_codewords"}, or of a difference {"layer", "pnmi_low", "pnmi_high", ...}.
+Codewords that are fitted to the speech that they are tested on also learn its speakers, which
+flatters the input most. With --fit_manifest a second set of tables follows, of codewords fitted to
+the speech of that manifest (other speakers; it needs no TextGrids) and tested on --manifest.
+
+--out writes {"codes": [layers], "teacher_codes": [layers], "codebooks": the same by its older name,
+"input": {"log_mel": [layer 0], "log_mel_deltas", "mfcc39": likewise}, "encoder", "teacher",
+"untrained": {"feed_forward": [layers], "states": [layers]}, "encoder_minus_untrained": likewise,
+"clips", "frames", "step", "updates", "seed", "fit_manifest": {"clips", "frames", "input",
+"encoder", ... of the second set}} where a layer is {"layer", "phone_purity", "cluster_purity",
+"pnmi", "pnmi_shuffled", "active_codewords"}, or of a difference {"layer", "pnmi_low", "pnmi_high",
+...}.
 """
 
 import argparse
-import dataclasses
 import functools
 import json
 import pathlib
-import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -39,40 +53,23 @@ import numpy as np
 from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
 from uniwav_jax.config import Config
-from uniwav_jax.data import manifest, sources
 from uniwav_jax.errors import UserError, run_tool
-from uniwav_jax.evaluation import bootstrap, codebook_analysis, textgrid
-from uniwav_jax.features import SurfaceFeatures
+from uniwav_jax.evaluation import units
+from uniwav_jax.evaluation.units import Clips
+from uniwav_jax.features import LogMel, SurfaceFeatures, mfcc, statistics
 from uniwav_jax.models import codebooks, layers, masking, uniwav
 from uniwav_jax.tasks import pretrain
 from uniwav_jax.train import checkpoint, step
 from uniwav_jax.types import Batch, PyTree
 
-MAX_MISFIT = 0.5  # seconds between the ends of a clip and of its TextGrid
-PADDED = (4.0, 8.0, 16.0)  # seconds; each is compiled once, longer clips are cut
-
 FIT_DECAY = 0.9  # of new codebooks, whatever the run's own decay is: runs compare
+INPUTS = ("log_mel", "log_mel_deltas", "mfcc39")
 KINDS = ("feed_forward", "states")
-MEASURES = {
-    name: getattr(codebook_analysis, name) for name in ("phone_purity", "cluster_purity", "pnmi")
-}
 
-Read = Callable[[PyTree, str, Batch], tuple[jax.Array, jax.Array]]
-
-
-@dataclasses.dataclass
-class Clips:
-    """Aligned speech as batches, and the phones that go with it.
-
-    Attributes:
-        batches: rows of one padded length each, numpy; one shape per length.
-        labels: str [frames] for each clip, in the order of the batches' rows.
-        count: clips.
-    """
-
-    batches: list[Batch]
-    labels: list[np.ndarray]
-    count: int
+# batch -> layers float32 [L, B, T, D], real frames bool [B, T]
+Frames = Callable[[Batch], tuple[jax.Array, jax.Array]]
+# batch -> codes int32 [K, B, T], real frames bool [B, T]
+Codes = Callable[[Batch], tuple[jax.Array, jax.Array]]
 
 
 def main(argv: list[str]) -> int:
@@ -83,10 +80,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("workdir", help="a pretraining run, or one of its step folders")
     parser.add_argument("--manifest", required=True, help="of tools/build_manifest.py")
     parser.add_argument("--alignments", required=True, help="folder of TextGrids")
+    parser.add_argument("--fit_manifest", help="also fit codewords to this speech instead")
     parser.add_argument("--untrained", action="store_true", help="also probe fresh weights")
     parser.add_argument("--updates", type=int, default=50, help="that fit new codebooks")
     parser.add_argument("--seed", type=int, default=0, help="of fresh weights and codewords")
-    parser.add_argument("--limit", type=int, help="clips at most, spread over the manifest")
+    parser.add_argument("--limit", type=int, help="clips at most, spread over each manifest")
     parser.add_argument("--batch_seconds", type=float, default=60.0)
     parser.add_argument("--out", help="JSON file to write")
     args = parser.parse_args(argv)
@@ -96,49 +94,46 @@ def main(argv: list[str]) -> int:
         raise UserError(f"{args.workdir} holds no codebooks; give a pretraining run")
     config = config_lib.from_dict(meta["config"])
     features = features_lib.build(config.features)
-    clips = read_clips(
-        args.manifest,
-        args.alignments,
-        features=features,
-        limit=args.limit,
-        batch_seconds=args.batch_seconds,
-    )
-    read = make_read(config, features, parts["features"])
-    teacher, books = parts["task"]["teacher"], parts["task"]["codebooks"]
-    encoders = {"encoder": parts["params"]["encoder"], "teacher": teacher}
+    options = {"limit": args.limit, "batch_seconds": args.batch_seconds}
+    clips = units.read_clips(args.manifest, args.alignments, features=features, **options)
+    fit_clips = None
+    if args.fit_manifest:
+        fit_clips = units.read_clips(args.fit_manifest, None, features=features, **options)
+
+    params = parts["params"] | {name: parts["task"][name] for name in ("teacher", "codebooks")}
+    encoders = {"encoder": params["encoder"], "teacher": params["teacher"]}
     if args.untrained:
         init = jax.jit(pretrain.init, static_argnums=(1, 2))
         fresh, _ = init(jax.random.key(args.seed), config, features.channels)
         encoders["untrained"] = fresh["encoder"]
+    read_input = make_read_input(config, features)
+    rows = {"input": {kind: functools.partial(read_input, kind) for kind in INPUTS}}
+    read = make_read(config, features, parts["features"])
+    for name, encoder in encoders.items():
+        rows[name] = {kind: functools.partial(read, encoder, kind) for kind in KINDS}
 
     result: dict[str, Any] = {
         "clips": clips.count,
-        "frames": sum(map(len, clips.labels)),
+        "frames": clips.frames,
         "step": int(meta["step"]),
         "updates": args.updates,
         "seed": args.seed,
     }
     print(", ".join(f"{name} {value}" for name, value in result.items()))
-    codes_KxN = encode(functools.partial(read, teacher, "feed_forward"), books, clips)
-    lowest = config.model.encoder.layers - len(codes_KxN) + 1
-    result["codebooks"] = measure(codes_KxN, clips, lowest=lowest)
-    show("codebooks of the run", result["codebooks"])
+    code = make_code(config, features, parts["features"])
+    for kind in ("codes", "teacher_codes"):
+        codes_KxN = encode(functools.partial(code, params, kind), clips)
+        lowest = config.model.encoder.layers - len(codes_KxN) + 1
+        result[kind] = units.measure(codes_KxN, clips, lowest=lowest)
+        show(f"{kind} of the run", result[kind])
+    result["codebooks"] = result["teacher_codes"]
     words = config.distillation.codewords
-    codes: dict[tuple[str, str], np.ndarray] = {}
-    for name, encoder in encoders.items():
-        result[name] = {}
-        for kind in KINDS:
-            layers_of = functools.partial(read, encoder, kind)
-            fitted = fit(layers_of, clips, updates=args.updates, seed=args.seed, words=words)
-            codes[name, kind] = encode(layers_of, fitted, clips)
-            result[name][kind] = measure(codes[name, kind], clips, lowest=1)
-            show(f"{name}, {kind}", result[name][kind])
-    if args.untrained:
-        result["encoder_minus_untrained"] = {}
-        for kind in KINDS:
-            table = compare(codes["encoder", kind], codes["untrained", kind], clips)
-            result["encoder_minus_untrained"][kind] = table
-            show(f"encoder less untrained, {kind}: 95 % intervals", table)
+    fitting = {"updates": args.updates, "seed": args.seed, "words": words}
+    result |= probe(rows, clips, clips, **fitting)
+    if fit_clips is not None:
+        size = {"clips": fit_clips.count, "frames": fit_clips.frames}
+        print(f"codewords fitted to {args.fit_manifest}: {size['clips']} clips")
+        result["fit_manifest"] = size | probe(rows, fit_clips, clips, **fitting)
     if args.out:
         out = pathlib.Path(args.out)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -146,69 +141,53 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def read_clips(
-    manifest_path: str,
-    alignments: str,
+def probe(
+    rows: dict[str, dict[str, Frames]],
+    fit_clips: Clips,
+    clips: Clips,
     *,
-    features: SurfaceFeatures,
-    limit: int | None,
-    batch_seconds: float,
-) -> Clips:
-    """Read the clips that have a TextGrid, padded to `PADDED` seconds.
+    updates: int,
+    seed: int,
+    words: int,
+) -> dict[str, Any]:
+    """Fit new codewords for every row, measure and print what they tell of the phones.
 
-    Raises:
-        UserError: no clip has one, a file cannot be read, or the two differ in length.
+    Args:
+        rows: {"input" or the name of a network: {kind: its frames}}.
+        fit_clips: speech that codewords are fitted to.
+        clips: speech with labels that they are tested on.
+        updates: codebook updates.
+        seed: of the first codewords.
+        words: codewords in a codebook.
+
+    Returns:
+        Tables of `units.measure` in the form of `rows`, and "encoder_minus_untrained" where there
+        is an untrained network.
     """
-    rate = features.sample_rate
-    with tempfile.TemporaryDirectory() as cache:
-        corpus = manifest.load(manifest_path, cache=cache)
-    grids = {grid.stem: str(grid) for grid in pathlib.Path(alignments).glob("*.TextGrid")}
-    rows = [row for row in range(len(corpus)) if pathlib.Path(corpus.name(row)).stem in grids]
-    if not rows:
-        raise UserError(
-            f"no clip of {manifest_path} has a TextGrid in {alignments}; they must be named"
-            " by the clip's file: NAME.flac, NAME.TextGrid"
-        )
-    if limit is not None and limit < len(rows):
-        rows = [rows[i] for i in np.linspace(0, len(rows) - 1, max(limit, 1)).round().astype(int)]
-    # Mixed, so that each batch of the codebook updates holds many speakers and texts.
-    rows = np.random.default_rng(0).permutation(rows).tolist()
-
-    lengths = corpus.lengths(rate)
-    buckets = [round(seconds * rate) for seconds in PADDED]
-    by_bucket: dict[int, list[int]] = {}
-    for row in rows:
-        length = min(int(lengths[row]), buckets[-1])
-        by_bucket.setdefault(next(b for b in buckets if b >= length), []).append(row)
-    reader = sources.ClipReader(corpus, sample_rate=rate)
-    clips = Clips([], [], len(rows))
-    for bucket, inside in by_bucket.items():
-        size = max(1, int(batch_seconds * rate / bucket))
-        for first in range(0, len(inside), size):
-            left, right = features.context
-            audio_BxS = np.zeros((size, left + bucket + right), np.int16)
-            samples_B = np.zeros(size, np.int32)
-            for place, row in enumerate(inside[first : first + size]):
-                grid = grids[pathlib.Path(corpus.name(row)).stem]
-                intervals = textgrid.phones(grid)
-                if abs(intervals[-1][1] - lengths[row] / rate) > MAX_MISFIT:
-                    raise UserError(
-                        f"{grid} ends at {intervals[-1][1]:.2f} s, {reader.name(row)} at"
-                        f" {lengths[row] / rate:.2f} s; align that file again"
-                    )
-                try:
-                    audio = reader.read(row, start=0, samples=bucket + right)
-                except sources.BadAudioError as error:
-                    raise UserError(f"{reader.name(row)} {error}") from error
-                audio_BxS[place, left:][: len(audio)] = audio
-                samples_B[place] = min(len(audio), bucket)
-                frames = features.output_length(int(samples_B[place]))
-                clips.labels.append(textgrid.frame_labels(intervals, frames, features.frame_rate))
-            clips.batches.append(Batch(audio_BxS, samples_B, np.zeros(size, bool)))
-    return clips
+    result: dict[str, Any] = {}
+    codes: dict[tuple[str, str], np.ndarray] = {}
+    for name, kinds in rows.items():
+        result[name] = {}
+        for kind, read in kinds.items():
+            if name == "input":
+                read = standardised(read, fit_clips)
+            books = fit(read, fit_clips, updates=updates, seed=seed, words=words)
+            codes[name, kind] = encode(nearest(read, books), clips)
+            lowest = 0 if name == "input" else 1
+            result[name][kind] = units.measure(codes[name, kind], clips, lowest=lowest)
+            show(f"{name}, {kind}", result[name][kind])
+    if "untrained" in rows:
+        result["encoder_minus_untrained"] = {}
+        for kind in KINDS:
+            table = units.compare(codes["encoder", kind], codes["untrained", kind], clips)
+            result["encoder_minus_untrained"][kind] = table
+            show(f"encoder less untrained, {kind}: 95 % intervals", table)
+    return result
 
 
-def make_read(config: Config, features: SurfaceFeatures, feature_params: PyTree) -> Read:
+def make_read(
+    config: Config, features: SurfaceFeatures, feature_params: PyTree
+) -> Callable[[PyTree, str, Batch], tuple[jax.Array, jax.Array]]:
     """Compile `(encoder, kind, batch) -> layers float32 [L, B, T, D], real frames bool [B, T]`."""
 
     @functools.partial(jax.jit, static_argnums=1)
@@ -223,50 +202,71 @@ def make_read(config: Config, features: SurfaceFeatures, feature_params: PyTree)
     return read
 
 
-@jax.jit
-def assign(books: PyTree, layers_LxBxTxD: jax.Array) -> jax.Array:
-    """Codes of the top layers, as many as there are codebooks; int32 [K, B, T]."""
-    return codebooks.assign(books, layers_LxBxTxD[-len(books["counts"]) :])
+def make_read_input(
+    config: Config, features: SurfaceFeatures
+) -> Callable[[str, Batch], tuple[jax.Array, jax.Array]]:
+    """Compile `(kind of INPUTS, batch) -> float32 [1, B, T, D], real frames bool [B, T]`."""
+    log_mel = LogMel(config.features)
+    left, right = features.context
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def read(kind: str, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        frames_B = features.output_length(batch.samples)
+        audio_BxS = batch.audio[:, left : batch.audio.shape[1] - right]
+        x_BxTxC = log_mel.raw({}, audio_BxS)
+        if kind == "log_mel_deltas":
+            x_BxTxC = mfcc.with_deltas(x_BxTxC, frames_B)
+        elif kind == "mfcc39":
+            x_BxTxC = mfcc.mfcc(x_BxTxC, frames_B)
+        return x_BxTxC[None], masking.frame_mask(frames_B, x_BxTxC.shape[1])
+
+    return read
 
 
-def encode(read: Callable[..., tuple], books: PyTree, clips: Clips) -> np.ndarray:
-    """Code all clips by the top layers' codebooks; int32 [K, real frames]."""
-    per_row = []
+def make_code(
+    config: Config, features: SurfaceFeatures, feature_params: PyTree
+) -> Callable[[PyTree, str, Batch], tuple[jax.Array, jax.Array]]:
+    """Compile `(params, kind, batch) -> codes int32 [K, B, T], real frames bool [B, T]`.
+
+    `params` holds "encoder" and "heads" for the kind "codes", "teacher" and "codebooks" for the
+    kind "teacher_codes".
+    """
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def code(params: PyTree, kind: str, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        x_BxTxC, frames_B = step.surface(batch, feature_params, features)
+        mask_BxT = masking.frame_mask(frames_B, x_BxTxC.shape[1])
+        if kind == "teacher_codes":
+            teacher, books = params["teacher"], params["codebooks"]
+            return uniwav.teacher_codes(teacher, books, x_BxTxC, mask_BxT, config), mask_BxT
+        encoder = uniwav.encoder_module(config)
+        encoded = encoder.apply({"params": params["encoder"]}, x_BxTxC, mask_BxT)
+        return uniwav.codes(params["heads"], encoded, config), mask_BxT
+
+    return code
+
+
+def standardised(read: Frames, clips: Clips) -> Frames:
+    """`read` with each channel scaled to zero mean and unit variance over the frames of `clips`."""
+    total, squares = 0.0, 0.0
     for batch in clips.batches:
+        layers_LxBxTxD, mask_BxT = jax.device_get(read(batch))
+        real_LxNxD = layers_LxBxTxD[:, mask_BxT].astype(np.float64)
+        total = total + real_LxNxD.sum(1)
+        squares = squares + np.square(real_LxNxD).sum(1)
+    mean_LxD = total / clips.frames
+    variance_LxD = squares / clips.frames - np.square(mean_LxD)
+    std_LxD = np.sqrt(np.maximum(variance_LxD, statistics.MIN_STD**2))
+    mean, std = (a.astype(np.float32)[:, None, None] for a in (mean_LxD, std_LxD))
+
+    def scaled(batch: Batch) -> tuple[jax.Array, jax.Array]:
         layers_LxBxTxD, mask_BxT = read(batch)
-        codes_KxBxT, mask_BxT = jax.device_get((assign(books, layers_LxBxTxD), mask_BxT))
-        per_row.append(codes_KxBxT[:, mask_BxT])
-    return np.concatenate(per_row, axis=1)
+        return (layers_LxBxTxD - mean) / std, mask_BxT
+
+    return scaled
 
 
-def measure(codes_KxN: np.ndarray, clips: Clips, *, lowest: int) -> list[dict[str, float]]:
-    """One dict of measures per coded layer; the first is layer `lowest`, counted from 1."""
-    labels, table = np.concatenate(clips.labels), []
-    for layer, codes in enumerate(codes_KxN, lowest):
-        joint = codebook_analysis.joint_counts(codes, labels)
-        values = {name: of(joint) for name, of in MEASURES.items()}
-        values["pnmi_shuffled"] = codebook_analysis.pnmi_shuffled(codes, labels, seed=0)
-        table.append({"layer": layer, **values, "active_codewords": len(np.unique(codes))})
-    return table
-
-
-def compare(codes_KxN: np.ndarray, floor_KxN: np.ndarray, clips: Clips) -> list[dict[str, float]]:
-    """Bounds of what `codes` have over `floor` with 95 %, by bootstrap over the clips."""
-    labels = np.concatenate(clips.labels)
-    clip = np.repeat(np.arange(clips.count), [len(row) for row in clips.labels])
-    table = []
-    for layer, pair in enumerate(zip(codes_KxN, floor_KxN, strict=True), 1):
-        counts, floor = (
-            codebook_analysis.joint_counts_by_clip(codes, labels, clip) for codes in pair
-        )
-        table.append({"layer": layer})
-        for name, of in MEASURES.items():
-            low, high = bootstrap.interval(counts, of, minus=floor)
-            table[-1] |= {f"{name}_low": low, f"{name}_high": high}
-    return table
-
-
-def fit(read: Callable[..., tuple], clips: Clips, *, updates: int, seed: int, words: int) -> PyTree:
+def fit(read: Frames, clips: Clips, *, updates: int, seed: int, words: int) -> PyTree:
     """One codebook a layer: starts at random frames of a batch, then `updates` codebook updates."""
 
     @jax.jit
@@ -285,6 +285,26 @@ def fit(read: Callable[..., tuple], clips: Clips, *, updates: int, seed: int, wo
             pass_order = order.permutation(len(clips.batches))
         books = update(books, *read(clips.batches[pass_order[index % len(clips.batches)]]))
     return books
+
+
+def nearest(read: Frames, books: PyTree) -> Codes:
+    """The codeword of each layer's codebook that is nearest to the frame."""
+    assign = jax.jit(codebooks.assign)
+
+    def code(batch: Batch) -> tuple[jax.Array, jax.Array]:
+        layers_LxBxTxD, mask_BxT = read(batch)
+        return assign(books, layers_LxBxTxD), mask_BxT
+
+    return code
+
+
+def encode(code: Codes, clips: Clips) -> np.ndarray:
+    """Codes of all real frames, in the order of `clips.labels`; int32 [K, frames]."""
+    per_batch = []
+    for batch in clips.batches:
+        codes_KxBxT, mask_BxT = jax.device_get(code(batch))
+        per_batch.append(codes_KxBxT[:, mask_BxT])
+    return np.concatenate(per_batch, axis=1)
 
 
 def show(title: str, table: list[dict[str, float]]) -> None:

@@ -1,0 +1,164 @@
+"""Do discrete units of speech mean phones? Aligned clips, and measures of codes on their frames."""
+
+import dataclasses
+import pathlib
+import tempfile
+
+import numpy as np
+
+from uniwav_jax.data import manifest, sources
+from uniwav_jax.errors import UserError
+from uniwav_jax.evaluation import bootstrap, codebook_analysis, textgrid
+from uniwav_jax.features import SurfaceFeatures
+from uniwav_jax.types import Batch
+
+MAX_MISFIT = 0.5  # seconds between the ends of a clip and of its TextGrid
+PADDED = (4.0, 8.0, 16.0)  # seconds; each is compiled once, longer clips are cut
+
+MEASURES = {
+    name: getattr(codebook_analysis, name) for name in ("phone_purity", "cluster_purity", "pnmi")
+}
+
+
+@dataclasses.dataclass
+class Clips:
+    """Speech as batches, and the phones that go with it.
+
+    Attributes:
+        batches: rows of one padded length each, numpy; one shape per length.
+        labels: str [frames] for each clip, in the order of the batches' rows; empty where the
+            clips were read without alignments.
+        count: number of clips.
+        frames: number of real feature frames.
+    """
+
+    batches: list[Batch]
+    labels: list[np.ndarray]
+    count: int
+    frames: int
+
+
+def read_clips(
+    manifest_path: str,
+    alignments: str | None,
+    *,
+    features: SurfaceFeatures,
+    limit: int | None,
+    batch_seconds: float,
+) -> Clips:
+    """Read the clips that have a TextGrid, padded to `PADDED` seconds.
+
+    Args:
+        manifest_path: manifest of the clips.
+        alignments: folder of TextGrids named by the clips' files; None reads every clip, without
+            labels.
+        features: the surface features, which say how many frames a clip has.
+        limit: at most so many clips, spread over the manifest.
+        batch_seconds: audio of one batch, in seconds.
+
+    Raises:
+        UserError: no clip has a TextGrid, a file cannot be read, or the two differ in length.
+    """
+    rate = features.sample_rate
+    with tempfile.TemporaryDirectory() as cache:
+        corpus = manifest.load(manifest_path, cache=cache)
+    rows, grids = list(range(len(corpus))), {}
+    if alignments is not None:
+        grids = {grid.stem: str(grid) for grid in pathlib.Path(alignments).glob("*.TextGrid")}
+        rows = [row for row in rows if pathlib.Path(corpus.name(row)).stem in grids]
+    if not rows:
+        raise UserError(
+            f"no clip of {manifest_path} has a TextGrid in {alignments}; they must be named"
+            " by the clip's file: NAME.flac, NAME.TextGrid"
+        )
+    if limit is not None and limit < len(rows):
+        rows = [rows[i] for i in np.linspace(0, len(rows) - 1, max(limit, 1)).round().astype(int)]
+    # Mixed, so that each batch of the codebook updates holds many speakers and texts.
+    rows = np.random.default_rng(0).permutation(rows).tolist()
+
+    lengths = corpus.lengths(rate)
+    buckets = [round(seconds * rate) for seconds in PADDED]
+    by_bucket: dict[int, list[int]] = {}
+    for row in rows:
+        length = min(int(lengths[row]), buckets[-1])
+        by_bucket.setdefault(next(b for b in buckets if b >= length), []).append(row)
+    reader = sources.ClipReader(corpus, sample_rate=rate)
+    clips = Clips([], [], len(rows), 0)
+    left, right = features.context
+    for bucket, inside in by_bucket.items():
+        size = max(1, int(batch_seconds * rate / bucket))
+        for first in range(0, len(inside), size):
+            audio_BxS = np.zeros((size, left + bucket + right), np.int16)
+            samples_B = np.zeros(size, np.int32)
+            for place, row in enumerate(inside[first : first + size]):
+                try:
+                    audio = reader.read(row, start=0, samples=bucket + right)
+                except sources.BadAudioError as error:
+                    raise UserError(f"{reader.name(row)} {error}") from error
+                audio_BxS[place, left:][: len(audio)] = audio
+                samples_B[place] = min(len(audio), bucket)
+                frames = features.output_length(int(samples_B[place]))
+                clips.frames += frames
+                if alignments is not None:
+                    grid = grids[pathlib.Path(corpus.name(row)).stem]
+                    intervals = _phones(grid, reader.name(row), lengths[row] / rate)
+                    labels = textgrid.frame_labels(intervals, frames, features.frame_rate)
+                    clips.labels.append(labels)
+            clips.batches.append(Batch(audio_BxS, samples_B, np.zeros(size, bool)))
+    return clips
+
+
+def _phones(grid: str, name: str, seconds: float) -> list[tuple[float, float, str]]:
+    """Intervals of a TextGrid that must fit the clip `name` of `seconds`."""
+    intervals = textgrid.phones(grid)
+    if abs(intervals[-1][1] - seconds) > MAX_MISFIT:
+        raise UserError(
+            f"{grid} ends at {intervals[-1][1]:.2f} s, {name} at {seconds:.2f} s; align that file"
+            " again"
+        )
+    return intervals
+
+
+def measure(codes_KxN: np.ndarray, clips: Clips, *, lowest: int) -> list[dict[str, float]]:
+    """Measures of the codes of each layer against the phones.
+
+    Args:
+        codes_KxN: int [K layers, N real frames in the order of `clips.labels`].
+        clips: the clips, with labels.
+        lowest: number of the first coded layer; layers are counted from 1, the input is 0.
+
+    Returns:
+        One dict per coded layer: "layer", the `MEASURES`, "pnmi_shuffled", "active_codewords".
+    """
+    labels, table = np.concatenate(clips.labels), []
+    for layer, codes in enumerate(codes_KxN, lowest):
+        joint = codebook_analysis.joint_counts(codes, labels)
+        values = {name: of(joint) for name, of in MEASURES.items()}
+        values["pnmi_shuffled"] = codebook_analysis.pnmi_shuffled(codes, labels, seed=0)
+        table.append({"layer": layer, **values, "active_codewords": len(np.unique(codes))})
+    return table
+
+
+def compare(codes_KxN: np.ndarray, floor_KxN: np.ndarray, clips: Clips) -> list[dict[str, float]]:
+    """95 % intervals of the measures of `codes` less those of `floor`, by bootstrap over the clips.
+
+    Args:
+        codes_KxN: int [K layers, N real frames in the order of `clips.labels`].
+        floor_KxN: what is compared with, likewise.
+        clips: the clips, with labels.
+
+    Returns:
+        One dict per layer: "layer", and for each of the `MEASURES` its "_low" and "_high".
+    """
+    labels = np.concatenate(clips.labels)
+    clip = np.repeat(np.arange(clips.count), [len(row) for row in clips.labels])
+    table = []
+    for layer, pair in enumerate(zip(codes_KxN, floor_KxN, strict=True), 1):
+        counts, floor = (
+            codebook_analysis.joint_counts_by_clip(codes, labels, clip) for codes in pair
+        )
+        table.append({"layer": layer})
+        for name, of in MEASURES.items():
+            low, high = bootstrap.interval(counts, of, minus=floor)
+            table[-1] |= {f"{name}_low": low, f"{name}_high": high}
+    return table
