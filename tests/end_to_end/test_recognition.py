@@ -65,13 +65,35 @@ def test_encoder_comes_from_pretraining(trained, undisturbed):
     assert "new:  params/ctc/kernel" in output and "left: params/decoder" in output
 
 
-def test_evaluation_scores_every_clip_once(trained):
+def edits(reference, hypothesis):
+    """Levenshtein distance of two sequences."""
+    row = list(range(len(hypothesis) + 1))
+    for i, expected in enumerate(reference, 1):
+        corner, row[0] = row[0], i
+        for j, found in enumerate(hypothesis, 1):
+            best = min(row[j] + 1, row[j - 1] + 1, corner + (expected != found))
+            corner, row[j] = row[j], best
+    return row[-1]
+
+
+def test_evaluation_scores_every_clip_once(trained, spoken):
+    """The error rates are those of the written hypotheses, of which each clip has one."""
     workdir, _ = trained
+    clips = [line.split("\t") for line in spoken.read_text().splitlines()[1:]]
     scored = [line for line in read_metrics(workdir) if "eval_wer" in line]
     assert [line["step"] for line in scored] == [4, 8]
-    assert all(line["eval_wer"] > 0 and line["eval_cer"] > 0 for line in scored)
-    header, *rows = (workdir / "hypotheses" / "step_0000008.tsv").read_text().splitlines()
-    assert header == "path\ttext\theard" and len({row.split("\t")[0] for row in rows}) == 12
+    for line in scored:
+        table = workdir / "hypotheses" / f"step_{line['step']:07d}.tsv"
+        header, *rows = (row.split("\t") for row in table.read_text().splitlines())
+        assert header == ["path", "text", "heard"]
+        assert sorted(row[:2] for row in rows) == sorted([clip[0], clip[-1]] for clip in clips)
+        texts, heard = [row[1] for row in rows], [row[2] for row in rows]
+        for measure, units in (("wer", str.split), ("cer", list)):
+            pairs = [(units(a), units(b)) for a, b in zip(texts, heard, strict=True)]
+            wrong = sum(edits(*pair) for pair in pairs)
+            rate = wrong / sum(len(reference) for reference, _ in pairs)
+            assert line[f"eval_{measure}"] == pytest.approx(rate, abs=1e-6)
+        assert len({edits(*pair) / len(pair[0]) for pair in pairs}) > 2  # no rate fits all clips
 
 
 def test_scores_are_those_of_the_evaluation(trained, spoken, tmp_path):

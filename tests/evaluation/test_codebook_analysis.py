@@ -1,5 +1,6 @@
 """Measures against closed forms; labels against real TextGrids."""
 
+import functools
 import itertools
 import json
 import math
@@ -16,8 +17,8 @@ from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
 from uniwav_jax.errors import UserError
 from uniwav_jax.evaluation import codebook_analysis as analysis
-from uniwav_jax.evaluation import textgrid
-from uniwav_jax.models import masking
+from uniwav_jax.evaluation import textgrid, units
+from uniwav_jax.models import masking, uniwav
 from uniwav_jax.tasks import pretrain
 from uniwav_jax.train import checkpoint, step
 from uniwav_jax.types import TrainState
@@ -198,17 +199,23 @@ def aligned(speech_dir, tmp_path_factory):
     return folder, state, config
 
 
-def test_probe_codes_are_the_targets_of_training(probe, aligned, speech_dir):
-    folder, state, config = aligned
-    features = features_lib.build(config.features)
-    clips = probe.read_clips(
+@pytest.fixture(scope="module")
+def clips(aligned, speech_dir):
+    folder, _, config = aligned
+    return units.read_clips(
         str(folder / "manifest.tsv"),
         str(speech_dir / "alignments"),
-        features=features,
+        features=features_lib.build(config.features),
         limit=None,
         batch_seconds=32.0,
     )
-    assert clips.count == 3
+
+
+def test_probe_codes_are_those_of_training(probe, aligned, clips):
+    """The teacher's are the targets of the loss, the student's what its heads choose."""
+    _, state, config = aligned
+    features = features_lib.build(config.features)
+    assert clips.count == 3 and clips.frames == sum(map(len, clips.labels))
     assert {b.audio.shape for b in clips.batches} == {(2, 16 * 16000), (8, 4 * 16000)}
     batch = clips.batches[0]
     x, frames_B = step.surface(batch, state.features, features)
@@ -218,13 +225,21 @@ def test_probe_codes_are_the_targets_of_training(probe, aligned, speech_dir):
     key = jax.random.key(0)
     _, trained = loss(state.params, state.task, x, frames_B, draws, 1.0, key, config)
 
-    read = probe.make_read(config, features, state.features)
-    layers, read_mask = read(state.task["teacher"], "feed_forward", batch)
+    params = state.params | {name: state.task[name] for name in ("teacher", "codebooks")}
+    code = probe.make_code(config, features, state.features)
+    codes, read_mask = code(params, "teacher_codes", batch)
     np.testing.assert_array_equal(read_mask, mask)
-    codes = np.asarray(probe.assign(state.task["codebooks"], layers))
-    for book, counts in zip(codes, trained["targets"]["counts"], strict=True):
+    for book, counts in zip(np.asarray(codes), trained["targets"]["counts"], strict=True):
         counted = np.bincount(book[np.asarray(mask)], minlength=32)
         np.testing.assert_array_equal(counted, counts)
+    chosen, _ = code(params, "codes", batch)
+    encoded = uniwav.encoder_module(config).apply({"params": params["encoder"]}, x, mask)
+    logits = uniwav.predict_codes(params["heads"], encoded, config)
+    np.testing.assert_array_equal(chosen, logits.argmax(-1))
+    assert (np.asarray(chosen) != np.asarray(codes)).mean() > 0.5
+
+    read = probe.make_read(config, features, state.features)
+    layers, _ = read(state.task["teacher"], "feed_forward", batch)
     total = (layers[-2:] * mask[..., None]).sum((1, 2))
     np.testing.assert_allclose(total, trained["targets"]["sums"].sum(1), atol=2e-2)
     states, _ = read(state.task["teacher"], "states", batch)
@@ -233,33 +248,70 @@ def test_probe_codes_are_the_targets_of_training(probe, aligned, speech_dir):
     np.testing.assert_allclose(real.std(-1), 1.0, atol=1e-3)
 
 
+def test_probe_input_is_scaled_over_the_fitted_speech(probe, aligned, clips):
+    _, _, config = aligned
+    read = probe.make_read_input(config, features_lib.build(config.features))
+    for kind, width in (("log_mel", 80), ("log_mel_deltas", 240), ("mfcc39", 39)):
+        scaled = probe.standardised(functools.partial(read, kind), clips)
+        frames = []
+        for batch in clips.batches:
+            layers, mask = jax.device_get(scaled(batch))
+            frames.append(layers[0][mask])
+        frames = np.concatenate(frames)
+        assert frames.shape == (clips.frames, width)
+        np.testing.assert_allclose(frames.mean(0), 0.0, atol=1e-3)
+        np.testing.assert_allclose(frames.std(0), 1.0, atol=1e-3)
+
+
 def test_probe_report(probe, aligned, speech_dir, capsys):
     folder, *_ = aligned
     out = folder / "deep" / "probe.json"
-    arguments = [str(folder / "run"), "--manifest", str(folder / "manifest.tsv")]
+    manifest = folder / "manifest.tsv"
+    arguments = [str(folder / "run"), "--manifest", str(manifest)]
     arguments += ["--alignments", str(speech_dir / "alignments"), "--batch_seconds", "32"]
-    assert probe.main([*arguments, "--untrained", "--updates", "10", "--out", str(out)]) == 0
+    # Codewords of one other clip, whose file has another name than any TextGrid.
+    audio, rate = soundfile.read(next(speech_dir.rglob("5652-19215-0031.opus")))
+    soundfile.write(folder / "other.flac", audio, rate)
+    other = folder / "other.tsv"
+    other.write_text(f"path\tsamples\tsample_rate\nother.flac\t{len(audio)}\t{rate}\n")
+    arguments += ["--updates", "10", "--out", str(out)]
+    assert probe.main([*arguments, "--untrained", "--fit_manifest", str(other)]) == 0
     result = json.loads(out.read_text())
     assert result["step"] == 7 and result["clips"] == 3
     assert result["frames"] <= 3 * 16 * 50  # longer clips are cut
-    fitted = [result[name][kind] for name in ("encoder", "untrained") for kind in probe.KINDS]
-    assert [layer["layer"] for layer in result["codebooks"]] == [2, 3]
+    assert result["codebooks"] == result["teacher_codes"] != result["codes"]
+    heads = [result["codes"], result["teacher_codes"]]
+    for layers in heads:
+        assert [layer["layer"] for layer in layers] == [2, 3]
+    elsewhere = result["fit_manifest"]
+    assert elsewhere["clips"] == 1 and elsewhere["frames"] == min(-(-len(audio) // 320), 800)
+    assert elsewhere["input"] != result["input"] and elsewhere["encoder"] != result["encoder"]
+    fitted, inputs = [], []
+    for table in (result, elsewhere):
+        fitted += [table[name][kind] for name in ("encoder", "untrained") for kind in probe.KINDS]
+        assert table["encoder"] == table["teacher"]  # a fresh teacher is the encoder
+        for kind in probe.KINDS:  # by another seed, but as fresh: no difference to be sure of
+            for layer in table["encoder_minus_untrained"][kind]:
+                assert layer["pnmi_low"] < layer["pnmi_high"]
+        inputs += [table["input"][kind] for kind in probe.INPUTS]
     for layers in fitted:
         assert [layer["layer"] for layer in layers] == [1, 2, 3]
-    for layer in (layer for layers in (result["codebooks"], *fitted) for layer in layers):
+    for layers in inputs:
+        assert [layer["layer"] for layer in layers] == [0]
+    for layer in (layer for layers in (*heads, *fitted, *inputs) for layer in layers):
         assert 0 < layer["pnmi_shuffled"] < layer["pnmi"] < 1
         assert 0 < layer["cluster_purity"] <= 1 and 1 < layer["active_codewords"] <= 32
-    assert result["encoder"] == result["teacher"]  # a fresh teacher is the encoder
-    for kind in probe.KINDS:  # by another seed, but as fresh: no difference to be sure of
-        for layer in result["encoder_minus_untrained"][kind]:
-            assert layer["pnmi_low"] < layer["pnmi_high"]
     # Even untrained features hold sound: codebooks fitted to them tell more of the phones.
-    for noise, from_frames in zip(result["codebooks"], fitted[0][1:], strict=True):
+    for noise, from_frames in zip(result["teacher_codes"], fitted[0][1:], strict=True):
         assert from_frames["pnmi"] > noise["pnmi"] + 0.02
         assert from_frames["active_codewords"] > 28
-    assert "untrained, states" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.count("untrained, states") == 2 * 2  # and its line of intervals
+    assert printed.count("input, mfcc39") == 2
 
-    assert probe.main([*arguments, "--limit", "1", "--out", str(out)]) == 0
-    assert json.loads(out.read_text())["clips"] == 1
+    assert probe.main([*arguments, "--limit", "1", "--fit_manifest", str(manifest)]) == 0
+    result = json.loads(out.read_text())
+    assert result["clips"] == result["fit_manifest"]["clips"] == 1
+    assert result["fit_manifest"]["input"] == result["input"]  # the same speech: the same codewords
     with pytest.raises(UserError, match="has a TextGrid"):
-        probe.main([*arguments[:-3], str(folder), "--batch_seconds", "20"])
+        probe.main([*arguments[:4], str(folder)])

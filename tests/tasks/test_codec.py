@@ -135,4 +135,7 @@ def test_norms_start_with_the_first_gradients(x):
     for name in codec.SHARED:
         assert float(sums["norms"][name]) > 0
         np.testing.assert_allclose(new["norms"][name], 0.9 * sums["norms"][name], rtol=1e-5)
-    assert set(losses.gradient_norms({"a": jnp.ones((2, 4))}, jnp.ones(2))) == {"a"}
+    # The mean of the rows' norms 5 and 10; the third row is padding of the batch.
+    rows = jnp.array([[3.0, 4.0], [6.0, 8.0], [9.0, 9.0]])
+    norms = losses.gradient_norms({"a": rows, "b": 2 * rows}, jnp.array([1.0, 1.0, 0.0]))
+    assert {name: float(norm) for name, norm in norms.items()} == {"a": 7.5, "b": 15.0}
