@@ -30,9 +30,9 @@ def get_config():
     config.features.window = 512  # 25 ms overlap too little to be listened to
     config.features.stats_seconds = 300.0
 
-    config.masking.length, config.masking.probability = 2, 0.5  # ours, see above
-    config.distillation.codebook_decay = 0.99  # ours, see above
-    config.distillation.codebook_init = "frames"  # ours: from noise few are used
+    config.masking.length, config.masking.probability = 2, 0.5  # see above
+    config.distillation.codebook_decay = 0.99  # see above
+    config.distillation.codebook_init = "frames"  # from noise few are used
 
     config.optim.lr = 1e-3  # short run, small model
     config.optim.warmup, config.optim.hold, config.optim.decay = 0.05, 0.45, 0.5

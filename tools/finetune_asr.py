@@ -6,10 +6,12 @@
 
 For each amount of labels and each seed the same recipe is trained from the pretrained encoder and
 from scratch (CONFIG:scratch), on the same clips, in the same batches, for as many updates. The
-last hypotheses on --eval_manifest are scored: error rates with 95 % intervals over its utterances,
-their mean over the seeds, and what pretraining takes off, with the interval of that difference.
-Runs that are finished are not run again. Settings for all runs come last:
-`-- --config.train.steps=500`.
+last hypotheses on --eval_manifest are scored: the error rate of each seed, their mean, and what
+pretraining takes off, both with 95 % intervals over seeds and utterances (Student's t over the
+seeds, for the difference over the pairs with one seed; a bootstrap over the utterances; added in
+quadrature). Two seeds give very wide intervals; with a single one they are over the utterances
+alone, and "intervals" in the results says so. Runs that are finished are not run again. Settings
+for all runs come last: `-- --config.train.steps=500`.
 """
 
 import argparse
@@ -117,21 +119,27 @@ def score(workdir: pathlib.Path) -> dict[str, word_error.Errors]:
 
 
 def summary(runs: dict[str, list[dict[str, word_error.Errors]]]) -> dict[str, object]:
-    """Rates of each start and measure, and their difference."""
-    table: dict[str, object] = {}
+    """Rates of each start and measure, and the interval of their difference.
+
+    Args:
+        runs: the errors of each start of `STARTS` in the order of the seeds.
+    """
+    several = len(runs["scratch"]) > 1
+    over = (
+        "seeds and clips" if several else "clips only: one seed does not show how far seeds differ"
+    )
+    table: dict[str, object] = {"intervals": over}
     for name in MEASURES:
-        totals = {}
-        for start, seeds in runs.items():
-            counts = [errors[name].counts for errors in seeds]
-            totals[start] = sum(counts)  # the same utterances: seeds add up
-            low, high = bootstrap.interval(totals[start], word_error.rate)
+        counts = {start: [errors[name].counts for errors in runs[start]] for start in STARTS}
+        for start in STARTS:
+            low, high = bootstrap.over_seeds(counts[start], word_error.rate)
             table[f"{name} {start}"] = {
-                "seeds": [round(errors[name].rate, 4) for errors in seeds],
-                "mean": round(word_error.rate(totals[start].sum(0)), 4),
+                "seeds": [round(errors[name].rate, 4) for errors in runs[start]],
+                "mean": round(float(np.mean([errors[name].rate for errors in runs[start]])), 4),
                 "low": round(low, 4),
                 "high": round(high, 4),
             }
-        less = bootstrap.interval(totals["pretrained"], word_error.rate, minus=totals["scratch"])
+        less = bootstrap.over_seeds(counts["pretrained"], word_error.rate, minus=counts["scratch"])
         table[f"{name} difference"] = [round(bound, 4) for bound in less]
     return table
 

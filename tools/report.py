@@ -121,7 +121,8 @@ def summarize(curves: Curves, *, batch_seconds: float | None) -> dict[str, Any]:
     metrics = {}
     for name, points in sorted(curves.items()):
         entry: dict[str, Any] = {"first": points[0][1], "last": points[-1][1]}
-        better = next((pick for word, pick in BEST.items() if word in name), None)
+        counted = name.endswith("_clips")  # how many clips a mean covers has no best value
+        better = next((pick for word, pick in BEST.items() if word in name and not counted), None)
         finite = [(value, step) for step, value in points if math.isfinite(value)]
         if better and finite:
             entry["best"], entry["best_step"] = better(finite, key=lambda pair: pair[0])

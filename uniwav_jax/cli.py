@@ -12,6 +12,7 @@ A file that cannot be read is named and left out; the others are done, and the s
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import sys
@@ -22,7 +23,7 @@ import numpy as np
 from rich.progress import track
 
 from uniwav_jax.errors import UserError, run_tool
-from uniwav_jax.evaluation import bootstrap, signal, textgrid
+from uniwav_jax.evaluation import signal, textgrid
 from uniwav_jax.export import command as command_lib
 from uniwav_jax.inference import align as align_lib
 from uniwav_jax.inference import codec as codec_lib
@@ -234,6 +235,8 @@ def decode(args: argparse.Namespace) -> int:
 def roundtrip(args: argparse.Namespace) -> int:
     """Scores of encoding and decoding, per clip and their means with 95 % intervals.
 
+    A measure that cannot score a clip leaves it out; each mean comes with how many it covers.
+
     With noise they tell how forgiving the latents are of a model that generates them.
     """
     if args.noise and args.codebooks:
@@ -257,19 +260,15 @@ def roundtrip(args: argparse.Namespace) -> int:
         clips[source] = signal.scores(audio, decoded, sample_rate=rate)
     if not clips:
         raise UserError("no clip could be read")
-    means = {}
-    for name in sorted({name for scores in clips.values() for name in scores}):
-        values = np.array([[scores[name]] for scores in clips.values() if name in scores])
-        counts = np.concatenate([values, np.ones_like(values)], axis=1)
-        low, high = bootstrap.interval(counts, lambda total: total[0] / total[1])
-        means[name] = {"mean": values.mean(), "low": low, "high": high, "clips": len(values)}
-        print(f"{name:>14} {values.mean():7.3f}  ({low:.3f} to {high:.3f}, {len(values)} clips)")
+    means = signal.means(list(clips.values()), signal.measures(rate))
+    for name, mean in means.items():
+        print(f"{name:>14} {mean}")
     if args.out:
         document = {
             "codec": codec.digest,
             "codebooks": args.codebooks,
             "noise": args.noise,
-            "means": means,
+            "means": {name: dataclasses.asdict(mean) for name, mean in means.items()},
             "clips": clips,
         }
         pathlib.Path(args.out).write_text(json.dumps(document, indent=2) + "\n")

@@ -44,3 +44,42 @@ def test_pairs_share_their_draws():
     alone_low, alone_high = bootstrap.interval(worse, rate)
     assert alone_high - alone_low > 10 * (high - low)
     assert bootstrap.interval(better, rate, minus=better) == (0.0, 0.0)
+
+
+def test_three_seeds_cover_the_truth_as_often_as_the_interval_says():
+    """Seeds differ three times as much as the clips explain; clips alone cover it rarely."""
+    rng = np.random.default_rng(4)
+    covered, by_clips, trials = 0, 0, 400
+    words = np.full(60, 100)
+
+    def run(probability: float, clips: np.ndarray) -> np.ndarray:
+        return np.stack([rng.binomial(words, np.clip(probability + clips, 0, 1)), words], 1)
+
+    for _ in range(trials):
+        clips = rng.normal(0, 0.1, 60)  # what makes a clip hard for either system
+        worse = [run(rng.normal(0.5, 0.02), clips) for _ in range(3)]
+        better = [run(rng.normal(0.4, 0.02), clips) for _ in range(3)]
+        low, high = bootstrap.over_seeds(worse, rate, minus=better, resamples=100)
+        covered += low <= 0.1 <= high
+        low, high = bootstrap.interval(sum(worse), rate, minus=sum(better), resamples=100)
+        by_clips += low <= 0.1 <= high
+    assert 0.93 <= covered / trials <= 0.98
+    assert by_clips / trials < 0.7
+
+
+def test_seeds_of_one_mean_against_the_textbook():
+    """Clips that are all alike add nothing: what remains is Student's t of the seeds."""
+    runs = [np.tile([errors, 100], (20, 1)) for errors in (30, 32, 37)]
+    low, high = bootstrap.over_seeds(runs, rate)
+    half = 4.30265 * np.std([0.30, 0.32, 0.37], ddof=1) / np.sqrt(3)
+    assert (low, high) == pytest.approx((0.33 - half, 0.33 + half), abs=1e-6)
+    with pytest.raises(ValueError, match="3 runs are to be compared with 2"):
+        bootstrap.over_seeds(runs, rate, minus=runs[:2])
+
+
+def test_one_seed_has_the_interval_over_the_clips():
+    errors = np.random.default_rng(5).integers(0, 60, 50)
+    counts = np.stack([errors, np.full(50, 100)], 1)
+    low, high = bootstrap.over_seeds([counts], rate)
+    alone = bootstrap.interval(counts, rate)
+    assert high - low == pytest.approx(alone[1] - alone[0])

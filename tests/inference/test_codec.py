@@ -115,6 +115,33 @@ def test_roundtrip_scores(codec, audio, tmp_path, capsys):
         assert document["means"]["pesq_wb"]["mean"] < 2
 
 
+def test_roundtrip_of_clips_too_short_to_score(codec, clip, tmp_path, capsys):
+    folder, report = tmp_path / "audio", tmp_path / "scores.json"
+    folder.mkdir()
+    soundfile.write(folder / "a.wav", clip[16000:19200], 16000)
+    whole = ["roundtrip", str(folder), "--codec", codec, "--out", str(report)]
+    assert cli.main(whole) == 0
+    assert "mel_distance" in capsys.readouterr().out
+    means = json.loads(report.read_text())["means"]
+    assert means["mel_distance"]["clips"] == 1
+    scored = {"pesq_wb": "pesq", "stoi": "pystoi"}
+    installed = [name for name, package in scored.items() if importlib.util.find_spec(package)]
+    for name in installed:
+        assert (means[name]["mean"], means[name]["clips"], means[name]["of"]) == (None, 0, 1)
+
+    soundfile.write(folder / "b.wav", clip, 16000)
+    soundfile.write(folder / "c.wav", clip[:1], 48000)  # not one sample at 16 kHz
+    assert cli.main(whole) == 1
+    printed = capsys.readouterr()
+    assert "c.wav holds no audio" in printed.err
+    document = json.loads(report.read_text())
+    for name in installed:
+        (score,) = (clip[name] for clip in document["clips"].values() if name in clip)
+        mean = document["means"][name]
+        assert mean["mean"] == pytest.approx(score) and (mean["clips"], mean["of"]) == (1, 2)
+    assert printed.out.count("1 of 2 clips") == len(installed)
+
+
 def test_roundtrip_with_noise_on_the_latents(codec, audio, tmp_path):
     """The same noise each time, and it is heard; codes take none."""
     distances = []

@@ -104,7 +104,7 @@ class DistillationConfig:
     top_layers: int = 8  # K: 8 of 12 (DinoSR base)
     codewords: int = 256  # V, DinoSR
     codebook_decay: float = 0.9  # DinoSR
-    codebook_init: str = "noise"  # DinoSR; "frames": of the first batch, for small batches (ours)
+    codebook_init: str = "noise"  # DinoSR; "frames": of the first batch, for small batches
     prediction: str = "spidr"  # "dinosr": all heads on the last layer; "spidr": head l on layer l
     teacher_schedule: str = "dinosr"  # or "spidr"; see models/teacher.py
     # Horizons of the running average, 1 / (1 - decay), as shares of the updates until the stop.
@@ -113,7 +113,7 @@ class DistillationConfig:
     teacher_rise: float = 0.15  # DinoSR: from the first to the last in 30 000 of 200 000
     teacher_stop: float = 0.5  # share of the run after which the teacher is frozen (DinoSR)
     # The teacher's input norm, projection and positions: "shared" with the student (DinoSR, SpidR)
-    # or "averaged" like its layers (ours).
+    # or "averaged" like its layers.
     teacher_input: str = "shared"
 
 

@@ -1,15 +1,47 @@
 """How near decoded speech is to the original: PESQ, STOI, log-mel distance, DNSMOS."""
 
-import contextlib
+import dataclasses
 import importlib.util
+import warnings
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
 
 from uniwav_jax.config import FeaturesConfig
+from uniwav_jax.evaluation import bootstrap
 from uniwav_jax.features import LogMel
 
 PACKAGES = {"pesq_wb": "pesq", "stoi": "pystoi", "dnsmos_ovrl": "speechmos"}
+SAMPLE_RATE = 16000  # of all measures of PACKAGES
+DNSMOS_SAMPLES = int(9.01 * SAMPLE_RATE)  # what its network takes at once, as speechmos rounds it
+SILENCE = 2.0**-15  # peak to peak: one step of 16-bit audio
+
+
+@dataclasses.dataclass(frozen=True)
+class Mean:
+    """The mean of a measure over the clips that it could score.
+
+    Attributes:
+        mean: None where it could score none.
+        low, high: 95 % interval by bootstrap over those clips; None for fewer than two.
+        clips: how many it could score.
+        of: how many there were.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    clips: int
+    of: int
+
+    def __str__(self) -> str:
+        covers = f"{self.clips} of {self.of} clips"
+        if self.mean is None:
+            return f"      -  ({covers})"
+        if self.low is None:
+            return f"{self.mean:7.3f}  ({covers})"
+        return f"{self.mean:7.3f}  ({self.low:.3f} to {self.high:.3f}, {covers})"
 
 
 def missing() -> list[str]:
@@ -17,8 +49,15 @@ def missing() -> list[str]:
     return [name for name, package in PACKAGES.items() if not importlib.util.find_spec(package)]
 
 
+def measures(sample_rate: int) -> list[str]:
+    """Names of what `scores` measures at this rate, with the packages that are installed."""
+    absent = missing()
+    others = [name for name in PACKAGES if sample_rate == SAMPLE_RATE and name not in absent]
+    return ["mel_distance", *others]
+
+
 def scores(reference: np.ndarray, decoded: np.ndarray, *, sample_rate: int) -> dict[str, float]:
-    """Measures of one clip.
+    """Measures of one clip; those that cannot score it are not in the result.
 
     Args:
         reference: float [n] in [-1, 1].
@@ -27,28 +66,74 @@ def scores(reference: np.ndarray, decoded: np.ndarray, *, sample_rate: int) -> d
 
     Returns:
         mel_distance: mean absolute difference of log-mel magnitudes, in nats; lower is better.
-        pesq_wb: ITU-T P.862.2, 1 to 4.64; not there for clips without speech.
-        stoi: 0 to 1.
+        pesq_wb: ITU-T P.862.2, 1 to 4.64; not for clips below 0.25 s, nor where one side is silent.
+        stoi: 0 to 1; not for clips with less than 0.41 s that are within 40 dB of their loudest.
         dnsmos_ovrl: overall quality of `decoded` alone, 1 to 5.
     """
     decoded = decoded[: len(reference)]
     mel = LogMel(FeaturesConfig(sample_rate=sample_rate, mel_high=sample_rate / 2))
     pair = np.asarray(mel.raw({}, jnp.asarray(np.stack([reference, decoded]))))
-    result = {"mel_distance": float(np.abs(pair[0] - pair[1]).mean())}
-    absent = missing()
-    if sample_rate != 16000:
-        return result
-    if "pesq_wb" not in absent:
-        import pesq
+    result: dict[str, float | None] = {"mel_distance": float(np.abs(pair[0] - pair[1]).mean())}
+    available, silent = measures(sample_rate), np.ptp(reference) <= SILENCE
+    if "pesq_wb" in available and not silent:
+        result["pesq_wb"] = _pesq(reference, decoded)
+    if "stoi" in available and not silent:
+        result["stoi"] = _stoi(reference, decoded)
+    if "dnsmos_ovrl" in available:
+        result["dnsmos_ovrl"] = _dnsmos(decoded)
+    return {name: score for name, score in result.items() if score is not None}
 
-        with contextlib.suppress(pesq.NoUtterancesError):  # silence has no quality
-            result["pesq_wb"] = float(pesq.pesq(sample_rate, reference, decoded, "wb"))
-    if "stoi" not in absent:
-        import pystoi
 
-        result["stoi"] = float(pystoi.stoi(reference, decoded, sample_rate))
-    if "dnsmos_ovrl" not in absent:
-        from speechmos import dnsmos
+def means(clips: Sequence[dict[str, float]], names: Sequence[str]) -> dict[str, Mean]:
+    """Mean of each measure over the clips that it could score.
 
-        result["dnsmos_ovrl"] = float(dnsmos.run(decoded, sr=sample_rate)["ovrl_mos"])
+    Args:
+        clips: what `scores` gave of each.
+        names: the measures to report, those that could score no clip among them.
+    """
+    result = {}
+    for name in names:
+        values = np.array([[scored[name], 1.0] for scored in clips if name in scored])
+        mean = float(values[:, 0].mean()) if len(values) else None
+        low, high = None, None
+        if len(values) > 1:
+            low, high = bootstrap.interval(values, lambda total: float(total[0] / total[1]))
+        result[name] = Mean(mean, low, high, len(values), len(clips))
     return result
+
+
+def _pesq(reference: np.ndarray, decoded: np.ndarray) -> float | None:
+    import pesq
+
+    try:
+        return float(pesq.pesq(SAMPLE_RATE, reference, decoded, "wb"))
+    except (pesq.PesqError, ValueError):  # the latter where decoded is silent: NaN inside
+        return None
+
+
+def _stoi(reference: np.ndarray, decoded: np.ndarray) -> float | None:
+    """STOI; None where pystoi would warn and return 1e-5, or fail on not even one frame."""
+    import pystoi
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)
+        try:
+            return float(pystoi.stoi(reference, decoded, SAMPLE_RATE))
+        except (RuntimeWarning, np.exceptions.AxisError):
+            return None
+
+
+def _dnsmos(decoded: np.ndarray) -> float:
+    """Mean over windows of 9.01 s that cover the clip evenly, the last one to its end.
+
+    speechmos moves such a window by whole seconds and does not score what remains, up to two
+    seconds at the end of any clip above 9.01 s (findings/speechmos_tail.sh). Shorter clips it
+    repeats until they fill a window.
+    """
+    from speechmos import dnsmos
+
+    decoded = np.clip(decoded, -1.0, 1.0)  # it refuses others
+    count = max(1, -(-len(decoded) // DNSMOS_SAMPLES))
+    starts = np.linspace(0, max(0, len(decoded) - DNSMOS_SAMPLES), count).round().astype(int)
+    windows = [decoded[start : start + DNSMOS_SAMPLES] for start in starts]
+    return float(np.mean([dnsmos.run(window, sr=SAMPLE_RATE)["ovrl_mos"] for window in windows]))

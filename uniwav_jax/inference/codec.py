@@ -86,10 +86,10 @@ def read_blocks(path: str, *, sample_rate: int) -> Iterator[np.ndarray]:
             heard = 0
             while True:
                 block = file.read(BLOCK, dtype="float32", always_2d=True).mean(1)
-                heard += len(block)
                 last = len(block) < BLOCK
                 if file.samplerate != sample_rate:
                     block = stream.resample_chunk(block, last)
+                heard += len(block)
                 if len(block):
                     yield block
                 if last:

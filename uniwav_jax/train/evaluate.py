@@ -140,6 +140,7 @@ class Evaluator:
                 pictures.write_wav(folder / f"clip{row}_{name}.wav", wave, features.sample_rate)
                 self._writer.audio(step, f"clip{row}_{name}", wave, features.sample_rate)
         if scores:
-            names = sorted({name for score in scores for name in score})
-            means = {n: np.mean([score[n] for score in scores if n in score]) for n in names}
-            self._writer.write(step, {f"eval_{name}": float(m) for name, m in means.items()})
+            means = signal.means(scores, signal.measures(features.sample_rate))
+            values = {name: mean.mean for name, mean in means.items() if mean.mean is not None}
+            values |= {f"{name}_clips": mean.clips for name, mean in means.items()}
+            self._writer.write(step, {f"eval_{name}": value for name, value in values.items()})
