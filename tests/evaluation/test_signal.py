@@ -111,3 +111,29 @@ def test_dnsmos_of_a_ruined_tail_is_lower(clip):
         signal.scores(audio, audio, sample_rate=16000)["dnsmos_ovrl"] for audio in (whole, ruined)
     )
     assert worse < fine - 0.2
+
+
+def test_long_recordings_are_scored_in_pieces(speech, monkeypatch):
+    """pesq has room for so many utterances only; no piece is longer than 20 s, none is left out."""
+    pesq = pytest.importorskip("pesq")
+    lengths, score = [], pesq.pesq
+
+    def recorded(rate, reference, decoded, mode):
+        lengths.append(len(reference))
+        return score(rate, reference, decoded, mode)
+
+    monkeypatch.setattr(pesq, "pesq", recorded)
+    long = [np.tile(audio, 25) for audio in speech]  # 50 s
+    whole = signal.scores(*long, sample_rate=16000)["pesq_wb"]
+    assert len(lengths) == 3 and max(lengths) <= 20 * 16000 and sum(lengths) == len(long[0])
+    short = signal.scores(*speech, sample_rate=16000)["pesq_wb"]
+    assert whole == pytest.approx(short, abs=0.3)
+
+
+def test_nothing_is_scored_where_there_is_nothing_to_score(speech):
+    reference, decoded = speech
+    broken = decoded.copy()
+    broken[100] = np.nan
+    assert signal.scores(reference, broken, sample_rate=16000) == {}
+    assert signal.scores(reference[:0], decoded, sample_rate=16000) == {}
+    assert signal.means([{}, {"stoi": 0.5}], ["stoi"])["stoi"].clips == 1

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import math
 import warnings
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from uniwav_jax.features import LogMel
 PACKAGES = {"pesq_wb": "pesq", "stoi": "pystoi", "dnsmos_ovrl": "speechmos"}
 SAMPLE_RATE = 16000  # of all measures of PACKAGES
 DNSMOS_SAMPLES = int(9.01 * SAMPLE_RATE)  # what its network takes at once, as speechmos rounds it
+PESQ_SAMPLES = 20 * SAMPLE_RATE  # of a piece, at most
 SILENCE = 2.0**-15  # peak to peak: one step of 16-bit audio
 
 
@@ -59,6 +61,8 @@ def measures(sample_rate: int) -> list[str]:
 def scores(reference: np.ndarray, decoded: np.ndarray, *, sample_rate: int) -> dict[str, float]:
     """Measures of one clip; those that cannot score it are not in the result.
 
+    Nothing can score a clip without samples, or decoded audio that holds NaN or infinity.
+
     Args:
         reference: float [n] in [-1, 1].
         decoded: float [>= n]; what is beyond n is cut.
@@ -66,11 +70,14 @@ def scores(reference: np.ndarray, decoded: np.ndarray, *, sample_rate: int) -> d
 
     Returns:
         mel_distance: mean absolute difference of log-mel magnitudes, in nats; lower is better.
-        pesq_wb: ITU-T P.862.2, 1 to 4.64; not for clips below 0.25 s, nor where one side is silent.
+        pesq_wb: ITU-T P.862.2, 1 to 4.64; not for clips below 0.25 s, nor where one side is silent;
+            of clips above 20 s the mean over equal pieces.
         stoi: 0 to 1; not for clips with less than 0.41 s that are within 40 dB of their loudest.
         dnsmos_ovrl: overall quality of `decoded` alone, 1 to 5.
     """
     decoded = decoded[: len(reference)]
+    if not len(reference) or not np.isfinite(decoded).all():
+        return {}
     mel = LogMel(FeaturesConfig(sample_rate=sample_rate, mel_high=sample_rate / 2))
     pair = np.asarray(mel.raw({}, jnp.asarray(np.stack([reference, decoded]))))
     result: dict[str, float | None] = {"mel_distance": float(np.abs(pair[0] - pair[1]).mean())}
@@ -103,12 +110,21 @@ def means(clips: Sequence[dict[str, float]], names: Sequence[str]) -> dict[str, 
 
 
 def _pesq(reference: np.ndarray, decoded: np.ndarray) -> float | None:
+    """Mean over equal pieces of at most 20 s; None where no piece can be scored.
+
+    P.862 is made for samples of 8 to 30 s, and pesq 0.0.4 ends the process where a recording holds
+    more utterances than it has room for, which long ones do.
+    """
     import pesq
 
-    try:
-        return float(pesq.pesq(SAMPLE_RATE, reference, decoded, "wb"))
-    except (pesq.PesqError, ValueError):  # the latter where decoded is silent: NaN inside
-        return None
+    count = max(1, math.ceil(len(reference) / PESQ_SAMPLES))
+    found = []
+    for pair in zip(np.array_split(reference, count), np.array_split(decoded, count), strict=True):
+        try:
+            found.append(float(pesq.pesq(SAMPLE_RATE, *pair, "wb")))
+        except (pesq.PesqError, ValueError):  # the latter where decoded is silent: NaN inside
+            continue
+    return float(np.mean(found)) if found else None
 
 
 def _stoi(reference: np.ndarray, decoded: np.ndarray) -> float | None:
