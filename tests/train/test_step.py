@@ -12,7 +12,7 @@ from tests.tasks.test_pretrain import SMALL
 from uniwav_jax import features as features_lib
 from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.distributed import make_mesh, to_global
-from uniwav_jax.models import codebooks, masking
+from uniwav_jax.models import codebooks, masking, uniwav
 from uniwav_jax.tasks import asr, pretrain
 from uniwav_jax.train import step as step_lib
 
@@ -120,7 +120,7 @@ def test_codewords_start_at_frames_of_the_whole_batch():
     state, config = jax.device_get(steps.state), steps.config
     x, frames = step_lib.surface(steps.batch, steps.state.features, steps.features)
     mask = masking.frame_mask(frames, x.shape[1])
-    targets, _ = pretrain.targets(state.task["teacher"], x, mask, config)
+    targets, _ = uniwav.targets(state.task["teacher"], x, mask, config)
     found = []
     for word in started(1, 1)["sums"][0]:
         distance = np.abs(np.asarray(targets[0]) - word).max(-1)
