@@ -26,7 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from fault_drills import files, processes, speech
 from fault_drills.lab import EVERY, STEPS, Lab
 
-from uniwav_jax.train import checkpoint
+from uniwav_jax.train import compatibility
 
 DRILLS = {
     "kill": processes.kill,
@@ -64,7 +64,7 @@ def main() -> int:
         "command": " ".join(["python", *sys.argv]),
         "commit": _commit(),
         "device": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), **checkpoint.versions()},
+        "versions": {"python": platform.python_version(), **compatibility.versions()},
         "steps": STEPS,
         "saved_every": EVERY,
         "undisturbed_seconds": round(lab.seconds, 1),

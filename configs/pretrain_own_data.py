@@ -22,7 +22,7 @@ def get_config():
     config.data.eval_manifest = "data/mine/eval.tsv"  # change
 
     # Seconds of audio in one update. Halve it when memory runs out, or keep it and double
-    # train.accumulate. For much smaller batches take configs/demo.py's masks and teacher.
+    # train.accumulate. For much smaller batches take configs/demo.py's masks.
     config.data.batch_seconds = 800.0
     config.data.buckets = (4.0, 8.0, 12.0, 16.0)  # the last one is the longest crop
     config.data.min_seconds = 2.0  # DinoSR: crops of 2-20 s; lower it for short recordings

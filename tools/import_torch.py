@@ -33,9 +33,11 @@ def main(argv: list[str]) -> int:
     options = {n: getattr(args, n) for n in ("network", "heads", "gain") if getattr(args, n)}
     step = read.to_checkpoint(args.source, args.out, **options)
     print(f"{args.out}: checkpoint of {args.source}, step {step}; a run goes on from it with")
-    meaning = ("features", *compatibility.PARTS["encoder"].fields)
+    arrays, meta = checkpoint.load_numpy(args.out, ("params",))
+    parts = [part for part in ("encoder", "heads", "decoder") if part in arrays["params"]]
+    meaning = {"features"}.union(*(compatibility.PARTS[part].fields for part in parts))
     usual = compatibility.values_now(Config())
-    for field, value in compatibility.values_then(checkpoint.load_meta(args.out)).items():
+    for field, value in compatibility.values_then(meta).items():
         needed = field == "features.codec" or compatibility.matters(field, meaning)
         # The recipes have encoders of several sizes, and mostly the usual features.
         if needed and (field.startswith("model.") or value != usual[field]):

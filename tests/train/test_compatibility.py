@@ -58,9 +58,9 @@ def test_fields_that_a_schema_dropped_are_left_out():
     """The configuration of an older checkpoint has them, and this version would not know them."""
     config = json.loads(configuration().to_json())
     config["distillation"] |= {"teacher_positions": "averaged", "teacher_decay_start": 0.9999}
-    current = compatibility.current({"schema": 1, "config": config, "step": 3})
+    current = compatibility.current({"schema": 1, "config": config, "step": 3}, "runs/x")
     assert from_dict(current["config"]).distillation.teacher_input == "shared"
     assert current["step"] == 3 and "teacher_positions" in config["distillation"]
     with pytest.raises(UserError, match=r"unknown config key .*teacher_"):
         now = {"schema": compatibility.SCHEMA, "config": config}
-        from_dict(compatibility.current(now)["config"])
+        from_dict(compatibility.current(now, "runs/x")["config"])

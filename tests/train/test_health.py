@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from uniwav_jax.config import Config, HealthConfig, Row, TrainConfig, recognition_config
+from uniwav_jax.config import (
+    AsrConfig,
+    Config,
+    HealthConfig,
+    OptimConfig,
+    TrainConfig,
+    default_config,
+    from_dict,
+)
 from uniwav_jax.train.health import ALARMS, Health, UnhealthyRunError
 from uniwav_jax.train.loop import Meter
 from uniwav_jax.train.metrics import MetricsWriter
@@ -23,7 +31,11 @@ WELL = {
     "skipped_in_a_row": 0,
 }
 CONFIG = dataclasses.replace(
-    Config(), health=HealthConfig(grace_steps=100, patience=3), train=TrainConfig(max_skipped=5)
+    Config(),
+    health=HealthConfig(grace_steps=100, patience=3),
+    train=TrainConfig(max_skipped=5),
+    asr=AsrConfig(freeze_steps=0),
+    optim=OptimConfig(warmup=0.0),
 )
 ASR = dataclasses.replace(CONFIG, task="asr")
 CODEC = dataclasses.replace(CONFIG, task="codec")
@@ -129,11 +141,28 @@ def test_lines_that_say_nothing_leave_the_count_as_it_was(nothing):
         health.check(104, WELL | {"loss_encoder": 0.2})
 
 
-def test_recognition_recipes_wait_until_the_whole_model_learns_at_its_full_rate():
-    for updates, frozen, expected in ((13_000, 10_000, 12_000), (320_000, 0, 34_000)):
-        row = Row(updates, 1e-4, frozen, 0.5, 0.1, layer_drop=0.1, batch_seconds=1600.0)
-        config = recognition_config("base", {"base": row})
-        assert config.health.grace_steps == expected
+@pytest.mark.parametrize(("updates", "frozen", "first"), [(13, 10, 12), (320, 0, 34)])
+def test_blanks_alone_are_no_alarm_before_the_whole_model_learns(updates, frozen, first):
+    """In thousands of updates: the freeze or the warm-up, and the grace; other alarms wait less."""
+    config = default_config("tiny")
+    config.task, config.init_from = "asr", "a pretrained run"
+    config.evaluate.sample_every = 0
+    config.train.steps, config.asr.freeze_steps = 1000 * updates, 1000 * frozen
+    config.optim.update(warmup=0.1, hold=0.4, decay=0.5)
+    health, ill = Health(from_dict(config)), WELL | {"blank_share": 1.0, "grad_norm": 5000.0}
+    assert not health.check(1999, ill)
+    (warning,) = health.check(2000, ill)
+    assert "gradient norm" in warning
+    assert len(health.check(1000 * first - 1, ill)) == 1
+    assert len(health.check(1000 * first, ill)) == 2
+
+
+def test_a_codec_without_adversarial_losses_does_not_need_its_discriminator():
+    alone = dataclasses.replace(CONFIG.codec, adversarial_share=0.0, features_share=0.0)
+    for loss in (0.0, 2.0):
+        ill = WELL | {"loss_discriminator": loss}
+        assert Health(CONFIG).check(100, ill)
+        assert not Health(dataclasses.replace(CONFIG, codec=alone)).check(100, ill)
 
 
 def test_waiting_for_data_only_warns():

@@ -233,6 +233,21 @@ def test_a_head_of_another_kind_is_new_and_announced(changes, why, recogniser):
     assert "ctc: a new head, since " in report and why in report
 
 
+def test_prediction_heads_without_their_codebooks_are_new(tmp_path):
+    """As of an exported student: its heads would name codewords of other codebooks."""
+    config = configuration()
+    state = random_state(config, seed=1)
+    parts = {field: jax.device_get(getattr(state, field)) for field in transfer.FIELDS}
+    checkpoint.save_parts(str(tmp_path), {**parts, "task": {}}, config, step=7)
+    fresh, taken, report, start = take(str(tmp_path), config)
+    assert_same(taken.params["encoder"], parts["params"]["encoder"])
+    assert_same(taken.params["heads"], fresh.params["heads"])
+    assert "heads: new ones, since the codebooks that they predict are not there" in report
+    assert start  # the codebooks begin with the first batch
+    with pytest.raises(UserError, match=r"config\.init_parts: .* has no heads to start from"):
+        take(str(tmp_path), config, "encoder,heads")
+
+
 def test_mixing_weights_come_with_the_head(tmp_path):
     config = configuration({**ASR, "asr.layers": "mix"})
     path, theirs = save(tmp_path, config)

@@ -93,9 +93,6 @@ def recognition_config(
     config.optim.warmup, config.optim.hold, config.optim.decay = 0.1, 0.4, 0.5  # fairseq
     config.optim.final_scale = 0.05  # fairseq
     config.optim.eps = 1e-8  # fairseq
-    # Blanks alone are no alarm before the whole model has learnt at its full rate.
-    warmup = round(config.optim.warmup * config.train.steps)
-    config.health.grace_steps += max(warmup, config.asr.freeze_steps)
     config.evaluate.batches, config.evaluate.sample_every = 0, 0
     config.checkpoint.keep_every = 0
     return config

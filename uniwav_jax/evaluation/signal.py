@@ -61,7 +61,7 @@ def measures(sample_rate: int) -> list[str]:
 def scores(reference: np.ndarray, decoded: np.ndarray, *, sample_rate: int) -> dict[str, float]:
     """Measures of one clip; those that cannot score it are not in the result.
 
-    Nothing can score a clip without samples, or decoded audio that holds NaN or infinity.
+    Nothing can score a clip without samples, or one that holds NaN or infinity.
 
     Args:
         reference: float [n] in [-1, 1].
@@ -76,7 +76,7 @@ def scores(reference: np.ndarray, decoded: np.ndarray, *, sample_rate: int) -> d
         dnsmos_ovrl: overall quality of `decoded` alone, 1 to 5.
     """
     decoded = decoded[: len(reference)]
-    if not len(reference) or not np.isfinite(decoded).all():
+    if not len(reference) or not (np.isfinite(reference).all() and np.isfinite(decoded).all()):
         return {}
     mel = LogMel(FeaturesConfig(sample_rate=sample_rate, mel_high=sample_rate / 2))
     pair = np.asarray(mel.raw({}, jnp.asarray(np.stack([reference, decoded]))))
@@ -110,7 +110,7 @@ def means(clips: Sequence[dict[str, float]], names: Sequence[str]) -> dict[str, 
 
 
 def _pesq(reference: np.ndarray, decoded: np.ndarray) -> float | None:
-    """Mean over equal pieces of at most 20 s; None where no piece can be scored.
+    """Mean over equal pieces of at most 20 s; None where one of speech cannot be scored.
 
     P.862 is made for samples of 8 to 30 s, and pesq 0.0.4 ends the process where a recording holds
     more utterances than it has room for, which long ones do.
@@ -122,8 +122,10 @@ def _pesq(reference: np.ndarray, decoded: np.ndarray) -> float | None:
     for pair in zip(np.array_split(reference, count), np.array_split(decoded, count), strict=True):
         try:
             found.append(float(pesq.pesq(SAMPLE_RATE, *pair, "wb")))
-        except (pesq.PesqError, ValueError):  # the latter where decoded is silent: NaN inside
+        except pesq.NoUtterancesError:  # the reference is silent here
             continue
+        except (pesq.PesqError, ValueError):  # the latter where decoded is silent: NaN inside
+            return None
     return float(np.mean(found)) if found else None
 
 

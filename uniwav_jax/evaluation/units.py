@@ -66,6 +66,8 @@ def read_clips(
     if alignments is not None:
         grids = {grid.stem: str(grid) for grid in pathlib.Path(alignments).glob("*.TextGrid")}
         rows = [row for row in rows if pathlib.Path(corpus.name(row)).stem in grids]
+    if not rows and alignments is None:
+        raise UserError(f"{manifest_path} has no clips")
     if not rows:
         raise UserError(
             f"no clip of {manifest_path} has a TextGrid in {alignments}; they must be named"

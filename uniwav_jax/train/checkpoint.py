@@ -174,7 +174,7 @@ def restore(
     folder = checkpoints.directory / str(step)
     try:
         args = ocp.args.Composite(meta=ocp.args.JsonRestore())
-        meta = compatibility.current(checkpoints.restore(step, args=args)["meta"])
+        meta = compatibility.current(checkpoints.restore(step, args=args)["meta"], folder)
         compatibility.check_resume(meta, config, folder)
         target = jax.tree.map(
             lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -253,9 +253,9 @@ def load_meta(path: str) -> dict[str, Any]:
     folder = find(path)
     try:
         meta = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(folder / "meta")
-        return compatibility.current(meta)
     except Exception as error:
         raise UserError(f"checkpoint {folder} cannot be read ({_reason(error)})") from error
+    return compatibility.current(meta, folder)
 
 
 def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], dict[str, Any]]:
@@ -268,7 +268,7 @@ def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], di
     """
     meta = load_meta(path)
     folder = find(path)
-    for part, how in compatibility.outdated(meta, folder).items():
+    for part, how in compatibility.outdated(meta).items():
         if set(parts) & set(compatibility.PARTS[part].arrays):
             raise UserError(
                 f"checkpoint {folder} was written by an older version, and the {part} has changed"

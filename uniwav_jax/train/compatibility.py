@@ -76,11 +76,20 @@ FREE = frozenset(
 )
 
 
-def current(meta: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint's meta with a configuration that this version reads."""
+def current(meta: dict[str, Any], path: str | epath.Path) -> dict[str, Any]:
+    """The meta of checkpoint `path` with a configuration that this version reads.
+
+    Raises:
+        UserError: the checkpoint is younger than this version.
+    """
+    if (schema := meta.get("schema", 0)) > SCHEMA:
+        raise UserError(
+            f"checkpoint {path} has schema {schema}, this version reads up to {SCHEMA}; use the"
+            " version that wrote it"
+        )
     config = json.loads(json.dumps(meta["config"]))
     for number, fields in DROPPED.items():
-        for field in fields if meta.get("schema", 0) < number else ():
+        for field in fields if schema < number else ():
             group, name = field.split(".")
             config.get(group, {}).pop(name, None)
     return {**meta, "config": config}
@@ -125,21 +134,11 @@ def matters(field: str, fields: Iterable[str]) -> bool:
     return field not in FREE and any(field == f or field.startswith(f + ".") for f in fields)
 
 
-def outdated(meta: dict[str, Any], path: str | epath.Path) -> dict[str, str]:
-    """Parts of the model of checkpoint `path` that this version computes otherwise, and how.
-
-    Raises:
-        UserError: the checkpoint is younger than this version.
-    """
-    schema = meta.get("schema", 0)
-    if schema > SCHEMA:
-        raise UserError(
-            f"checkpoint {path} has schema {schema}, this version reads up to {SCHEMA}; use the"
-            " version that wrote it"
-        )
+def outdated(meta: dict[str, Any]) -> dict[str, str]:
+    """Parts of a checkpoint's model that this version computes otherwise, and how."""
     changed = {}
     for number, parts in CHANGED.items():
-        if schema < number:
+        if meta.get("schema", 0) < number:
             changed |= parts
     parts = TASKS[values_then(meta)["task"]]
     return {part: how for part, how in changed.items() if part in parts}
@@ -156,6 +155,12 @@ def check_resume(meta: dict[str, Any], config: Config, folder: epath.Path) -> No
     fields = {"task", "features"}.union(*(PARTS[part].fields for part in parts))
     # An alphabet is what its symbols are, however the texts are turned into them.
     fields -= {"asr.lexicon"}
+    for part, how in outdated(meta).items():
+        raise UserError(
+            f"checkpoint {folder} was written by an older version, and the {part} has changed since"
+            f" ({how}); use that version, or start from the other parts in another --workdir with"
+            f" --config.init_from and --config.init_parts={','.join(p for p in parts if p != part)}"
+        )
     freezes = _freezes(values_then(meta))
     for key, (then, now) in differences(meta, config).items():
         change = f"config.{key}: {then!r} in the checkpoint, {now!r} now"
@@ -168,12 +173,6 @@ def check_resume(meta: dict[str, Any], config: Config, folder: epath.Path) -> No
             )
         if not key.startswith(("checkpoint.", "evaluate.", "mesh.", "train.log_every", "init_")):
             print(f"note: {change}; the resumed run differs from an undisturbed one", flush=True)
-    for part, how in outdated(meta, folder).items():
-        raise UserError(
-            f"checkpoint {folder} was written by an older version, and the {part} has changed since"
-            f" ({how}); use that version, or start from the other parts in another --workdir with"
-            f" --config.init_from and --config.init_parts={','.join(p for p in parts if p != part)}"
-        )
     current = versions()
     for name, version in meta.get("versions", {}).items():
         if current.get(name) != version:

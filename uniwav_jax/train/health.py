@@ -26,8 +26,10 @@ class Alarm:
         above: True where values above the limit are alarming, False where values below are.
         field: field of `HealthConfig` that holds the limit.
         text: warning and advice; a format of {value} and {limit}.
-        unit: what the field's value is a multiple of; 0 where the alarm does not apply.
-        grace: wait for `health.grace_steps`, because healthy runs may start so.
+        unit: what the field's value is a multiple of.
+        applies: whether a run of this configuration can have this fault.
+        grace: the alarm waits for `health.grace_steps` and these updates more, because healthy runs
+            may start so; None: it does not wait at all.
         stops: `health.patience` alarms in a row stop the run.
     """
 
@@ -36,19 +38,24 @@ class Alarm:
     field: str
     text: str
     unit: Callable[[Config], float] = lambda config: 1.0
-    grace: bool = True
+    applies: Callable[[Config], bool] = lambda config: True
+    grace: Callable[[Config], int] | None = lambda config: 0
     stops: bool = True
 
 
-def _noise(config: Config) -> float:
-    """Standard deviation of the noise on a codec's latents; 0 without."""
-    return config.codec.noise if config.codec.bottleneck == "noise" else 0.0
+def _until_all_learns(config: Config) -> int:
+    """Updates of recognition until the whole model has learned at its full rate."""
+    warmup = round(config.optim.warmup * config.train.steps)
+    return max(warmup, 0 if config.asr.frozen else config.asr.freeze_steps)
+
+
+def _adversarial(config: Config) -> bool:
+    """Whether a codec learns from its discriminator."""
+    return config.codec.adversarial_share > 0 or config.codec.features_share > 0
 
 
 def _codewords(config: Config) -> float:
-    """Codewords of a codec's quantiser that the frames of one batch can use; 0 without."""
-    if config.task != "codec" or config.codec.bottleneck != "rvq":
-        return 0.0
+    """Codewords of a codec's quantiser that the frames of one batch can use."""
     structure = config.codec.structure
     frames = config.data.batch_seconds * structure.sample_rate / structure.hop
     return min(structure.codewords, frames)
@@ -63,7 +70,7 @@ ALARMS = (
         "{value:.0%} of the last updates were skipped because their loss or gradient"
         " was not finite, more than {limit:.0%}; lower config.optim.lr, use"
         " --config.model.compute_dtype=float32, or look at the data with tools/check_data.py",
-        grace=False,  # nothing here scales losses: a healthy run loses no updates at the start
+        grace=None,  # nothing here scales losses: a healthy run loses no updates at the start
     ),
     Alarm(
         "target_perplexity",
@@ -100,6 +107,7 @@ ALARMS = (
         "{value:.1%} of the frames are recognised as blank, more than {limit:.1%}: the recogniser"
         " writes nothing; raise the learning rate or lengthen its warm-up, start from a pretrained"
         " run (init_from), or check that the texts belong to the audio",
+        grace=_until_all_learns,
     ),
     Alarm(
         "loss_discriminator",
@@ -108,6 +116,7 @@ ALARMS = (
         "discriminator loss {value:.3f} is below {limit:g}: it tells decoded from real speech"
         " without fail and learns nothing more; lower the learning rate or"
         " codec.discriminator_filters",
+        applies=_adversarial,
     ),
     Alarm(
         "loss_discriminator",
@@ -116,6 +125,7 @@ ALARMS = (
         "discriminator loss {value:.3f} is above {limit:g} (2 is a constant output): it does not"
         " tell decoded from real speech, and its share of the gradient is noise; lower the learning"
         " rate or raise codec.discriminator_filters",
+        applies=_adversarial,
     ),
     Alarm(
         "latent_rms",
@@ -130,7 +140,8 @@ ALARMS = (
         "min_latent_to_noise",
         "root mean square of the latents is {value:.3f}, below {limit:g}: they carry next to"
         " nothing through the noise; lower codec.noise or codec.penalty",
-        unit=_noise,
+        unit=lambda config: config.codec.noise,
+        applies=lambda config: config.codec.bottleneck == "noise",
     ),
     Alarm(
         "codebook_perplexity",
@@ -139,6 +150,7 @@ ALARMS = (
         "perplexity of the quantiser's codebooks is {value:.1f}, below {limit:.1f}: frames fall on"
         " few codewords; take larger batches, or fewer codec.structure.codewords",
         unit=_codewords,
+        applies=lambda config: config.codec.bottleneck == "rvq",
     ),
     Alarm(
         "input_wait",
@@ -189,7 +201,9 @@ class Health:
         line = {**line, "skipped_share": self._skipped_share(line.get("skipped_share"))}
         for alarm in ALARMS:
             value = line.get(alarm.metric)
-            if (alarm.grace and step < health.grace_steps) or value is None or math.isnan(value):
+            if value is None or math.isnan(value) or not alarm.applies(config):
+                continue
+            if alarm.grace and step < health.grace_steps + alarm.grace(config):
                 continue
             limit = getattr(health, alarm.field) * alarm.unit(config)
             if value <= limit if alarm.above else value >= limit:

@@ -64,11 +64,19 @@ def init_from(
     parts = _choose(available, here, meta, config)
     _check_features(there, here, where, meta, config)
     _check_meaning(parts, meta, config)
-    columns, notes = None, []
+    columns, notes, new_heads = None, [], []
     if "ctc" in parts:
         columns, notes = _match_symbols(meta, config)
-        if columns is None:
-            parts.remove("ctc")
+        new_heads += ["ctc"] if columns is None else []
+    # Exports have no codebooks, and a head's rows mean nothing without their codewords.
+    alone = _inside("params/heads", available) and not _inside("task/codebooks", available)
+    if alone and "heads" in parts:
+        notes.append("heads: new ones, since the codebooks that they predict are not there")
+        new_heads.append("heads")
+    for part in new_heads:
+        if part in config.init_parts:
+            raise UserError(f"config.init_parts: {path} has no {part} to start from: {notes[-1]}")
+        parts.remove(part)
     wanted = ["features", *(place for part in parts for place in _arrays(part))]
     taken = {name for place in wanted for name in _inside(place, available) if name in here}
     _check_complete(wanted, taken, available, here, path)
@@ -183,7 +191,7 @@ def _check_meaning(parts: list[str], meta: dict[str, Any], config: Config) -> No
         part: {f for f in differ if compatibility.matters(f, compatibility.PARTS[part].fields)}
         for part in parts
     }
-    outdated = compatibility.outdated(meta, path)
+    outdated = compatibility.outdated(meta)
     fit = [part for part in parts if not at_fault[part] and part not in outdated]
     rest = f"; or take the rest alone: --config.init_parts={','.join(fit)}" if fit else ""
     fields = sorted(set().union(*at_fault.values()))
