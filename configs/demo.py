@@ -12,7 +12,7 @@ such size. Three came from short runs, one seed, on other speakers than the resu
   span hides.
 - The teacher's horizon is as long as its life, 500 of 1000 updates, and 37 % of its first weights
   remain. With DinoSR's shares (horizons of 3 to 25 updates) targets and student agreed on next to
-  nothing: of 256 codewords a perplexity of 10 was left and the states told less of phones (PNMI
+  nothing: of 256 codewords a perplexity of 10 was left and the states said less of phones (PNMI
   0.340, with 500 updates 0.364); with 100 updates the perplexity was 18. Supposed: the random first
   layers keep the targets apart until the student knows better ones.
 - Codebooks with decay 0.99 did better than with 0.9, and the encoder loss rose less after its best

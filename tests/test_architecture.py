@@ -1,6 +1,7 @@
 """The shape of the house: who imports whom, how far it is to the loss, how long files are."""
 
 import ast
+import importlib
 import pathlib
 import re
 import subprocess
@@ -105,6 +106,39 @@ def test_core_runs_without_tensorflow_and_torch():
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert result.stdout.strip() == "False", result.stderr
+
+
+def test_names_that_are_taken_from_our_modules_exist():
+    """A function that moved must not be missed in a script that no other test runs."""
+    sources = [p for f in ("uniwav_jax", "tools", "benchmarks", "tests") for p in python_files(f)]
+    missing = []
+    for path in sources:
+        tree = ast.parse(path.read_text())
+        names = [n for n in ast.walk(tree) if isinstance(n, ast.Name | ast.arg)]
+        shadowed = {n.arg for n in names if isinstance(n, ast.arg)}
+        shadowed |= {n.id for n in names if isinstance(getattr(n, "ctx", None), ast.Store)}
+        modules = {}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("uniwav_jax"):
+                for name in node.names:
+                    full = f"{node.module}.{name.name}"
+                    if (PACKAGE.parent / full.replace(".", "/")).with_suffix(".py").is_file():
+                        modules[name.asname or name.name] = full
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                full = modules.get(node.value.id)
+                if full and node.value.id not in shadowed and "twin" not in full:
+                    try:
+                        module = importlib.import_module(full)
+                    except ModuleNotFoundError:  # torch and other extras
+                        continue
+                    if not hasattr(module, node.attr):
+                        missing.append(f"{path.relative_to(REPOSITORY)}: {full}.{node.attr}")
+    assert not missing
+
+
+def python_files(folder: str) -> list[pathlib.Path]:
+    return sorted((REPOSITORY / folder).rglob("*.py"))
 
 
 RECIPES = sorted((REPOSITORY / "configs").glob("*.py"))

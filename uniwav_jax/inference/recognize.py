@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import math
 import pathlib
+import re
 from collections.abc import Iterable
 
 import jax
@@ -119,7 +120,7 @@ def known_words(model: pathlib.Path) -> list[str] | None:
     words = []
     with model.open(encoding="utf-8", errors="replace") as file:
         for line in itertools.dropwhile(lambda line: line.strip() != "\\1-grams:", file):
-            fields = line.split()
+            fields = re.split("[ \t]+", line.strip(" \t\r\n"))  # as kenlm; a word may hold others
             if line.startswith("\\2-grams:"):
                 break
             if len(fields) > 1:  # log10 of the probability, the word, and maybe its back-off weight

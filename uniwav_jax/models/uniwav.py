@@ -79,7 +79,7 @@ def predict_codes(heads: PyTree, encoded: EncoderOutput, config: Config) -> jax.
 
 
 def codes(heads: PyTree, encoded: EncoderOutput, config: Config) -> jax.Array:
-    """THE codes of speech: for each frame the codeword that each head predicts, int32 [K, B, T].
+    """The codes of speech: for each frame the codeword that each head predicts, int32 [K, B, T].
 
     As DinoSR and SpidR define them: the argmax of the student's prediction heads on unmasked input.
 

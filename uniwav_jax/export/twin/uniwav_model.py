@@ -130,7 +130,7 @@ class Networks:
         return texts
 
     def codes(self, heard: Heard) -> torch.Tensor:
-        """THE codes of speech: the codeword that each head predicts, int64 [K, B, T]."""
+        """The codes of speech: the codeword that each head predicts, int64 [K, B, T]."""
         return self._part("heads")(heard.encoded).argmax(-1)
 
     def teacher_codes(self, heard: Heard) -> torch.Tensor:
