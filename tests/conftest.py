@@ -54,6 +54,17 @@ def compiled_once(tmp_path_factory) -> None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")
 
 
+@pytest.fixture(scope="module")
+def fast_compilation():
+    """For modules that mostly compile: XLA's slower passes do not pay."""
+    import jax
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 @pytest.fixture(scope="session")
 def speech_dir() -> pathlib.Path:
     """Folder with manifest.tsv, real LibriSpeech clips and TextGrids; UNIWAV_SPEECH overrides."""

@@ -63,9 +63,5 @@ def compiled():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def fast_compilation():
-    """Compiling is most of the time here; XLA's slower passes do not pay."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+def compiled_fast(fast_compilation):
+    """For all tests of this folder."""

@@ -43,13 +43,7 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fast_compilation():
-    """Compiling is most of the time here; XLA's slower passes do not pay."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 
 def make_config(changes=None):

@@ -21,13 +21,7 @@ PRETRAIN = {**SMALL, "distillation.codebook_init": "frames"}
 RECOGNISER = {**SMALL_RECOGNISER, "data.row_multiple": ROWS}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def fast_compilation():
-    """Compiling is most of the time here; XLA's slower passes do not pay."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 
 class Steps:
