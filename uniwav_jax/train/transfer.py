@@ -196,11 +196,11 @@ def _check_meaning(parts: list[str], meta: dict[str, Any], config: Config) -> No
     rest = f"; or take the rest alone: --config.init_parts={','.join(fit)}" if fit else ""
     fields = sorted(set().union(*at_fault.values()))
     if fields:
-        told = ", ".join(f"{f} = {differ[f][0]!r}, this run {differ[f][1]!r}" for f in fields)
+        both = ", ".join(f"{f} = {differ[f][0]!r}, this run {differ[f][1]!r}" for f in fields)
         flags = " ".join(f"--config.{f}={differ[f][0]}" for f in fields)
         unfit = ", ".join(part for part in parts if at_fault[part])
         raise UserError(
-            f"config.init_from: {path} has {told}; its parameters ({unfit}) would mean something"
+            f"config.init_from: {path} has {both}; its parameters ({unfit}) would mean something"
             f" else here: {flags}{rest}"
         )
     for part in parts:
