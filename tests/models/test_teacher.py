@@ -86,7 +86,7 @@ def trees():
     return [
         {
             name: {"kernel": rng.normal(size=(3, 2)).astype(np.float32)}
-            for name in ("layers", *teacher.INPUT_PATH)
+            for name in ("layers", "norm_input", "project", "positions")
         }
         for _ in range(2)
     ]

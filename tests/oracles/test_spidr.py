@@ -253,7 +253,13 @@ def test_dinosr_loss_perplexities_codebooks_and_teacher(kind):
     np.testing.assert_allclose(metrics["target_perplexity"], theirs["target_ppl"], rtol=1e-4)
     np.testing.assert_allclose(metrics["prediction_perplexity"], theirs["pred_ppl"], rtol=1e-4)
 
-    # After the loss: codebooks from this batch, teacher from the student at step 100.
+    # After the loss: codebooks from this batch, teacher from the student at step 100, which an
+    # optimizer has moved meanwhile, its projection too.
+    with torch.no_grad():
+        for part in (model.student, model.feature_projection):
+            for parameter in part.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    params |= {"encoder": encoder(model, model.student, kind)}
     after = pretrain.update(state, params, sums, jnp.int32(100), config)
     for name, expected in books(model).items():
         np.testing.assert_allclose(after["codebooks"][name], expected, rtol=1e-5, atol=1e-5)
