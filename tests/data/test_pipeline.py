@@ -71,7 +71,7 @@ def assert_same(ours, theirs, rows=slice(None)):
 
 @pytest.fixture
 def mixed_corpus(small_corpus, tmp_path):
-    """Pieces of the clips, 0.6 to 3 s long, so many that both buckets fill their batches."""
+    """The clips are cut into pieces of 0.6 to 3 s, enough to fill a batch of either bucket."""
     lines = ["path\tsamples\tsample_rate\tspeaker\ttext"]
     for index, source in enumerate(sorted(small_corpus.glob("*.flac"))):
         audio, rate = soundfile.read(source, dtype="int16")

@@ -137,7 +137,7 @@ def test_speech_is_drawn_in_natural_proportion(tmp_path, kind, hours):
     }
     plan = make(tmp_path, write_manifest(tmp_path / "m.tsv", samples), **settings)
     passes = 2 if hours > 100 else 20
-    drawn, heard = np.zeros(len(samples), int), 0
+    drawn, drawn_samples = np.zeros(len(samples), int), 0
     for g in itertools.count():
         batch = plan[g]
         counts = np.unique(batch.clip, return_counts=True)[1]
@@ -146,12 +146,12 @@ def test_speech_is_drawn_in_natural_proportion(tmp_path, kind, hours):
         assert counts.max() <= -(-len(batch.clip) // inside)
         assert len(counts) == min(inside, len(batch.clip))
         np.add.at(drawn, batch.clip, 1)
-        heard += int(batch.samples.sum())
-        if heard >= passes * samples.sum():
+        drawn_samples += int(batch.samples.sum())
+        if drawn_samples >= passes * samples.sum():
             break
     length = np.digitize(seconds, default.buckets)
     natural = np.bincount(length, samples)
-    shares = np.bincount(length, samples * drawn) / heard
+    shares = np.bincount(length, samples * drawn) / drawn_samples
     np.testing.assert_allclose(shares, natural / samples.sum(), rtol=0.05)
 
 
@@ -168,8 +168,8 @@ def test_clips_too_few_for_a_batch_are_padded_to_a_longer_bucket(tmp_path):
     ):
         plan = make(tmp_path, write_manifest(tmp_path / f"{name}.tsv", lengths))
         assert plan.rows == {bucket * RATE: count for bucket, count in rows.items()}, name
-        told = plan.summary().get("padding", "")
-        assert told.startswith(padding) if padding else not told, name
+        padding_line = plan.summary().get("padding", "")
+        assert padding_line.startswith(padding) if padding else not padding_line, name
         assert ("repeats" in plan.summary()) == (len(lengths) < 8 or name == "short alone")
         for g in range(30):
             batch, held = plan[g], np.array(lengths)
