@@ -26,7 +26,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from fault_drills import files, processes, speech
 from fault_drills.lab import EVERY, STEPS, Lab
 
-from uniwav_jax.train import compatibility
+from uniwav_jax.checkpoint import compatibility
 
 DRILLS = {
     "kill": processes.kill,

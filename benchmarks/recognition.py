@@ -28,9 +28,9 @@ import soundfile
 
 from uniwav_jax.cli import AUDIO
 from uniwav_jax.config import from_dict, recognition_config
-from uniwav_jax.data.text import SPACE
-from uniwav_jax.inference import align, codec, recognize
+from uniwav_jax.inference import align, codec_files, recognize
 from uniwav_jax.tasks import asr
+from uniwav_jax.text.alphabet import SPACE
 
 RATE = 16000
 
@@ -49,7 +49,7 @@ def main() -> None:
     for path, *_ in align.pairs(args.manifest, AUDIO):
         if total >= 60 * args.minutes * RATE:
             break
-        clips.append(np.concatenate(list(codec.read_blocks(path, sample_rate=RATE))))
+        clips.append(np.concatenate(list(codec_files.read_blocks(path, sample_rate=RATE))))
         total += len(clips[-1])
     seconds = total / RATE
     result = {"device": peers.device_name(), "jax": jax.__version__, "audio_seconds": seconds}
@@ -84,7 +84,7 @@ def listening(model: recognize.Recognizer, clips: list, repeats: int) -> dict[st
     times = []
     for _ in range(repeats + 1):
         began = time.perf_counter()
-        heard = sum(len(p) for _, p in model.hear(enumerate([clip] for clip in clips)))
+        heard = sum(len(p) for _, p in model.run(enumerate([clip] for clip in clips)))
         times.append((time.perf_counter() - began) * model.frame_rate / heard)
     first, *later = (round(value, 4) for value in times)
     return {"first": first, "median": round(float(np.median(later)), 4), "all": later}
@@ -93,7 +93,7 @@ def listening(model: recognize.Recognizer, clips: list, repeats: int) -> dict[st
 def decoding(args: argparse.Namespace, clips: list, seconds: float) -> dict[str, dict]:
     """Real-time factors of decoding; `ratio`: pyctcdecode's own time over ours."""
     model = recognize.Recognizer.load(args.checkpoint)
-    heard = [p for _, p in model.hear(enumerate([clip] for clip in clips))]
+    heard = [p for _, p in model.run(enumerate([clip] for clip in clips))]
     began = time.perf_counter()
     for log_probs in heard:
         model.greedy(log_probs)

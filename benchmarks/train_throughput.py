@@ -32,10 +32,10 @@ from spidr.config import DinoSRConfig
 from spidr.models import DinoSR
 from transformers import HubertConfig, HubertModel
 
-from uniwav_jax import distributed
 from uniwav_jax import features as features_lib
 from uniwav_jax.config import Config, default_config, from_dict
 from uniwav_jax.models import uniwav
+from uniwav_jax.parallel import mesh as mesh_lib
 from uniwav_jax.tasks import pretrain
 from uniwav_jax.train import step as step_lib
 from uniwav_jax.types import Batch
@@ -137,7 +137,7 @@ def configuration(part: str, size: str, args: argparse.Namespace) -> Config:
 def our_step(part: str, size: str, args: argparse.Namespace) -> Side:
     config = configuration(part, size, args)
     features = features_lib.build(config.features)
-    mesh = distributed.make_mesh(config.mesh, jax.devices()[:1])
+    mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
     rng = np.random.default_rng(0)
     samples = int(args.seconds * RATE)
     if part == "full":

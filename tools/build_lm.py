@@ -18,9 +18,10 @@ import tempfile
 from collections.abc import Iterator
 
 from uniwav_jax.config import AsrConfig
-from uniwav_jax.data import manifest, text
+from uniwav_jax.data import manifest
 from uniwav_jax.errors import UserError, run_tool
 from uniwav_jax.inference import recognize
+from uniwav_jax.text import alphabet
 
 BUILD = (
     "pip download --no-deps --no-binary kenlm kenlm==0.3.0 && tar xzf kenlm-0.3.0.tar.gz && cd"
@@ -56,7 +57,7 @@ def main(argv: list[str]) -> int:
         with sentences.open("w", encoding="utf-8") as file:
             for source in args.sources:
                 for line in _lines(source):
-                    if line := text.normalize(line, config):
+                    if line := alphabet.normalize(line, config):
                         file.write(line + "\n")
                         words.update(line.split())
                         count += 1

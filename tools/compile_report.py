@@ -34,11 +34,12 @@ from jax.experimental import topologies
 from jax.sharding import NamedSharding
 
 from uniwav_jax import config as config_lib
-from uniwav_jax import distributed, main
 from uniwav_jax import features as features_lib
+from uniwav_jax import main
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
 from uniwav_jax.models import uniwav
+from uniwav_jax.parallel import mesh as mesh_lib
 from uniwav_jax.train import compiled as compiled_lib
 from uniwav_jax.train import loop
 from uniwav_jax.train import step as step_lib
@@ -102,19 +103,19 @@ def devices(chip: str, grid: str, slices: int) -> list[Any]:
 @functools.cache
 def step_of(config: Config, rows: int, chips: tuple[Any, ...]) -> dict[str, Any]:
     """Report of the step for `rows` rows of the longest bucket in all."""
-    mesh = distributed.make_mesh(config.mesh, list(chips))
-    distributed.check_rows(rows, mesh, config.train.accumulate)
+    mesh = mesh_lib.make_mesh(config.mesh, list(chips))
+    mesh_lib.check_rows(rows, mesh, config.train.accumulate)
     task, features = loop.TASKS[config.task], features_lib.build(config.features)
     zeros = np.zeros(features.channels, np.float32)
     feature_params = {"mean": zeros, "std": zeros + 1, **features.weights}
     with jax.set_mesh(mesh):
         fresh = functools.partial(step_lib.fresh_state, task, config, features, feature_params)
         abstract = jax.eval_shape(fresh)
-        shardings = distributed.state_shardings(abstract, mesh)
+        shardings = mesh_lib.state_shardings(abstract, mesh)
         state = jax.tree.map(_placed, abstract, shardings)
         samples = round(config.data.buckets[-1] * features.sample_rate) + sum(features.context)
         shapes = (((rows, samples), jnp.int16), ((rows,), jnp.int32), ((rows,), jnp.bool_))
-        by_rows = NamedSharding(mesh, distributed.ROWS)
+        by_rows = NamedSharding(mesh, mesh_lib.ROWS)
         if config.task == "asr":
             tokens = round(config.data.buckets[-1] * TOKENS_A_SECOND)
             shapes += (((rows, tokens), jnp.int32),)
@@ -194,7 +195,7 @@ def largest(config: Config, chips: tuple[Any, ...], hbm: float) -> int:
 
     What a row takes follows from the tries that fit; a try is a compilation of minutes.
     """
-    unit = distributed.row_shards(distributed.make_mesh(config.mesh, list(chips)))
+    unit = mesh_lib.row_shards(mesh_lib.make_mesh(config.mesh, list(chips)))
     unit *= config.train.accumulate
     low, before, high, units = 0, 0.0, None, 1  # `before`: bytes at `low`
     while True:
@@ -283,7 +284,7 @@ def _measure(config: Config, chips: tuple[Any, ...], hbm: float) -> PyTree:
     if LARGEST.value:
         return step_of(config, largest(config, chips, hbm), chips)
     seconds = SECONDS.value or config.data.batch_seconds / len(chips)
-    unit = distributed.row_shards(distributed.make_mesh(config.mesh, list(chips)))
+    unit = mesh_lib.row_shards(mesh_lib.make_mesh(config.mesh, list(chips)))
     unit *= config.train.accumulate
     rows = round(seconds * len(chips) / config.data.buckets[-1] / unit)
     return step_of(config, max(rows, 1) * unit, chips)

@@ -22,7 +22,7 @@ from rich.progress import track
 
 from uniwav_jax.data import manifest
 from uniwav_jax.errors import UserError, run_tool
-from uniwav_jax.evaluation import textgrid
+from uniwav_jax.text import textgrid
 
 COLUMNS = ("path", "samples", "sample_rate", "speaker", "text")
 

@@ -8,10 +8,10 @@ The running average of the weights is taken, which is what evaluation hears.
 import argparse
 
 from uniwav_jax import config as config_lib
+from uniwav_jax.checkpoint import store
 from uniwav_jax.codec import files
 from uniwav_jax.errors import UserError, run_tool
-from uniwav_jax.models import codebooks
-from uniwav_jax.train import checkpoint
+from uniwav_jax.models import quantizer
 
 
 def main(argv: list[str]) -> int:
@@ -23,13 +23,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--licence", default="not stated", help="of the weights")
     args = parser.parse_args(argv)
 
-    parts, meta = checkpoint.load_numpy(args.workdir, ("ema", "task"))
+    parts, meta = store.load_numpy(args.workdir, ("ema", "task"))
     if "generator" not in parts["ema"]:
         raise UserError(f"{args.workdir} is no run of task=codec")
     config = config_lib.from_dict(meta["config"])
     params = {"network": parts["ema"]["generator"]}
     if config.codec.structure.codebooks:
-        params["codebooks"] = codebooks.codewords(parts["task"]["codebooks"])
+        params["codebooks"] = quantizer.codewords(parts["task"]["codebooks"])
     info = {"trained_steps": int(meta["step"]), "licence": args.licence}
     files.save(args.out, config.codec.structure, params, info=info, dtype=args.dtype)
     print(f"{args.out}: the codec of {args.workdir} after {meta['step']} steps, {args.dtype}")

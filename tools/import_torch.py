@@ -11,10 +11,10 @@ the optimizer's state, starts fresh. The settings that a run needs to go on from
 
 import argparse
 
+from uniwav_jax.checkpoint import compatibility, store
 from uniwav_jax.config import Config
 from uniwav_jax.errors import run_tool
 from uniwav_jax.export import dinosr, read
-from uniwav_jax.train import checkpoint, compatibility
 
 
 def main(argv: list[str]) -> int:
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
     options = {n: getattr(args, n) for n in ("network", "heads", "gain") if getattr(args, n)}
     step = read.to_checkpoint(args.source, args.out, **options)
     print(f"{args.out}: checkpoint of {args.source}, step {step}; a run goes on from it with")
-    arrays, meta = checkpoint.load_numpy(args.out, ("params",))
+    arrays, meta = store.load_numpy(args.out, ("params",))
     parts = [part for part in ("encoder", "heads", "decoder") if part in arrays["params"]]
     meaning = {"features"}.union(*(compatibility.PARTS[part].fields for part in parts))
     usual = compatibility.values_now(Config())

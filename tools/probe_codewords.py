@@ -52,14 +52,15 @@ import numpy as np
 
 from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
+from uniwav_jax.checkpoint import store
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError, run_tool
 from uniwav_jax.evaluation import units
 from uniwav_jax.evaluation.units import Clips
 from uniwav_jax.features import LogMel, SurfaceFeatures, mfcc, statistics
-from uniwav_jax.models import codebooks, layers, masking, uniwav
+from uniwav_jax.features.batch import surface
+from uniwav_jax.models import layers, masking, quantizer, uniwav
 from uniwav_jax.tasks import pretrain
-from uniwav_jax.train import checkpoint, step
 from uniwav_jax.types import Batch, PyTree
 
 FIT_DECAY = 0.9  # of new codebooks, whatever the run's own decay is: runs compare
@@ -71,7 +72,7 @@ Frames = Callable[[Batch], tuple[jax.Array, jax.Array]]
 # batch -> codes int32 [K, B, T], real frames bool [B, T]
 Codes = Callable[[Batch], tuple[jax.Array, jax.Array]]
 
-assign = jax.jit(codebooks.assign)  # compiled once for all rows of one shape
+assign = jax.jit(quantizer.assign)  # compiled once for all rows of one shape
 
 
 def main(argv: list[str]) -> int:
@@ -91,7 +92,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", help="JSON file to write")
     args = parser.parse_args(argv)
 
-    parts, meta = checkpoint.load_numpy(args.workdir, ("task", "features", "params"))
+    parts, meta = store.load_numpy(args.workdir, ("task", "features", "params"))
     if "codebooks" not in parts["task"]:
         raise UserError(f"{args.workdir} holds no codebooks; give a pretraining run")
     config = config_lib.from_dict(meta["config"])
@@ -194,11 +195,11 @@ def make_read(
 
     @functools.partial(jax.jit, static_argnums=1)
     def read(encoder: PyTree, kind: str, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        x_BxTxC, frames_B = step.surface(batch, feature_params, features)
+        x_BxTxC, frames_B = surface(batch, feature_params, features)
         mask_BxT = masking.frame_mask(frames_B, x_BxTxC.shape[1])
         seen = uniwav.encoder_module(config).apply({"params": encoder}, x_BxTxC, mask_BxT)
         if kind == "feed_forward":
-            return codebooks.instance_norm(seen.feed_forward, mask_BxT)[0], mask_BxT
+            return quantizer.instance_norm(seen.feed_forward, mask_BxT)[0], mask_BxT
         return layers.plain_layer_norm(seen.states), mask_BxT
 
     return read
@@ -236,7 +237,7 @@ def make_code(
 
     @functools.partial(jax.jit, static_argnums=1)
     def code(params: PyTree, kind: str, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        x_BxTxC, frames_B = step.surface(batch, feature_params, features)
+        x_BxTxC, frames_B = surface(batch, feature_params, features)
         mask_BxT = masking.frame_mask(frames_B, x_BxTxC.shape[1])
         if kind == "teacher_codes":
             teacher, books = params["teacher"], params["codebooks"]
@@ -273,8 +274,8 @@ def fit(read: Frames, clips: Clips, *, updates: int, seed: int, words: int) -> P
     key, order = jax.random.key(seed), np.random.default_rng(seed)
     layers_LxBxTxD, mask_BxT = read(clips.batches[0])
     count, *_, width = layers_LxBxTxD.shape
-    books = codebooks.init(key, books=count, codewords=words, width=width)
-    books = codebooks.start_at_frames(books, key, layers_LxBxTxD, mask_BxT)
+    books = quantizer.init(key, books=count, codewords=words, width=width)
+    books = quantizer.start_at_frames(books, key, layers_LxBxTxD, mask_BxT)
     for index in range(updates):
         if index % len(clips.batches) == 0:
             pass_order = order.permutation(len(clips.batches))
@@ -285,10 +286,10 @@ def fit(read: Frames, clips: Clips, *, updates: int, seed: int, words: int) -> P
 @jax.jit
 def updated(books: PyTree, layers_LxBxTxD: jax.Array, mask_BxT: jax.Array) -> PyTree:
     """Codebooks after one update by a batch."""
-    codes = codebooks.assign(books, layers_LxBxTxD)
+    codes = quantizer.assign(books, layers_LxBxTxD)
     words = books["counts"].shape[1]
-    seen = codebooks.statistics(layers_LxBxTxD, codes, mask_BxT, words)
-    return codebooks.update(books, seen, FIT_DECAY)
+    seen = quantizer.statistics(layers_LxBxTxD, codes, mask_BxT, words)
+    return quantizer.update(books, seen, FIT_DECAY)
 
 
 def nearest(read: Frames, books: PyTree) -> Codes:

@@ -21,10 +21,10 @@ import numpy as np
 from rich.progress import track
 
 from uniwav_jax.cli import AUDIO
-from uniwav_jax.data import text
 from uniwav_jax.errors import UserError, run_tool
 from uniwav_jax.evaluation import word_error
-from uniwav_jax.inference import align, codec, recognize
+from uniwav_jax.inference import align, codec_files, recognize
+from uniwav_jax.text import alphabet
 
 
 def main(argv: list[str]) -> int:
@@ -47,13 +47,15 @@ def main(argv: list[str]) -> int:
     recognizer = recognize.Recognizer.load(args.checkpoint, batch_seconds=args.batch_seconds)
     clips = [pair for pair in align.pairs(args.manifest, AUDIO) if pair[2].strip()]
     rate = recognizer.features.sample_rate
-    files = ((n, codec.read_blocks(path, sample_rate=rate)) for n, (path, *_) in enumerate(clips))
+    files = (
+        (n, codec_files.read_blocks(path, sample_rate=rate)) for n, (path, *_) in enumerate(clips)
+    )
     began, heard = time.perf_counter(), []
-    for number, posteriors in track(recognizer.hear(files), "", len(clips)):
+    for number, posteriors in track(recognizer.run(files), "", len(clips)):
         if isinstance(posteriors, UserError):
             raise UserError(f"{clips[number][0]}: {posteriors}")
         heard.append(posteriors)
-    said = [text.normalize(line, recognizer.config.asr) for *_, line in clips]
+    said = [alphabet.normalize(line, recognizer.config.asr) for *_, line in clips]
     audio = sum(map(len, heard)) / recognizer.frame_rate
     results = {
         "command": " ".join(["python", *sys.argv]),

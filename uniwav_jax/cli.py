@@ -23,12 +23,13 @@ import numpy as np
 from rich.progress import track
 
 from uniwav_jax.errors import UserError, run_tool
-from uniwav_jax.evaluation import signal, textgrid
+from uniwav_jax.evaluation import signal
 from uniwav_jax.export import command as command_lib
 from uniwav_jax.inference import align as align_lib
-from uniwav_jax.inference import codec as codec_lib
-from uniwav_jax.inference import features as features_lib
+from uniwav_jax.inference import codec_files as codec_lib
 from uniwav_jax.inference import recognize, transcripts
+from uniwav_jax.inference import representations as features_lib
+from uniwav_jax.text import textgrid
 
 AUDIO = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 
@@ -120,7 +121,7 @@ def features(args: argparse.Namespace) -> int:
     files = ((n, codec_lib.read_blocks(path, sample_rate=rate)) for n, (path, _) in sources.items())
     with features_lib.writer(out, args.format) as write:
         for number, frames in track(
-            extractor.hear(files), "", len(sources), disable=not _terminal()
+            extractor.run(files), "", len(sources), disable=not _terminal()
         ):
             path, name = sources[number]
             if isinstance(frames, UserError):
@@ -141,7 +142,7 @@ def align(args: argparse.Namespace) -> int:
     pairs = align_lib.pairs(args.source, AUDIO)
     texts = dict(enumerate(pairs))
     files = ((n, codec_lib.read_blocks(path, sample_rate=rate)) for n, (path, *_) in texts.items())
-    heard = recognizer.hear(files)
+    heard = recognizer.run(files)
     for number, log_probs in track(heard, "", len(texts), disable=not _terminal()):
         path, name, said = texts[number]
         try:
@@ -192,7 +193,7 @@ def transcribe(args: argparse.Namespace) -> int:
     rate, write = recognizer.features.sample_rate, transcripts.FORMATS[args.format]
     sources, failed = list(_sources(args.sources, AUDIO)), 0
     files = ((item, codec_lib.read_blocks(item[0], sample_rate=rate)) for item in sources)
-    heard = recognizer.hear(files)
+    heard = recognizer.run(files)
     for (source, name), log_probs in track(heard, "", len(sources), disable=not _terminal()):
         if isinstance(log_probs, UserError):
             failed += _report(log_probs)

@@ -38,7 +38,7 @@ def main(argv: list[str]) -> None:
             raise UserError(f"--config={file}: no such file; see the folder configs/")
         config = config_lib.from_dict(CONFIG.value)
         # After the flags: importing the loop imports JAX.
-        from uniwav_jax.hosts.group import together
+        from uniwav_jax.parallel.group import together
         from uniwav_jax.train import loop
 
         with together(config.mesh.wait_seconds) as group, disk_errors(WORKDIR.value):

@@ -23,8 +23,8 @@ from fault_drills.lab import (
     differences,
     state_of,
 )
+from uniwav_jax.checkpoint import store
 from uniwav_jax.errors import UserError
-from uniwav_jax.train import checkpoint
 
 # Kinds of files in a checkpoint; of several the largest is damaged.
 KINDS = {
@@ -121,7 +121,7 @@ def _flips(lab: Lab, times: int) -> Result:
         place, bit = dice.randrange(file.stat().st_size), dice.randrange(8)
         flip(file, place, bit)
         try:
-            state, _ = checkpoint.load_numpy(str(folder), PARTS)
+            state, _ = store.load_numpy(str(folder), PARTS)
             found["silent" if differences(state, whole) else "unused_bytes"] += 1
         except UserError:
             found["detected"] += 1

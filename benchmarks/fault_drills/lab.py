@@ -1,4 +1,4 @@
-"""A small training run to disturb, its undisturbed twin, and how the two are compared."""
+"""A small training run to disturb, the same run undisturbed, and how the two are compared."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 import soundfile
 
-from uniwav_jax.train import checkpoint
+from uniwav_jax.checkpoint import store
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 PARTS = ("step", "params", "opt_state", "ema", "task", "features", "skipped")
@@ -259,7 +259,7 @@ def saving(workdir: pathlib.Path) -> list[pathlib.Path]:
 
 def state_of(workdir: pathlib.Path, step: int = STEPS) -> dict[str, Any]:
     """The whole state of a checkpoint."""
-    return checkpoint.load_numpy(str(checkpoint_of(workdir, step)), PARTS)[0]
+    return store.load_numpy(str(checkpoint_of(workdir, step)), PARTS)[0]
 
 
 def differences(ours: Any, theirs: Any) -> list[str]:

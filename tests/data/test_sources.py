@@ -3,7 +3,7 @@ import pytest
 import soundfile
 import soxr
 
-from uniwav_jax.data import flac
+from uniwav_jax.audio import flac
 from uniwav_jax.data.sources import BadAudioError, read_audio
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import FAST_COMPILE
-from uniwav_jax.train import checkpoint
+from uniwav_jax.checkpoint import store
 
 PARTS = ("step", "params", "opt_state", "ema", "task", "features", "skipped")
 STEPS = 60
@@ -138,7 +138,7 @@ def undisturbed(small_corpus, tmp_path_factory):
 
 
 def state_of(workdir, step=STEPS):
-    return checkpoint.load_numpy(str(workdir / "checkpoints" / str(step)), PARTS)[0]
+    return store.load_numpy(str(workdir / "checkpoints" / str(step)), PARTS)[0]
 
 
 def assert_same(workdir, reference):

@@ -12,9 +12,9 @@ import soundfile
 from tests.conftest import FAST_COMPILE, load_tool
 from tests.end_to_end.conftest import SMALL, Program, read_metrics
 from uniwav_jax import cli
+from uniwav_jax.checkpoint import store
 from uniwav_jax.errors import UserError
 from uniwav_jax.inference.recognize import Recognizer
-from uniwav_jax.train import checkpoint
 
 SETTINGS = {
     "task": "asr",
@@ -55,8 +55,8 @@ def recognizer(trained):
 def test_encoder_comes_from_pretraining(trained, undisturbed):
     """And is held for all eight updates."""
     workdir, output = trained
-    ours, meta = checkpoint.load_numpy(str(workdir), ("params", "features"))
-    theirs, _ = checkpoint.load_numpy(str(undisturbed), ("params", "features"))
+    ours, meta = store.load_numpy(str(workdir), ("params", "features"))
+    theirs, _ = store.load_numpy(str(undisturbed), ("params", "features"))
     np.testing.assert_equal(ours["params"]["encoder"], theirs["params"]["encoder"])
     np.testing.assert_equal(ours["features"], theirs["features"])
     letters = sorted(set("".join(TEXTS).replace(" ", "|")))
@@ -180,23 +180,23 @@ def test_chunks_are_the_windows_alone(recognizer):
     """A kept frame is as if its window were the whole file; a short file is one window."""
     random = np.random.default_rng(0)
     audio = random.uniform(-0.3, 0.3, 16000 * 11 + 77).astype(np.float32)
-    ((_, whole),) = recognizer.hear([("a", [audio])])
+    ((_, whole),) = recognizer.run([("a", [audio])])
     assert len(whole) == -(-len(audio) // 320)
     blocks = np.split(audio, [5, 40000, 40001])
-    ((_, again),) = recognizer.hear([("a", blocks)])
+    ((_, again),) = recognizer.run([("a", blocks)])
     np.testing.assert_array_equal(whole, again)
     # Windows of 150 frames (the longest bucket) that share 2 x 37, a quarter of them.
     second = audio[76 * 320 : 226 * 320]
-    ((_, alone),) = recognizer.hear([("b", [second])])
+    ((_, alone),) = recognizer.run([("b", [second])])
     np.testing.assert_allclose(whole[76 + 37 : 226 - 37], alone[37:-37], atol=1e-4)
 
 
 def test_files_do_not_see_one_another(recognizer):
     random = np.random.default_rng(1)
     files = [random.uniform(-0.3, 0.3, n).astype(np.float32) for n in (9000, 90000, 400)]
-    together = dict(recognizer.hear(enumerate([f] for f in files)))
+    together = dict(recognizer.run(enumerate([f] for f in files)))
     for number, audio in enumerate(files):
-        ((_, alone),) = recognizer.hear([(0, [audio])])
+        ((_, alone),) = recognizer.run([(0, [audio])])
         np.testing.assert_allclose(together[number], alone, atol=1e-4)
 
 

@@ -15,12 +15,14 @@ import soundfile
 from tests.conftest import load_tool
 from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
+from uniwav_jax.checkpoint import store
 from uniwav_jax.errors import UserError
 from uniwav_jax.evaluation import codebook_analysis as analysis
-from uniwav_jax.evaluation import textgrid, units
+from uniwav_jax.evaluation import units
+from uniwav_jax.features.batch import surface
 from uniwav_jax.models import masking, uniwav
 from uniwav_jax.tasks import pretrain
-from uniwav_jax.train import checkpoint, step
+from uniwav_jax.text import textgrid
 from uniwav_jax.types import TrainState
 
 PHONES = np.repeat(["AA", "B", "CH", "D"], 250)
@@ -193,8 +195,8 @@ def aligned(speech_dir, tmp_path_factory):
     # Roughly the statistics of speech, so that the features are not out of scale.
     features = {"mean": jnp.full(80, -3.0), "std": jnp.full(80, 2.0)}
     state = TrainState(jnp.array(7), params, {}, {}, task, features, jnp.zeros(2, jnp.int32))
-    checkpoints = checkpoint.manager(folder / "run", config)
-    checkpoint.save(checkpoints, state, config, {})
+    checkpoints = store.manager(folder / "run", config)
+    store.save(checkpoints, state, config, {})
     checkpoints.close()
     return folder, state, config
 
@@ -218,7 +220,7 @@ def test_probe_codes_are_those_of_training(probe, aligned, clips):
     assert clips.count == 3 and clips.frames == sum(map(len, clips.labels))
     assert {b.audio.shape for b in clips.batches} == {(2, 16 * 16000), (8, 4 * 16000)}
     batch = clips.batches[0]
-    x, frames_B = step.surface(batch, state.features, features)
+    x, frames_B = surface(batch, state.features, features)
     mask = masking.frame_mask(frames_B, x.shape[1])
     draws = pretrain.draw(jax.random.key(0), x, frames_B, config).replace(span_mask_BxT=mask)
     loss = jax.jit(pretrain.loss, static_argnums=7)

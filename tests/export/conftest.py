@@ -11,10 +11,10 @@ import pytest
 from tests.codec.random_codec import random_codec
 from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
+from uniwav_jax.checkpoint import store
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import LyraConfig, SEANetConfig
 from uniwav_jax.tasks import asr, pretrain
-from uniwav_jax.train import checkpoint
 
 CODECS = {
     "seanet": SEANetConfig(filters=4, dimension=16, lstm=2, residual_layers=2),
@@ -42,7 +42,7 @@ def make(folder: pathlib.Path, preset: str = "tiny", codec: str = "", **settings
     if config.task == "asr":
         symbols = tuple("|abcdefghijklmnopqrstuvwxyz'")
         config = dataclasses.replace(config, asr=dataclasses.replace(config.asr, symbols=symbols))
-    checkpoint.save_parts(str(folder / "run"), state(config), config, step=7)
+    store.save_parts(str(folder / "run"), state(config), config, step=7)
     return str(folder / "run")
 
 

@@ -11,10 +11,10 @@ import safetensors.numpy
 
 from tests.conftest import load_tool
 from tests.export.conftest import make
+from uniwav_jax.checkpoint import store
 from uniwav_jax.errors import UserError
 from uniwav_jax.export import names, read, write
-from uniwav_jax.export.twin import uniwav_files
-from uniwav_jax.train import checkpoint
+from uniwav_jax.export.torch import uniwav_files
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def test_round_trip_changes_no_bit(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # paths of users are relative
     assert load_tool("import_torch").main(["export", "--out", "b"]) == 0
     parts = ("params", "ema", "features")
-    there, meta = checkpoint.load_numpy(path, parts)
-    back, again = checkpoint.load_numpy(str(tmp_path / "b"), parts)
+    there, meta = store.load_numpy(path, parts)
+    back, again = store.load_numpy(str(tmp_path / "b"), parts)
     if "decoder" in there["params"]:  # the running average was exported, and is all there is
         there["params"] |= there["ema"]
     ours, theirs = (jax.tree_util.tree_leaves_with_path(tree) for tree in (there, back))
@@ -52,8 +52,8 @@ def test_an_exported_teacher_comes_back_with_its_codebooks(tmp_path):
     write.export(path, str(tmp_path / "export"), encoder="teacher")
     read.to_checkpoint(str(tmp_path / "export"), str(tmp_path / "back"))
     parts = ("params", "ema", "task/teacher", "task/codebooks")
-    there, _ = checkpoint.load_numpy(path, parts)
-    back, _ = checkpoint.load_numpy(str(tmp_path / "back"), parts)
+    there, _ = store.load_numpy(path, parts)
+    back, _ = store.load_numpy(str(tmp_path / "back"), parts)
     jax.tree.map(np.testing.assert_array_equal, back["task"], there["task"])
     jax.tree.map(np.testing.assert_array_equal, back["params"]["encoder"], there["task"]["teacher"])
     assert set(back["params"]) == {"encoder"} and not back["ema"]  # no heads, no decoder
@@ -79,7 +79,7 @@ def refused(folder) -> None:
     """By both readers, with a message that names the folder or its file."""
     with pytest.raises(UserError, match=str(folder)):
         read.load(str(folder))
-    torch_side = pytest.importorskip("uniwav_jax.export.twin.uniwav_model", reason="needs torch")
+    torch_side = pytest.importorskip("uniwav_jax.export.torch.uniwav_model", reason="needs torch")
     with pytest.raises(uniwav_files.ExportError, match=str(folder)):
         torch_side.load(str(folder))
 

@@ -1,4 +1,4 @@
-"""`uniwav features` and the twin's `extract` read long audio alike."""
+"""`uniwav features` and the PyTorch model's `extract` read long audio alike."""
 
 import io
 
@@ -17,7 +17,7 @@ CHOICES = ("0,2,4", "sum", "codes", "teacher_codes")
 
 @pytest.mark.parametrize("codec", ["", "seanet"])
 def test_the_same_as_in_torch(codec, clip, tmp_path):
-    model_lib = pytest.importorskip("uniwav_jax.export.twin.uniwav_model", reason="needs torch")
+    model_lib = pytest.importorskip("uniwav_jax.export.torch.uniwav_model", reason="needs torch")
     import torch
 
     path = make(tmp_path, codec=codec, model__compute_dtype="bfloat16")  # files are float32

@@ -8,7 +8,7 @@ import torch
 
 from tests.export.conftest import make
 from uniwav_jax.export import check, write
-from uniwav_jax.export.twin import uniwav_model
+from uniwav_jax.export.torch import uniwav_model
 
 # Presets as they are, but for the number of layers: two of each kind are compared.
 SHORT = {"flow__sample_steps": 2}

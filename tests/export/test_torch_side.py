@@ -15,7 +15,7 @@ import torch
 from tests.conftest import REPOSITORY
 from tests.export.conftest import make
 from uniwav_jax.export import onnx, write
-from uniwav_jax.export.twin import uniwav_model
+from uniwav_jax.export.torch import uniwav_model
 
 # Everything that is not torch, safetensors or numpy, or what those import, is not there.
 ALONE = """
@@ -103,7 +103,7 @@ labels = processor(text=["some words", "more", "a"], padding=True, return_tensor
 labels = labels.masked_fill(labels == 0, -100)
 with torch.no_grad():
     said = model(**batch, labels=labels, output_hidden_states=True)
-heard = model.hear(batch["input_values"], batch["attention_mask"].sum(-1))
+heard = model.run(batch["input_values"], batch["attention_mask"].sum(-1))
 path = said.logits.argmax(-1).masked_fill(~heard.frame_mask, 0)
 print(json.dumps({
     "logits": said.logits.tolist(), "states": len(said.hidden_states), "loss": said.loss.item(),
@@ -129,7 +129,7 @@ print(json.dumps(last.last_hidden_state.tolist()))
 
 
 def test_s3prl_upstream(exports, speech):
-    from uniwav_jax.export.twin.s3prl_upstream import UpstreamExpert
+    from uniwav_jax.export.torch.s3prl_upstream import UpstreamExpert
 
     upstream = UpstreamExpert(str(exports["pretrain"]))
     wavs = [torch.tensor(a[:n]) for a, n in zip(*speech, strict=True)]

@@ -8,10 +8,11 @@ import pytest
 from tests.conftest import load_tool
 from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
+from uniwav_jax.checkpoint import store
 from uniwav_jax.errors import UserError
 from uniwav_jax.export import check, write
+from uniwav_jax.features.batch import surface
 from uniwav_jax.models import uniwav
-from uniwav_jax.train import checkpoint, step
 from uniwav_jax.types import Batch
 
 HOW = "needs tests/requirements-oracles.txt and spidr 0.2.0"
@@ -43,12 +44,12 @@ def build(cls):
 
 def imported(path, audio, frames):
     """All states of ours, with as many frames as there."""
-    arrays, meta = checkpoint.load_numpy(path, ("params", "features"))
+    arrays, meta = store.load_numpy(path, ("params", "features"))
     config = config_lib.from_dict({**meta["config"], "seed": 0})
     features = features_lib.build(config.features)
     padded = np.pad(audio, ((0, 0), features.context))
     batch = Batch(jnp.asarray(padded), jnp.full(len(audio), 320 * frames), jnp.zeros(2, bool))
-    x, frames_B = step.surface(batch, arrays["features"], features)
+    x, frames_B = surface(batch, arrays["features"], features)
     mask = jnp.arange(x.shape[1]) < frames_B[:, None]
     with jax.default_matmul_precision("highest"):
         encoded = uniwav.encoder_module(write.exact(config)).apply(
@@ -147,7 +148,7 @@ def test_what_is_no_encoder(tmp_path):
 
 
 def test_an_import_is_exported(clip, tmp_path):
-    """On to PyTorch again: the front end is part of the twin."""
+    """On to PyTorch again: the front end is part of the PyTorch model."""
     torch.save(build("SpidR").state_dict(), tmp_path / "model.pt")
     out, export = str(tmp_path / "imported"), str(tmp_path / "export")
     tool = load_tool("import_torch").main

@@ -11,7 +11,7 @@ import pytest
 
 from uniwav_jax.config import DistillationConfig, default_config, from_dict
 from uniwav_jax.losses import self_distillation
-from uniwav_jax.models import codebooks, layers, teacher, uniwav
+from uniwav_jax.models import layers, quantizer, teacher, uniwav
 from uniwav_jax.models.encoder import EncoderLayer
 from uniwav_jax.tasks import pretrain
 
@@ -200,7 +200,7 @@ def test_whole_encoder_with_padding(kind):
 
 def test_instance_norm():
     x = 3 + 2 * np.random.default_rng(0).normal(size=(1, ROWS, FRAMES, WIDTH)).astype(np.float32)
-    ours, _ = codebooks.instance_norm(jnp.asarray(x), jnp.ones((ROWS, FRAMES), bool))
+    ours, _ = quantizer.instance_norm(jnp.asarray(x), jnp.ones((ROWS, FRAMES), bool))
     theirs = torch.nn.functional.instance_norm(tensor(x[0]).transpose(1, 2)).transpose(1, 2)
     np.testing.assert_allclose(ours[0], theirs.numpy(), atol=1e-5)
 
@@ -213,14 +213,14 @@ def test_codebook_assignment_and_update():
     centres = rng.normal(size=(5, WIDTH))[rng.integers(0, 5, (BOOKS, ROWS, FRAMES))]
     targets = (centres + 0.1 * rng.normal(size=centres.shape)).astype(np.float32)
     before = books(model)
-    codes = codebooks.assign(before, jnp.asarray(targets))
+    codes = quantizer.assign(before, jnp.asarray(targets))
     one_hot = model.codebooks.quantize([tensor(t[np.asarray(mask)]) for t in targets])
     for k in range(BOOKS):
         np.testing.assert_array_equal(codes[k][mask], one_hot[k].argmax(1).numpy())
-    batch = codebooks.statistics(jnp.asarray(targets), codes, mask, WORDS)
+    batch = quantizer.statistics(jnp.asarray(targets), codes, mask, WORDS)
     for k in range(BOOKS):
         np.testing.assert_array_equal(batch["counts"][k], one_hot[k].sum(0).numpy())
-    after, theirs = codebooks.update(before, batch, 0.9), books(model)
+    after, theirs = quantizer.update(before, batch, 0.9), books(model)
     assert (np.asarray(batch["counts"]) == 0).any()
     for name in after:
         np.testing.assert_allclose(after[name], theirs[name], rtol=1e-5, atol=1e-6)
@@ -289,7 +289,7 @@ def test_dinosr_loss_perplexities_codebooks_and_teacher(kind):
 def test_codes(kind, cls):
     """What `get_codebooks` gives is what ours and the exported PyTorch model give."""
     from uniwav_jax.export import names
-    from uniwav_jax.export.twin import uniwav_layers, uniwav_model
+    from uniwav_jax.export.torch import uniwav_layers, uniwav_model
 
     model, config = build(kind, cls)
     model.eval()
@@ -323,8 +323,8 @@ def test_spidr_loss():
         {"params": encoder(model, model.student, "post")}, x, everywhere, span_mask_BxT=mask
     )
     seen = module.apply({"params": encoder(model, model.teacher, "post")}, x, everywhere)
-    targets, _ = codebooks.instance_norm(seen.feed_forward[-BOOKS:], everywhere)
-    codes = codebooks.assign(books(model), targets)
+    targets, _ = quantizer.instance_norm(seen.feed_forward[-BOOKS:], everywhere)
+    codes = quantizer.assign(books(model), targets)
     logits = uniwav.predict_codes(heads(model), student, config)
     loss = self_distillation.cross_entropy_sum(logits, codes, mask) / mask.sum()
     losses, _ = model(tensor(x), mask_indices=index)

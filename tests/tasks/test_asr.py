@@ -11,10 +11,10 @@ import soundfile
 
 from uniwav_jax import features as features_lib
 from uniwav_jax.config import default_config, from_dict
-from uniwav_jax.data import text
-from uniwav_jax.distributed import make_mesh
 from uniwav_jax.evaluation import word_error
+from uniwav_jax.parallel.mesh import make_mesh
 from uniwav_jax.tasks import asr
+from uniwav_jax.text import alphabet
 from uniwav_jax.train import step as train_step
 from uniwav_jax.types import Batch
 
@@ -162,7 +162,7 @@ def test_ten_utterances_are_learnt_by_heart(speech_dir):
         {f"model.encoder.{name}": value for name, value in quiet.items()}
         | {"asr.time_mask": 0.0, "asr.channel_mask": 0.0}
     )
-    vocabulary = text.Vocabulary(config.asr)
+    vocabulary = alphabet.Vocabulary(config.asr)
     clips = list(shortest_clips(speech_dir))
     tokens = [vocabulary.encode(said) for _, said in clips]
     audio = np.zeros((10, max(len(a) for a, _ in clips)), np.int16)
@@ -192,5 +192,5 @@ def test_ten_utterances_are_learnt_by_heart(speech_dir):
 
 
 def _wer(vocabulary, said, path_BxT):
-    heard = [vocabulary.decode(text.collapse(row[row >= 0])) for row in np.asarray(path_BxT)]
+    heard = [vocabulary.decode(alphabet.collapse(row[row >= 0])) for row in np.asarray(path_BxT)]
     return word_error.words(said, heard).rate

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from uniwav_jax.config import default_config, from_dict
-from uniwav_jax.losses import codec as losses
+from uniwav_jax.losses import codec_training as losses
 from uniwav_jax.tasks import codec
 
 

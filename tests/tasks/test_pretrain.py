@@ -12,9 +12,9 @@ import soundfile
 
 from uniwav_jax import features
 from uniwav_jax.config import MeshConfig, default_config, from_dict
-from uniwav_jax.distributed import make_mesh, to_global
 from uniwav_jax.losses import flow_matching
-from uniwav_jax.models import codebooks, masking, teacher, uniwav
+from uniwav_jax.models import masking, quantizer, teacher, uniwav
+from uniwav_jax.parallel.mesh import make_mesh, to_global
 from uniwav_jax.tasks import pretrain
 from uniwav_jax.train import compiled
 from uniwav_jax.train import step as train_step
@@ -148,7 +148,7 @@ def test_targets_count_on_hidden_frames_alone(part, monkeypatch):
     params, state, x, frames, draws = problem(config)
     params, hidden = noisy(params), draws.span_mask_BxT
     before, _ = loss_of(config)(params, state, x, frames, draws)
-    assign, velocity = codebooks.assign, flow_matching.target
+    assign, velocity = quantizer.assign, flow_matching.target
 
     def losses_with_changed(frames_BxT):
         def other_codes(*arguments):
@@ -159,7 +159,7 @@ def test_targets_count_on_hidden_frames_alone(part, monkeypatch):
             return velocity(*arguments) + frames_BxT[..., None]
 
         if part == "encoder":
-            monkeypatch.setattr(codebooks, "assign", other_codes)
+            monkeypatch.setattr(quantizer, "assign", other_codes)
         else:
             monkeypatch.setattr(flow_matching, "target", other_velocity)
         return loss_of(config)(params, state, x, frames, draws)[0]

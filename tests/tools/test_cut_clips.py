@@ -8,7 +8,7 @@ import soundfile
 
 from tests.conftest import load_tool
 from uniwav_jax.errors import UserError
-from uniwav_jax.evaluation import textgrid
+from uniwav_jax.text import textgrid
 
 cut_clips = load_tool("cut_clips")
 

@@ -16,7 +16,7 @@ from uniwav_jax.codec import files
 from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.data import pipeline, plan
 from uniwav_jax.errors import UserError
-from uniwav_jax.train import step
+from uniwav_jax.features.batch import surface
 from uniwav_jax.types import Batch
 
 CONFIG = SEANetConfig(filters=4, dimension=8, lstm=0)
@@ -72,11 +72,11 @@ def batches(manifest, codec, cache, count=6):
         config, planned, host_rows=rows, start=0, context=features.context
     )
     params = {**features.weights, "mean": np.full(8, 0.5), "std": np.full(8, 2.0)}
-    surface = jax.jit(lambda batch: step.surface(batch, params, features))
+    encoded = jax.jit(lambda batch: surface(batch, params, features))
     for _ in range(count):
         item = next(loader)
         assert not item["problems"]
-        yield surface(Batch(item["audio"], item["samples"], item["bad"]))
+        yield encoded(Batch(item["audio"], item["samples"], item["bad"]))
     loader.close()
 
 

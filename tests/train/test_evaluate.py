@@ -10,7 +10,7 @@ import pytest
 from uniwav_jax import features as features_lib
 from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.data import manifest
-from uniwav_jax.distributed import make_mesh
+from uniwav_jax.parallel.mesh import make_mesh
 from uniwav_jax.train.evaluate import Evaluator
 from uniwav_jax.types import TrainState
 

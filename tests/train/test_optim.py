@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from uniwav_jax.config import Config, OptimConfig, TrainConfig, default_config, from_dict
-from uniwav_jax.distributed import path_string
 from uniwav_jax.models import uniwav
+from uniwav_jax.parallel.mesh import path_string
 from uniwav_jax.train import optim
 
 

@@ -11,8 +11,9 @@ from tests.tasks.test_asr import SMALL as SMALL_RECOGNISER
 from tests.tasks.test_pretrain import SMALL
 from uniwav_jax import features as features_lib
 from uniwav_jax.config import default_config, from_dict
-from uniwav_jax.distributed import make_mesh, to_global
-from uniwav_jax.models import codebooks, masking, uniwav
+from uniwav_jax.features.batch import surface
+from uniwav_jax.models import masking, quantizer, uniwav
+from uniwav_jax.parallel.mesh import make_mesh, to_global
 from uniwav_jax.tasks import asr, pretrain
 from uniwav_jax.train import step as step_lib
 
@@ -112,7 +113,7 @@ def test_codewords_start_at_frames_of_the_whole_batch():
     """Each at the target of one of the frames that are drawn for the whole batch."""
     steps = Steps(pretrain, PRETRAIN, 1)
     state, config = jax.device_get(steps.state), steps.config
-    x, frames = step_lib.surface(steps.batch, steps.state.features, steps.features)
+    x, frames = surface(steps.batch, steps.state.features, steps.features)
     mask = masking.frame_mask(frames, x.shape[1])
     targets, _ = uniwav.targets(state.task["teacher"], x, mask, config)
     found = []
@@ -124,7 +125,7 @@ def test_codewords_start_at_frames_of_the_whole_batch():
     assert all(np.asarray(mask)[place] for place in found)
     assert len({row for row, _ in found}) > 4  # of 16 rows
     key = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 2)
-    chosen = np.asarray(codebooks.choose_frames(key, mask, config.distillation.codewords))
+    chosen = np.asarray(quantizer.choose_frames(key, mask, config.distillation.codewords))
     assert [chosen[place] for place in found] == list(range(config.distillation.codewords))
 
 

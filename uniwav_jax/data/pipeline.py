@@ -15,8 +15,8 @@ from etils import epath
 from uniwav_jax.config import Config, DataConfig
 from uniwav_jax.data.plan import BatchPlan, OncePlan, PlannedBatch
 from uniwav_jax.data.sources import BadAudioError, ClipReader
-from uniwav_jax.data.text import Vocabulary
 from uniwav_jax.errors import MachineError, UserError
+from uniwav_jax.text.alphabet import Vocabulary
 
 
 class LoadRows(grain.transforms.Map):

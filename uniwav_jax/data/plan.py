@@ -39,8 +39,9 @@ from etils import epath
 from uniwav_jax.config import Config
 from uniwav_jax.data import buckets as buckets_lib
 from uniwav_jax.data import manifest as manifest_lib
-from uniwav_jax.data import shuffle, text
+from uniwav_jax.data import shuffle
 from uniwav_jax.errors import UserError
+from uniwav_jax.text import alphabet
 
 ENDLESS = 2**40  # batches; Grain wants a length
 ORDER, CROPS = 0, 2  # independent random streams
@@ -90,7 +91,7 @@ class BatchPlan:
         tokens: list[np.ndarray] = []
         self._left_out: list[str] = [""] * len(sources)
         if config.task == "asr":
-            tokens = [text.token_counts(corpus, config.asr) for corpus in self.corpora]
+            tokens = [alphabet.token_counts(corpus, config.asr) for corpus in self.corpora]
             for number, counts in enumerate(tokens):
                 per_corpus[number], self._left_out[number] = self._with_text(
                     per_corpus[number], lengths[number], counts, int(buckets[-1])

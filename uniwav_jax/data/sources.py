@@ -11,7 +11,7 @@ import soundfile
 import soxr
 from etils import epath
 
-from uniwav_jax.data import flac
+from uniwav_jax.audio import flac
 from uniwav_jax.data.manifest import Manifest
 from uniwav_jax.errors import UserError
 

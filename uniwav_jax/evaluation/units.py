@@ -8,8 +8,9 @@ import numpy as np
 
 from uniwav_jax.data import manifest, sources
 from uniwav_jax.errors import UserError
-from uniwav_jax.evaluation import bootstrap, codebook_analysis, textgrid
+from uniwav_jax.evaluation import bootstrap, codebook_analysis
 from uniwav_jax.features import SurfaceFeatures
+from uniwav_jax.text import textgrid
 from uniwav_jax.types import Batch
 
 MAX_MISFIT = 0.5  # seconds between the ends of a clip and of its TextGrid

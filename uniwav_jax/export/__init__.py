@@ -1,1 +1,1 @@
-"""Weights for other frameworks and back: PyTorch, transformers, ONNX (see `write` and `twin`)."""
+"""Weights for other frameworks and back: PyTorch, transformers, ONNX (see `write` and `torch`)."""

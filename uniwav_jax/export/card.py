@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from uniwav_jax.train import checkpoint
+from uniwav_jax.checkpoint import store
 
 USE = """
 ```python
@@ -71,7 +71,7 @@ def write(
 
 def _figures(path: str, step: int) -> dict[str, float]:
     """The last evaluation up to the checkpoint's step, if the run's metrics are still there."""
-    folder = pathlib.Path(str(checkpoint.find(path)))
+    folder = pathlib.Path(str(store.find(path)))
     metrics = folder.parents[1] / "metrics.jsonl"
     found: dict[str, float] = {}
     if metrics.is_file():

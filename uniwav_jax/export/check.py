@@ -10,11 +10,11 @@ import torch
 from uniwav_jax import features as features_lib
 from uniwav_jax.config import Config
 from uniwav_jax.export import write
-from uniwav_jax.export.twin import uniwav_model
+from uniwav_jax.export.torch import uniwav_model
+from uniwav_jax.features.batch import surface
 from uniwav_jax.features.surface import SurfaceFeatures
-from uniwav_jax.models import codebooks, masking, sampler, uniwav
+from uniwav_jax.models import masking, quantizer, sampler, uniwav
 from uniwav_jax.tasks import asr
-from uniwav_jax.train import step
 from uniwav_jax.types import Batch, PyTree
 
 BOUNDS = {"layer": 1e-5, "end": 1e-4, "sampler": 1e-3, "codes": 1e-3}
@@ -54,7 +54,7 @@ def _ours(
     batch = Batch(audio=padded, samples=jnp.asarray(samples_B), bad=jnp.zeros(len(padded), bool))
     exact = write.exact(config)
     with jax.default_matmul_precision("highest"):
-        x, frames_B = step.surface(batch, params["features"], features)
+        x, frames_B = surface(batch, params["features"], features)
         mask = masking.frame_mask(frames_B, x.shape[1])
         encoded = uniwav.encoder_module(exact).apply({"params": params["encoder"]}, x, mask)
         found = {"x": x, "mask": mask, "encoded": encoded}
@@ -67,7 +67,7 @@ def _ours(
             teacher = (params["encoder"], params["codebooks"], x, mask)
             found["teacher_codes"] = uniwav.teacher_codes(*teacher, exact)
             target, _ = uniwav.targets(params["encoder"], x, mask, exact)
-            words = codebooks.codewords(params["codebooks"])
+            words = quantizer.codewords(params["codebooks"])
             target, words = (np.asarray(a, np.float64) for a in (target, words))
             product = np.einsum("KBTD,KVD->KBTV", target, words)
             squares = np.square(target).sum(-1)[..., None], np.square(words).sum(-1)

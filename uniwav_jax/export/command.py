@@ -7,9 +7,9 @@ import sys
 import numpy as np
 
 from uniwav_jax import config as config_lib
+from uniwav_jax.checkpoint import store
 from uniwav_jax.errors import UserError
 from uniwav_jax.export import write
-from uniwav_jax.train import checkpoint
 
 SECONDS = 6.0  # of a clip that is compared
 
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(f'--{option} needs {module}: pip install -e ".[{extra}]"')
     told = {name: getattr(args, name) for name in ("data", "licence") if getattr(args, name)}
     write.export(args.checkpoint, args.out, encoder=args.encoder, decoder=args.decoder, told=told)
-    print(f"{args.out}: {checkpoint.find(args.checkpoint)}, for PyTorch; see its README.md")
+    print(f"{args.out}: {store.find(args.checkpoint)}, for PyTorch; see its README.md")
     if args.onnx:
         from uniwav_jax.export import onnx
 
@@ -48,7 +48,7 @@ def check(args: argparse.Namespace) -> int:
     """Print the comparison; 1 where a bound is passed."""
     from uniwav_jax.export import check as check_lib
 
-    features = config_lib.from_dict(checkpoint.load_meta(args.checkpoint)["config"]).features
+    features = config_lib.from_dict(store.load_meta(args.checkpoint)["config"]).features
     audio, samples = clips(args.audio or [], features.sample_rate)
     rows = check_lib.compare(args.checkpoint, args.out, audio, samples)
     width = max(len(name) for name, *_ in rows)
@@ -64,7 +64,7 @@ def check(args: argparse.Namespace) -> int:
 
 def clips(paths: list[str], rate: int) -> tuple[np.ndarray, np.ndarray]:
     """The first seconds of each file, float32 [B, S], and their samples [B]; or three of noise."""
-    from uniwav_jax.inference import codec as codec_lib
+    from uniwav_jax.inference import codec_files as codec_lib
 
     longest = round(SECONDS * rate)
     if paths:

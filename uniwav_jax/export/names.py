@@ -1,4 +1,4 @@
-"""The table between our parameters and the PyTorch twin's, both ways and without torch.
+"""The table between our parameters and the PyTorch model's, both ways and without torch.
 
 A leaf of our tree, named by its path, is one tensor there or, where layers are stacked for
 `nn.scan`, one for each layer:

@@ -12,7 +12,7 @@ import pathlib
 
 import torch
 
-from uniwav_jax.export.twin import uniwav_model
+from uniwav_jax.export.torch import uniwav_model
 from uniwav_jax.export.write import write_sums
 
 

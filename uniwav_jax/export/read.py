@@ -12,15 +12,15 @@ import numpy as np
 import safetensors.numpy
 
 from uniwav_jax import config as config_lib
+from uniwav_jax.checkpoint import store
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import Structure
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
-from uniwav_jax.export import codec, dinosr, names
-from uniwav_jax.export.twin import uniwav_files
-from uniwav_jax.models import codebooks, uniwav
+from uniwav_jax.export import codec_chains, dinosr, names
+from uniwav_jax.export.torch import uniwav_files
+from uniwav_jax.models import quantizer, uniwav
 from uniwav_jax.tasks import asr
-from uniwav_jax.train import checkpoint
 from uniwav_jax.types import PyTree
 
 
@@ -64,7 +64,10 @@ def load(folder: str) -> Export:
     try:
         shapes = _shapes(config, channels, structure, parts)
         return Export(
-            config, names.from_torch(tensors, shapes, codec.rules(structure)), step, structure
+            config,
+            names.from_torch(tensors, shapes, codec_chains.rules(structure)),
+            step,
+            structure,
         )
     except UserError as error:
         raise UserError(f"{path / uniwav_files.WEIGHTS}: {error}") from error
@@ -81,7 +84,7 @@ def _shapes(
         shapes = jax.eval_shape(lambda: uniwav.init(key, config, channels))
         c = config.distillation
         shapes["codebooks"] = jax.eval_shape(
-            lambda: codebooks.init(
+            lambda: quantizer.init(
                 key, books=c.top_layers, codewords=c.codewords, width=config.model.encoder.width
             )
         )
@@ -146,5 +149,5 @@ def to_checkpoint(source: str, workdir: str, **options: Any) -> int:
         files.save(str(target), structure, weights, info={"from": source})
         features = dataclasses.replace(config.features, codec=str(target))
         config = dataclasses.replace(config, features=features)
-    checkpoint.save_parts(workdir, {"ema": {}, "task": {}, **state}, config, step)
+    store.save_parts(workdir, {"ema": {}, "task": {}, **state}, config, step)
     return step

@@ -3,7 +3,7 @@
     FOLDER/model.safetensors       weights; no pickle
     FOLDER/config.json             structure, statistics' kind, sampler; also for `transformers`
     FOLDER/preprocessor_config.json, vocab.json, tokenizer_config.json   for `transformers`
-    FOLDER/*.py                    the model's code, torch and safetensors only (export/twin)
+    FOLDER/*.py                    the model's code, torch and safetensors only (export/torch)
     FOLDER/README.md               model card
     FOLDER/SHA256SUMS              of all of them
 
@@ -22,16 +22,16 @@ import safetensors.numpy
 
 from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
+from uniwav_jax.checkpoint import store
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import Structure
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
-from uniwav_jax.export import card, codec, names
-from uniwav_jax.export.twin import uniwav_files
-from uniwav_jax.train import checkpoint
+from uniwav_jax.export import card, codec_chains, names
+from uniwav_jax.export.torch import uniwav_files
 from uniwav_jax.types import PyTree
 
-TWIN = pathlib.Path(__file__).parent / "twin"
+TORCH = pathlib.Path(__file__).parent / "torch"
 
 
 def export(
@@ -60,7 +60,7 @@ def export(
     structure = None
     if config.features.kind == "codec":
         structure = files.load_config(config.features.codec)
-    tensors = names.to_torch(params, codec.rules(structure))
+    tensors = names.to_torch(params, codec_chains.rules(structure))
     tensors |= {
         name.replace("_ih_", "_hh_"): np.zeros_like(bias)  # torch's LSTM has two
         for name, bias in tensors.items()
@@ -76,7 +76,7 @@ def export(
         for name, content in {uniwav_files.CONFIG: document, **preprocessing(config)}.items():
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             (draft / name).write_text(text, encoding="utf-8")
-        for source in TWIN.glob("*.py"):
+        for source in TORCH.glob("*.py"):
             shutil.copy(source, draft / source.name)
         text = card.write(document, meta, path, told or {}, tensors)
         (draft / "README.md").write_text(text, encoding="utf-8")
@@ -85,7 +85,7 @@ def export(
 
 def read(path: str, *, encoder: str, decoder: str) -> tuple[Config, PyTree, dict[str, Any]]:
     """Configuration, the parameters that are exported, and the checkpoint's meta."""
-    meta = checkpoint.load_meta(path)
+    meta = store.load_meta(path)
     config = config_lib.from_dict(meta["config"])
     if config.task == "asr":
         wanted = {"encoder": "params/encoder", "ctc": "params/ctc"}
@@ -106,8 +106,8 @@ def read(path: str, *, encoder: str, decoder: str) -> tuple[Config, PyTree, dict
             f"{path} is a checkpoint of task {config.task}; tools/export_codec.py takes codecs out"
         )
     wanted["features"] = "features"
-    arrays, meta = checkpoint.load_numpy(path, tuple(wanted.values()))
-    params = {name: checkpoint.get(arrays, source) for name, source in wanted.items()}
+    arrays, meta = store.load_numpy(path, tuple(wanted.values()))
+    params = {name: store.get(arrays, source) for name, source in wanted.items()}
     params = {name: part for name, part in params.items() if part}  # an import has not all
     if "encoder" not in params:
         raise UserError(f"{path} has no {encoder} encoder")
@@ -131,7 +131,7 @@ def describe(
     values = json.loads(config.to_json())
     surface = {**values["features"], "channels": channels, "stats": ""}  # names no files of here
     if structure:
-        surface |= {part: codec.describe(structure, part) for part in ("encoder", "decoder")}
+        surface |= {part: codec_chains.describe(structure, part) for part in ("encoder", "decoder")}
         surface["context"] = features_lib.build(config.features).context
         surface["codec"] = files.describe(structure)
     described = {

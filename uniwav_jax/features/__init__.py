@@ -5,7 +5,7 @@ from typing import Any
 from uniwav_jax.codec import files
 from uniwav_jax.config import FeaturesConfig
 from uniwav_jax.errors import UserError
-from uniwav_jax.features.codec import CodecFeatures
+from uniwav_jax.features.codec_latents import CodecFeatures
 from uniwav_jax.features.log_mel import LogMel
 from uniwav_jax.features.surface import SurfaceFeatures
 from uniwav_jax.features.waveform import Waveform

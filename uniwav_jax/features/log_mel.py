@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from uniwav_jax import distributed
 from uniwav_jax.config import FeaturesConfig
+from uniwav_jax.parallel import mesh as mesh_lib
 from uniwav_jax.types import PyTree
 
 FLOOR = 1e-3  # of the mel magnitude, about the noise floor of int16; ours
@@ -89,7 +89,7 @@ class LogMel:
         padded = jnp.pad(audio_BxS, ((0, 0), (left, right)))
         index_TxW = np.arange(frames)[:, None] * self.hop + np.arange(self.window)
         cut = padded[:, index_TxW] * self._hann
-        if distributed.platform() == "tpu":  # has no FFT of its own
+        if mesh_lib.platform() == "tpu":  # has no FFT of its own
             return fourier_matmul(cut)
         return jnp.fft.rfft(cut)
 

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from uniwav_jax.data import manifest
-from uniwav_jax.data import text as text_lib
 from uniwav_jax.errors import UserError
 from uniwav_jax.inference.recognize import Recognizer, Word
 from uniwav_jax.losses import ctc
+from uniwav_jax.text import alphabet as text_lib
 
 NEVER = -1e30  # ln of a probability that no path has
 FRAME_STEP, TOKEN_STEP = 256, 64  # lengths are rounded up to these: few compilations

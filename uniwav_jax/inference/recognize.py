@@ -1,4 +1,4 @@
-"""Recognition of files of any length: posteriors (inference/listen.py), decoding, timestamps.
+"""Recognition of files of any length: posteriors (inference/windowed.py), decoding, timestamps.
 
 Greedy decoding needs nothing; with an n-gram model in ARPA or kenlm's binary format pyctcdecode
 searches a beam.
@@ -15,12 +15,12 @@ import jax
 import numpy as np
 
 from uniwav_jax import config as config_lib
+from uniwav_jax.checkpoint import store
 from uniwav_jax.config import Config
-from uniwav_jax.data import text
 from uniwav_jax.errors import UserError
-from uniwav_jax.inference import listen
+from uniwav_jax.inference import windowed
 from uniwav_jax.tasks import asr
-from uniwav_jax.train import checkpoint
+from uniwav_jax.text import alphabet
 from uniwav_jax.types import PyTree
 
 WORDS = ".words"  # what follows a binary n-gram's name in that of the list of its words
@@ -45,18 +45,18 @@ class Word:
     end: float
 
 
-class Recognizer(listen.Listener):
-    """A model of task asr, ready to hear files; `hear` gives log-probabilities [T, V + 1].
+class Recognizer(windowed.WindowedModel):
+    """A model of task asr, ready to hear files; `run` gives log-probabilities [T, V + 1].
 
     Args:
         config: of the run, with its alphabet.
         arrays: {"params", "features"} of its state.
-        options: of `listen.Listener`.
+        options: of `windowed.WindowedModel`.
     """
 
     def __init__(self, config: Config, arrays: PyTree, **options: float) -> None:
         super().__init__(config, arrays, **options)
-        self.vocabulary = text.Vocabulary(config.asr)
+        self.vocabulary = alphabet.Vocabulary(config.asr)
 
     @classmethod
     def load(cls, path: str, **options: float) -> "Recognizer":
@@ -65,7 +65,7 @@ class Recognizer(listen.Listener):
         Raises:
             UserError: no checkpoint there, or of another task.
         """
-        arrays, meta = checkpoint.load_numpy(path, ("params", "features"))
+        arrays, meta = store.load_numpy(path, ("params", "features"))
         config = config_lib.from_dict(meta["config"])
         if config.task != "asr":
             raise UserError(
@@ -94,7 +94,7 @@ class Recognizer(listen.Listener):
             symbol = symbols[token - 1]
             if asr_config.units == "tokens":
                 groups.append([(symbol, start, end)])
-            elif symbol == text.SPACE:
+            elif symbol == alphabet.SPACE:
                 groups.append([])
             else:
                 groups[-1].append((symbol, start, end))
@@ -165,7 +165,7 @@ class Beam:
         if model and not pathlib.Path(model).is_file():
             raise UserError(f"{model} does not exist; tools/build_lm.py makes one of text")
         words = known_words(pathlib.Path(model)) if model else None
-        symbols = [" " if s == text.SPACE else s for s in recognizer.config.asr.symbols]
+        symbols = [" " if s == alphabet.SPACE else s for s in recognizer.config.asr.symbols]
         try:
             self.decoder = pyctcdecode.build_ctcdecoder(
                 ["", *symbols], model, words, alpha=weight, beta=word_score

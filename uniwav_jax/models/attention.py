@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from uniwav_jax import distributed
 from uniwav_jax.errors import UserError
 from uniwav_jax.models import dropout
+from uniwav_jax.parallel import mesh as mesh_lib
 
 NEGATIVE = -1e9  # stands for -inf in logits: a fully padded row stays finite
 CHUNK = 256  # most queries per block
@@ -78,15 +78,15 @@ def attend(
 
 def _best(plain: bool, v_BxTxHxd: jax.Array) -> str:
     """The implementation for the platform compiled for; plain: neither slopes nor dropout."""
-    if distributed.platform() == "cpu":
+    if mesh_lib.platform() == "cpu":
         return "xla"
     frames, _, width = v_BxTxHxd.shape[1:]
     fills = LANES % width == 0 or width % LANES == 0  # with so many heads side by side
-    if distributed.platform() == "tpu" and frames <= LONGEST and fills:
+    if mesh_lib.platform() == "tpu" and frames <= LONGEST and fills:
         return "pallas"
-    if distributed.platform() == "tpu" and plain:
+    if mesh_lib.platform() == "tpu" and plain:
         return "splash"
-    if distributed.platform() == "gpu" and plain and v_BxTxHxd.dtype == jnp.bfloat16:
+    if mesh_lib.platform() == "gpu" and plain and v_BxTxHxd.dtype == jnp.bfloat16:
         return "cudnn"
     return "chunk"
 
@@ -163,10 +163,10 @@ def cudnn(
     frame_mask_BxT: jax.Array,
 ) -> jax.Array:
     """The fused kernel of cuDNN, as jax.nn has it; padding goes in as lengths."""
-    if distributed.platform() != "gpu" or v_BxTxHxd.dtype != jnp.bfloat16:
+    if mesh_lib.platform() != "gpu" or v_BxTxHxd.dtype != jnp.bfloat16:
         raise UserError(
             "config.model.attention=cudnn needs an NVIDIA GPU and model.compute_dtype=bfloat16;"
-            f" found {distributed.platform()} and {v_BxTxHxd.dtype}; choose auto"
+            f" found {mesh_lib.platform()} and {v_BxTxHxd.dtype}; choose auto"
         )
     # A row without frames must see something: no weights at all would be NaN.
     lengths = jnp.maximum(frame_mask_BxT.sum(-1), 1).astype(jnp.int32)
@@ -292,10 +292,9 @@ def _on_each_device(
 
 
 def _check_tpu(name: str, interpret: bool) -> None:
-    if distributed.platform() != "tpu" and not interpret:
+    if mesh_lib.platform() != "tpu" and not interpret:
         raise UserError(
-            f"config.model.attention={name} needs a TPU, found {distributed.platform()};"
-            " choose auto"
+            f"config.model.attention={name} needs a TPU, found {mesh_lib.platform()}; choose auto"
         )
 
 

@@ -15,6 +15,7 @@ from flax import linen as nn
 from uniwav_jax.config import DecoderConfig
 from uniwav_jax.models import layers
 from uniwav_jax.models.dropout import dropout
+from uniwav_jax.parallel.mesh import shard_rows
 
 
 def time_embedding(t_B: jax.Array, width: int) -> jax.Array:
@@ -66,7 +67,7 @@ class DecoderLayer(nn.Module):
         gate, value = layers.Gate(c.ffn, name="up")(h)
         h = layers.gelu(gate) * value
         h = layers.dense(width, dtype=self.dtype, name="down")(h)
-        x_BxTxD = layers.shard_rows(x_BxTxD + dropout(h, c.dropout, keys[1]))
+        x_BxTxD = shard_rows(x_BxTxD + dropout(h, c.dropout, keys[1]))
         return x_BxTxD, entered_BxTxD
 
 

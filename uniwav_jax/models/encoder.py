@@ -12,6 +12,7 @@ from flax import struct
 from uniwav_jax.config import EncoderConfig
 from uniwav_jax.models import layers
 from uniwav_jax.models.dropout import dropout
+from uniwav_jax.parallel.mesh import shard_rows
 
 
 @struct.dataclass
@@ -71,7 +72,7 @@ class EncoderLayer(nn.Module):
             h = norm_feed_forward(h + dropout(target, c.dropout, keys[2]))
         if key is not None and c.layer_drop > 0:
             h = jnp.where(jax.random.bernoulli(keys[3], c.layer_drop), x_BxTxD, h)
-        h = layers.shard_rows(h)
+        h = shard_rows(h)
         return h, (h, target)
 
 

@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax.ad_checkpoint import checkpoint_name
-from jax.sharding import PartitionSpec
 
-from uniwav_jax import distributed
 from uniwav_jax.models.attention import KEPT, alibi_slopes, attend
+from uniwav_jax.parallel import mesh as mesh_lib
 
 
 def dense(features: int | tuple[int, ...], *, dtype: jnp.dtype, name: str, **options) -> nn.Module:
@@ -49,16 +48,6 @@ class Gate(nn.Module):
         kernel = self.param("kernel", init, (x_BxTxD.shape[-1], 2, self.features))
         bias = self.param("bias", nn.initializers.zeros, (2, self.features))
         return split_dense(x_BxTxD, kernel, bias)
-
-
-def shard_rows(x: jax.Array) -> jax.Array:
-    """Keep a batch-first array split by rows over the mesh in use (`jax.set_mesh`), if any.
-
-    Without this XLA may split activations by width next to weights that FSDP splits by width.
-    """
-    if jax.sharding.get_abstract_mesh().empty:
-        return x
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(("data", "fsdp")))
 
 
 def plain_layer_norm(x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
@@ -161,7 +150,7 @@ def grouped_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> j
     merged until they fill the matrix unit (base: half the cycles by the compiler's estimate).
     """
     forms = {"cpu": blocked_convolution, "tpu": merged_convolution}
-    return forms.get(distributed.platform(), native_convolution)(x_BxTxD, kernel, groups)
+    return forms.get(mesh_lib.platform(), native_convolution)(x_BxTxD, kernel, groups)
 
 
 def native_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from uniwav_jax.config import Config
-from uniwav_jax.models import codebooks, layers
+from uniwav_jax.models import layers, quantizer
 from uniwav_jax.models.decoder import Decoder
 from uniwav_jax.models.encoder import Encoder, EncoderOutput
 from uniwav_jax.types import PyTree
@@ -109,7 +109,7 @@ def targets(
         Targets float32 [K, B, T, D], and the variance that each row had before [K, B].
     """
     seen = encoder_module(config).apply({"params": teacher}, x_BxTxC, frame_mask_BxT)
-    return codebooks.instance_norm(
+    return quantizer.instance_norm(
         seen.feed_forward[-config.distillation.top_layers :], frame_mask_BxT
     )
 
@@ -129,7 +129,7 @@ def teacher_codes(
         config: the configuration.
     """
     target, _ = targets(teacher, x_BxTxC, frame_mask_BxT, config)
-    return codebooks.assign(books, target)
+    return quantizer.assign(books, target)
 
 
 def condition(params: PyTree, encoded: EncoderOutput, drop_B: jax.Array | None) -> jax.Array:

@@ -20,8 +20,8 @@ from flax import struct
 
 from uniwav_jax.codec.network import Codec
 from uniwav_jax.config import Config
-from uniwav_jax.losses import codec as losses
-from uniwav_jax.models import codebooks
+from uniwav_jax.losses import codec_training as losses
+from uniwav_jax.models import quantizer
 from uniwav_jax.models.discriminator import Discriminator
 from uniwav_jax.types import AddUp, Metrics, PyTree
 
@@ -61,7 +61,7 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
     }
     state: PyTree = {"norms": {name: jnp.zeros(()) for name in SHARED}}
     if config.codec.bottleneck == "rvq":
-        books = codebooks.init(
+        books = quantizer.init(
             books_key,
             books=config.codec.structure.codebooks,
             codewords=config.codec.structure.codewords,
@@ -204,16 +204,16 @@ def _bottleneck(
         books = jax.tree.map(lambda leaf, s=stage: leaf[s : s + 1], task_state["codebooks"])
         used_B = draws.stages_B > stage if train else jnp.ones(len(z_BxTxC), bool)
         target = jax.lax.stop_gradient(left_BxTxC)[None]
-        codes = codebooks.assign(books, target)
+        codes = quantizer.assign(books, target)
         counted_B = used_B & (draws.real_B > 0)
         mask_BxT = jnp.broadcast_to(counted_B[:, None], codes.shape[1:])
         statistics = functools.partial(
-            codebooks.statistics, target, mask_BxT=mask_BxT, codewords=c.structure.codewords
+            quantizer.statistics, target, mask_BxT=mask_BxT, codewords=c.structure.codewords
         )
         per_stage.append(
             {"targets": statistics(codes), "offered": statistics(draws.offers_BxT[None])}
         )
-        words = codebooks.codewords(books)[0][codes[0]]
+        words = quantizer.codewords(books)[0][codes[0]]
         words = jnp.where(used_B[:, None, None], words, 0.0)
         distance = jnp.where(used_B[:, None, None], jnp.square(left_BxTxC - words), 0.0)
         penalty += losses.row_mean(distance, draws.real_B)
@@ -237,7 +237,7 @@ def update(
         )
     }
     if "codebooks" in task_state:
-        new["codebooks"] = codebooks.update_and_revive(
+        new["codebooks"] = quantizer.update_and_revive(
             task_state["codebooks"],
             sums["targets"],
             sums["offered"],
@@ -266,7 +266,7 @@ def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
     result["latent_rms"] = jnp.sqrt(sums["z_square"])
     if "targets" in sums:
         counts_QxV = sums["targets"]["counts"]
-        result["codebook_perplexity"] = codebooks.perplexity(counts_QxV)
+        result["codebook_perplexity"] = quantizer.perplexity(counts_QxV)
         result["active_codewords"] = (counts_QxV > 0).sum(-1).mean(dtype=jnp.float32)
     return result
 

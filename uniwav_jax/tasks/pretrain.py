@@ -12,7 +12,7 @@ from flax import struct
 
 from uniwav_jax.config import Config
 from uniwav_jax.losses import flow_matching, self_distillation
-from uniwav_jax.models import codebooks, masking, sampler, teacher, uniwav
+from uniwav_jax.models import masking, quantizer, sampler, teacher, uniwav
 from uniwav_jax.models.encoder import EncoderOutput
 from uniwav_jax.types import AddUp, Metrics, PyTree
 
@@ -38,7 +38,7 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
     """Fresh parameters and task state {"teacher", "codebooks"}; the teacher starts as a copy."""
     params_key, books_key = jax.random.split(key)
     params = uniwav.init(params_key, config, channels)
-    books = codebooks.init(
+    books = quantizer.init(
         books_key,
         books=config.distillation.top_layers,
         codewords=config.distillation.codewords,
@@ -71,14 +71,14 @@ def start(
         return task_state
     codewords = config.distillation.codewords
     frame_mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
-    chosen_BxT = codebooks.choose_frames(key, frame_mask, codewords)
+    chosen_BxT = quantizer.choose_frames(key, frame_mask, codewords)
 
     def statistics(x_BxTxC: jax.Array, frame_mask_BxT: jax.Array, chosen_BxT: jax.Array) -> PyTree:
         target, _ = uniwav.targets(task_state["teacher"], x_BxTxC, frame_mask_BxT, config)
-        return codebooks.chosen_statistics(target, chosen_BxT, codewords)
+        return quantizer.chosen_statistics(target, chosen_BxT, codewords)
 
     at_frames = add_up(statistics, (x_BxTxC, frame_mask, chosen_BxT))
-    return {**task_state, "codebooks": codebooks.update(task_state["codebooks"], at_frames, 0.0)}
+    return {**task_state, "codebooks": quantizer.update(task_state["codebooks"], at_frames, 0.0)}
 
 
 def draw(
@@ -139,7 +139,7 @@ def loss(
 
     # No gradient passes: the loss knows the teacher by the indices of codewords alone.
     target, variance_KxB = uniwav.targets(task_state["teacher"], x_BxTxC, frame_mask, config)
-    codes = codebooks.assign(task_state["codebooks"], target)
+    codes = quantizer.assign(task_state["codebooks"], target)
 
     # Student: masked input; its heads predict the teacher's codewords on masked frames.
     student = uniwav.encoder_module(config).apply(
@@ -158,7 +158,7 @@ def loss(
     sums = {
         "loss_encoder": loss_encoder,
         "loss_decoder": loss_decoder,
-        "targets": codebooks.statistics(target, codes, span_mask, config.distillation.codewords),
+        "targets": quantizer.statistics(target, codes, span_mask, config.distillation.codewords),
         "predictions_KxV": self_distillation.mean_prediction(logits, span_mask),
         "variance_K": (variance_KxB * real_rows).sum(-1),
         "rows": real_rows.sum(),
@@ -205,7 +205,7 @@ def update(
         "teacher": teacher.update(
             task_state["teacher"], params["encoder"], decay, config.distillation
         ),
-        "codebooks": codebooks.update(
+        "codebooks": quantizer.update(
             task_state["codebooks"], sums["targets"], config.distillation.codebook_decay
         ),
     }
@@ -226,14 +226,14 @@ def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
     more. It can be compared while the targets change.
     """
     counts_KxV = sums["targets"]["counts"]
-    target_perplexity = codebooks.perplexity(counts_KxV)
+    target_perplexity = quantizer.perplexity(counts_KxV)
     return {
         "loss": sums["loss_encoder"] + config.flow.weight * sums["loss_decoder"],
         "loss_encoder": sums["loss_encoder"],
         "loss_decoder": sums["loss_decoder"],
         "target_perplexity": target_perplexity,
         "loss_encoder_above_targets": sums["loss_encoder"] - jnp.log(target_perplexity),
-        "prediction_perplexity": codebooks.perplexity(sums["predictions_KxV"]),
+        "prediction_perplexity": quantizer.perplexity(sums["predictions_KxV"]),
         "active_codewords": (counts_KxV > 0).sum(-1).mean(dtype=jnp.float32),
         "target_variance_min": (sums["variance_K"] / jnp.maximum(sums["rows"], 1)).min(),
         "masked_share": sums["masked_frames"] / jnp.maximum(sums["frames"], 1),

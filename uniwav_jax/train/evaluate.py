@@ -10,11 +10,12 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from uniwav_jax import distributed
 from uniwav_jax.config import Config
-from uniwav_jax.data import pipeline, plan, text
+from uniwav_jax.data import pipeline, plan
 from uniwav_jax.evaluation import signal, word_error
 from uniwav_jax.features import SurfaceFeatures, check_corpora
+from uniwav_jax.parallel import mesh as mesh_lib
+from uniwav_jax.text import alphabet
 from uniwav_jax.train import pictures
 from uniwav_jax.train import step as step_lib
 from uniwav_jax.train.metrics import MetricsWriter
@@ -44,18 +45,18 @@ class Evaluator:
         self._plan = plan.BatchPlan(self._config, cache=str(workdir / "data"))
         check_corpora(config.features, [corpus.latents for corpus in self._plan.corpora])
         for rows in self._plan.rows.values():
-            distributed.check_rows(rows, mesh, config.train.accumulate)
+            mesh_lib.check_rows(rows, mesh, config.train.accumulate)
         self._eval_step = step_lib.make_eval_step(task, self._config, features, mesh)
         self._sample_step = step_lib.make_sample_step(task, self._config, features, mesh)
 
     def _batches(self, planned: plan.OncePlan) -> Iterator[Batch]:
-        rows = {b: distributed.host_rows(self._mesh, n) for b, n in self._plan.rows.items()}
+        rows = {b: mesh_lib.host_rows(self._mesh, n) for b, n in self._plan.rows.items()}
         loader = pipeline.make_loader(
             self._config, planned, host_rows=rows, start=0, context=self._features.context
         )
         try:
             for item in loader:
-                yield distributed.to_global(item, self._mesh, self._plan.rows[item["bucket"]])
+                yield mesh_lib.to_global(item, self._mesh, self._plan.rows[item["bucket"]])
         finally:
             loader.close()
 
@@ -91,11 +92,13 @@ class Evaluator:
     def _word_error(self, step: int, heard: dict[tuple[int, int], np.ndarray]) -> dict[str, float]:
         """Error rates of {(corpus, clip): frame-wise path}, greedily decoded."""
         asr, corpora = self._config.asr, self._plan.corpora
-        vocabulary = text.Vocabulary(asr)
+        vocabulary = alphabet.Vocabulary(asr)
         heard = dict(sorted(heard.items()))
         said = [corpora[corpus].label(clip, "text") for corpus, clip in heard]
         said = [vocabulary.decode(vocabulary.encode(line)) for line in said]
-        heard_as = [vocabulary.decode(text.collapse(path[path >= 0])) for path in heard.values()]
+        heard_as = [
+            vocabulary.decode(alphabet.collapse(path[path >= 0])) for path in heard.values()
+        ]
         if jax.process_index() == 0:
             folder = self._workdir / "hypotheses"
             folder.mkdir(parents=True, exist_ok=True)

@@ -12,17 +12,18 @@ from etils import epath
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from uniwav_jax import distributed
 from uniwav_jax import features as features_lib
+from uniwav_jax.checkpoint import store, transfer
 from uniwav_jax.config import Config
-from uniwav_jax.data import pipeline, plan, text
+from uniwav_jax.data import pipeline, plan
 from uniwav_jax.errors import disk_errors
 from uniwav_jax.features import SurfaceFeatures, statistics
-from uniwav_jax.hosts import self_check
-from uniwav_jax.hosts.group import Group
 from uniwav_jax.models import uniwav
+from uniwav_jax.parallel import mesh as mesh_lib
+from uniwav_jax.parallel.group import Group
 from uniwav_jax.tasks import asr, codec, pretrain
-from uniwav_jax.train import checkpoint, transfer
+from uniwav_jax.text import alphabet
+from uniwav_jax.train import self_check
 from uniwav_jax.train import step as step_lib
 from uniwav_jax.train.evaluate import Evaluator
 from uniwav_jax.train.health import Health
@@ -41,17 +42,17 @@ def run(config: Config, workdir: str, group: Group) -> bool:
         LostProcessError: another process of `group` did not come where all wait.
     """
     task = TASKS[config.task]
-    mesh = distributed.make_mesh(config.mesh)
+    mesh = mesh_lib.make_mesh(config.mesh)
     # Orbax wants absolute paths; a bucket's stays as it is.
     workdir = epath.Path(workdir if "://" in workdir else os.path.abspath(workdir))
     lead = jax.process_index() == 0
     say = _say if lead else _silent
     workdir.mkdir(parents=True, exist_ok=True)
 
-    config = text.with_alphabet(config, cache=plan.local(str(workdir / "data")))
+    config = alphabet.with_alphabet(config, cache=plan.local(str(workdir / "data")))
     train_plan = plan.BatchPlan(config, cache=str(workdir / "data"))
     for rows in train_plan.rows.values():
-        distributed.check_rows(rows, mesh, config.train.accumulate)
+        mesh_lib.check_rows(rows, mesh, config.train.accumulate)
     features = features_lib.build(config.features)
     features_lib.check_corpora(config.features, [c.latents for c in train_plan.corpora])
     bad_files = pipeline.BadFileReport(str(workdir / "bad_files.tsv"), config.data)
@@ -63,8 +64,8 @@ def run(config: Config, workdir: str, group: Group) -> bool:
         group.telling(),
         disk_errors(str(workdir)),
     ):
-        checkpoints = checkpoint.manager(workdir, config)
-        closing.callback(checkpoint.close, checkpoints)
+        checkpoints = store.manager(workdir, config)
+        closing.callback(store.close, checkpoints)
         # Order matters: a checkpoint of this run wins over init_from, which wins over fresh.
         resuming = checkpoints.latest_step() is not None
         feature_params = _feature_params(config, features, train_plan, bad_files, known=resuming)
@@ -72,7 +73,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
         start = True  # a fresh task may take its first state from the first batch
         if resuming:
             abstract = jax.eval_shape(lambda: state)
-            state, meta = checkpoint.restore(checkpoints, abstract, shardings, config)
+            state, meta = store.restore(checkpoints, abstract, shardings, config)
             group.barrier("checkpoint restored")
             say(f"resuming at step {int(state.step)} of {config.train.steps}")
             _compare_data(meta["data"], train_plan.fingerprint(), say)
@@ -92,7 +93,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
         progress = Progress(config.train.steps, first, enabled=lead)
         closing.callback(progress.close)
         meter = Meter(config, writer, progress)
-        host_rows = {b: distributed.host_rows(mesh, rows) for b, rows in train_plan.rows.items()}
+        host_rows = {b: mesh_lib.host_rows(mesh, rows) for b, rows in train_plan.rows.items()}
         loader = pipeline.make_loader(
             config, train_plan, host_rows=host_rows, start=first, context=features.context
         )
@@ -106,15 +107,15 @@ def run(config: Config, workdir: str, group: Group) -> bool:
             group.beat(f"step {step}")
             last = step == config.train.steps
             if step > first:
-                checkpoint.check(checkpoints)
+                store.check(checkpoints)
                 _evaluate(config, evaluator, step, state, last, group)
                 preempted = checkpoints.reached_preemption(step)
                 if last or preempted or step % config.checkpoint.every == 0:
                     meter.flush()
-                    checkpoint.save(checkpoints, state, config, train_plan.fingerprint())
+                    store.save(checkpoints, state, config, train_plan.fingerprint())
                     group.barrier(f"checkpoint of step {step}")
                 if preempted:
-                    checkpoint.finish(checkpoints)
+                    store.finish(checkpoints)
                     say(f"preempted: step {step} saved; the same command continues")
                     return False
             if last:
@@ -124,7 +125,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
             item = next(loader)
             waited = time.perf_counter() - waited
             bad_files.add(item)
-            batch = distributed.to_global(item, mesh, train_plan.rows[item["bucket"]])
+            batch = mesh_lib.to_global(item, mesh, train_plan.rows[item["bucket"]])
             if step == 0 and start:
                 state = step_lib.make_start_step(task, config, features, shardings)(state, batch)
             state, metrics = train_step(state, batch)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from uniwav_jax.config import Config
-from uniwav_jax.distributed import path_string
+from uniwav_jax.parallel.mesh import path_string
 from uniwav_jax.types import PyTree
 
 

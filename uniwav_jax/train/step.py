@@ -9,10 +9,9 @@ import optax
 from jax.sharding import Mesh
 
 from uniwav_jax.config import Config
-from uniwav_jax.distributed import replicated, sharded_init
 from uniwav_jax.features import SurfaceFeatures
-from uniwav_jax.models import masking
-from uniwav_jax.models.layers import shard_rows
+from uniwav_jax.features.batch import surface
+from uniwav_jax.parallel.mesh import replicated, shard_rows, sharded_init
 from uniwav_jax.train import optim
 from uniwav_jax.types import Batch, Metrics, PyTree, TrainState
 
@@ -43,20 +42,6 @@ def init_state(
 ) -> tuple[TrainState, PyTree]:
     """A fresh state, born sharded, and its shardings."""
     return sharded_init(lambda: fresh_state(task, config, features, feature_params), mesh)
-
-
-def surface(
-    batch: Batch, feature_params: PyTree, features: SurfaceFeatures
-) -> tuple[jax.Array, jax.Array]:
-    """Normalised surface features [B, T, C], zero on padding, and real frames per row [B]."""
-    if batch.audio.ndim == 2:
-        x_BxTxC = features.encode(feature_params, batch.audio)
-    else:
-        x_BxTxC = (batch.audio - feature_params["mean"]) / feature_params["std"]
-    frames_B = features.output_length(batch.samples)
-    mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
-    x_BxTxC = jnp.where(mask[..., None], x_BxTxC, 0.0)
-    return shard_rows(jax.lax.stop_gradient(x_BxTxC)), frames_B
 
 
 def over_microbatches(

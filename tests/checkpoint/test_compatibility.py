@@ -1,0 +1,66 @@
+"""Which checkpoints a run may continue."""
+
+import json
+
+import pytest
+
+from tests.train.small import ASR, CODEC, MEANINGS, configuration
+from uniwav_jax.checkpoint import compatibility
+from uniwav_jax.config import from_dict
+from uniwav_jax.errors import UserError
+
+
+def resume(then, now):
+    """Whether a run of `now` may continue a checkpoint of `then`: nothing, or the error."""
+    meta = {"schema": compatibility.SCHEMA, "config": json.loads(configuration(then).to_json())}
+    compatibility.check_resume(meta, configuration(now), "runs/x/checkpoints/7")
+
+
+@pytest.mark.parametrize("field", MEANINGS)
+def test_resuming_needs_the_same_meaning(field):
+    with pytest.raises(UserError, match=rf"another config\.{field}: .* --config\.init_from"):
+        resume({}, {field: MEANINGS[field]})
+
+
+@pytest.mark.parametrize(
+    ("task", "then", "now", "at_fault"),
+    [
+        (ASR, {}, {"asr.symbols": tuple("cba|")}, "asr.symbols"),
+        (ASR, {}, {"asr.layers": "mix"}, "asr.layers"),
+        (ASR, {"asr.frozen": True}, {}, "asr.frozen"),  # the optimizer's state has other parts
+        ({**ASR, "init_from": "x"}, {"asr.freeze_steps": 5}, {}, "asr.freeze_steps"),
+        ({**ASR, "init_from": "x"}, {"asr.freeze_steps": 5}, {"asr.freeze_steps": 6}, None),
+        (ASR, {}, {"model.decoder.positions": "alibi"}, None),  # there is no decoder
+        (ASR, {}, {"model.encoder.activation_dropout": 0.1}, None),
+        (CODEC, {}, {"codec.discriminator_filters": 8}, "codec.discriminator_filters"),
+        (CODEC, {}, {"model.encoder.norm": "post"}, None),
+    ],
+)
+def test_resuming_looks_at_what_the_task_has(task, then, now, at_fault, capsys):
+    if at_fault is None:
+        resume({**task, **then}, {**task, **now})
+        assert "differs from an undisturbed one" in capsys.readouterr().out
+        return
+    with pytest.raises(UserError, match=rf"another config\.{at_fault}: "):
+        resume({**task, **then}, {**task, **now})
+
+
+def test_resuming_from_another_version(capsys):
+    meta = {"schema": 1, "config": json.loads(configuration().to_json())}
+    with pytest.raises(UserError, match=r"the decoder has changed .*init_parts=encoder,heads$"):
+        compatibility.check_resume(meta, configuration(), "runs/x/checkpoints/7")
+    meta["config"] = json.loads(configuration(ASR).to_json())
+    compatibility.check_resume(meta, configuration(ASR), "runs/x/checkpoints/7")
+    assert capsys.readouterr().out == ""
+
+
+def test_fields_that_a_schema_dropped_are_left_out():
+    """The configuration of an older checkpoint has them, and this version would not know them."""
+    config = json.loads(configuration().to_json())
+    config["distillation"] |= {"teacher_positions": "averaged", "teacher_decay_start": 0.9999}
+    current = compatibility.current({"schema": 1, "config": config, "step": 3}, "runs/x")
+    assert from_dict(current["config"]).distillation.teacher_input == "shared"
+    assert current["step"] == 3 and "teacher_positions" in config["distillation"]
+    with pytest.raises(UserError, match=r"unknown config key .*teacher_"):
+        now = {"schema": compatibility.SCHEMA, "config": config}
+        from_dict(compatibility.current(now, "runs/x")["config"])

@@ -1,0 +1,27 @@
+"""Notices of preemption, of which only the loop may ask JAX."""
+
+import orbax.checkpoint as ocp
+
+from tests.train.test_checkpoint import CONFIG, state_at
+from uniwav_jax.checkpoint import store
+
+
+def test_saves_do_not_set_this_process_back(tmp_path, monkeypatch):
+    """A save that completes late asks about its step; JAX would agree on the one after that."""
+    asked = []
+
+    def jax_says(_, step):
+        asked.append(step)
+        return step == 7
+
+    monkeypatch.setattr(ocp.CheckpointManager, "reached_preemption", jax_says)
+    checkpoints = store.manager(tmp_path, CONFIG)
+    answers = []
+    for step in range(1, 9):
+        answers.append(checkpoints.reached_preemption(step))
+        if step in (3, 7):
+            store.save(checkpoints, state_at(step), CONFIG, {})
+    store.close(checkpoints)
+    assert not checkpoints.reached_preemption(3)
+    assert answers == [step == 7 for step in range(1, 9)]
+    assert asked == list(range(1, 9))

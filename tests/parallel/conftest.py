@@ -1,0 +1,89 @@
+"""Real processes that meet and end as those of a run do, without its model."""
+
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+
+
+class Drill:
+    """Processes of `tests.parallel.drill` on this machine."""
+
+    def __init__(self) -> None:
+        self.processes: list[subprocess.Popen] = []
+
+    def start(self, *jobs: list[str] | None, limit: float, folders=(), slurm=False) -> None:
+        """One process for each job, a list of things to do; None: it does not come.
+
+        Args:
+            jobs: one for each process.
+            limit: seconds that they wait for one another.
+            folders: where each runs, if not in this repository.
+            slurm: they are tasks of a Slurm job, by the variables that srun sets.
+        """
+        with socket.socket() as probe:
+            probe.bind(("localhost", 0))
+            address = f"localhost:{probe.getsockname()[1]}"
+        for index, job in enumerate(jobs):
+            if job is None:
+                continue
+            variables = {
+                "JAX_COORDINATOR_ADDRESS": address,
+                "NNODES": str(len(jobs)),
+                "NODE_RANK": str(index),
+                "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+            }
+            if slurm:
+                variables = {
+                    "JAX_COORDINATOR_PORT": address.split(":")[1],
+                    "SLURM_JOB_ID": "1",
+                    "SLURM_STEP_NODELIST": "localhost",
+                    "SLURM_NTASKS": str(len(jobs)),
+                    "SLURM_PROCID": str(index),
+                    "SLURM_LOCALID": str(index),
+                }
+            folder = folders[index] if folders else REPOSITORY
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tests.parallel.drill", str(limit), *job],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                cwd=folder,
+                # The folder's package, not one that PYTHONPATH or an installation names.
+                env={**os.environ, **variables, "PYTHONPATH": str(folder)},
+            )
+            self.processes.append(process)
+
+    def wait_for(self, index: int, line: str) -> None:
+        """Until process number `index` of those started prints `line`."""
+        for printed in self.processes[index].stdout:
+            if line in printed:
+                return
+        raise AssertionError(f"no '{line}'")
+
+    def ends(self, *which: int) -> list[tuple[int, str]]:
+        """Exit status and error line (or all output) of each, or of those of these numbers."""
+        result = []
+        for process in [self.processes[i] for i in which] or self.processes:
+            output, _ = process.communicate(timeout=120)
+            errors = [line for line in output.splitlines() if line.startswith("error: ")]
+            assert len(errors) <= 1, output
+            result.append((process.returncode, errors[0] if errors else output))
+        return result
+
+    def kill(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def drill():
+    drill = Drill()
+    yield drill
+    drill.kill()

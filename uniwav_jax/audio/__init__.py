@@ -1,0 +1,1 @@
+"""Reading, transforming and writing waveforms."""

@@ -1,0 +1,1 @@
+"""Checkpoints: writing, reading, moving parts of one run to another."""

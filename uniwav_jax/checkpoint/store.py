@@ -1,0 +1,301 @@
+"""Orbax checkpoints: the whole `TrainState` and a JSON of what made it.
+
+    workdir/checkpoints/<step>/state   arrays, any topology can read them
+    workdir/checkpoints/<step>/meta    {"schema", "step", "config", "versions", "data", ...}
+
+A save is atomic (written aside, renamed): a kill in mid-save leaves the previous checkpoint. The
+files have no checksums of the numbers; meta has one for each array, compared when it is read.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from etils import epath
+from flax import traverse_util
+
+from uniwav_jax.checkpoint import compatibility
+from uniwav_jax.checkpoint.preemption import CheckpointManager
+from uniwav_jax.config import Config
+from uniwav_jax.errors import UserError
+from uniwav_jax.parallel.mesh import path_string
+from uniwav_jax.types import PyTree, TrainState
+
+
+def manager(workdir: str | epath.Path, config: Config) -> ocp.CheckpointManager:
+    """The manager of `workdir/checkpoints`; saves are asynchronous."""
+    _quiet()
+    return CheckpointManager(
+        epath.Path(workdir) / "checkpoints",
+        item_handlers={"state": ocp.PyTreeCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()},
+        options=ocp.CheckpointManagerOptions(
+            max_to_keep=config.checkpoint.keep,
+            keep_period=config.checkpoint.keep_every or None,
+            create=True,
+            cleanup_tmp_directories=True,  # of saves that were killed
+        ),
+    )
+
+
+def save(
+    checkpoints: ocp.CheckpointManager, state: TrainState, config: Config, data: dict[str, Any]
+) -> None:
+    """Start saving `state` (returns when it is safe to donate it); no-op if the step is there."""
+    step = int(state.step)
+    if step in checkpoints.all_steps():
+        return
+    meta = {
+        "schema": compatibility.SCHEMA,
+        "step": step,
+        "config": dataclasses.asdict(config),
+        "versions": compatibility.versions(),
+        "data": {"position": step, **data},
+        "checksums": checksums(state),
+    }
+    args = ocp.args.Composite(state=ocp.args.PyTreeSave(state), meta=ocp.args.JsonSave(meta))
+    with _writing(checkpoints):
+        checkpoints.save(step, args=args, force=True)
+
+
+def save_parts(workdir: str, parts: PyTree, config: Config, step: int) -> None:
+    """Write arrays that were not trained here, as `config.init_from` and tools read them.
+
+    Args:
+        workdir: must have no checkpoint.
+        parts: numpy arrays by the fields of `TrainState`; what is left out starts fresh.
+        config: of the arrays.
+        step: number of the checkpoint.
+    """
+    with contextlib.closing(manager(workdir, config)) as checkpoints:
+        if checkpoints.all_steps():
+            raise UserError(f"{workdir} has checkpoints; give another folder")
+        meta = {"schema": compatibility.SCHEMA, "step": step, "config": dataclasses.asdict(config)}
+        meta |= {
+            "versions": compatibility.versions(),
+            "data": {},
+            "checksums": _named(_bit_sums(parts)),
+        }
+        args = ocp.args.Composite(state=ocp.args.PyTreeSave(parts), meta=ocp.args.JsonSave(meta))
+        with _writing(checkpoints):
+            checkpoints.save(step, args=args, force=True)
+            checkpoints.wait_until_finished()
+
+
+def check(checkpoints: ocp.CheckpointManager) -> None:
+    """Raise a `UserError` if a save in the background has failed; waits for none.
+
+    Not Orbax's `check_for_errors`: it takes the error away from the thread that then believes in a
+    finished save, and removes the checkpoint before.
+    """
+    if not checkpoints.is_saving_in_progress():
+        finish(checkpoints)
+
+
+def finish(checkpoints: ocp.CheckpointManager) -> None:
+    """Wait until the saves are on disk.
+
+    Raises:
+        UserError: one has failed.
+    """
+    with _writing(checkpoints):
+        checkpoints.wait_until_finished()
+
+
+def close(checkpoints: ocp.CheckpointManager) -> None:
+    """`finish`, and no more saves."""
+    with _writing(checkpoints):
+        checkpoints.close()
+
+
+@contextlib.contextmanager
+def _writing(checkpoints: ocp.CheckpointManager) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # Orbax and TensorStore raise many kinds, also for a full disk
+        raise UserError(
+            f"a checkpoint could not be written to {checkpoints.directory} ({_reason(error)});"
+            " mend that or choose another --workdir; the same command continues from the last one"
+            " that was completed"
+        ) from error
+
+
+def checksums(state: PyTree) -> dict[str, int]:
+    """For each array the sum of its bits, as unsigned integers, modulo 2^32: on any mesh the same.
+
+    Computed on the devices; all processes must call it.
+    """
+    sums = jax.jit(_bit_sums, out_shardings=state.step.sharding)(state)
+    return _named(jax.device_get(jax.block_until_ready(sums)))
+
+
+def _bit_sums(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda x: x.view(f"uint{8 * x.dtype.itemsize}").sum(dtype="uint32"), tree)
+
+
+def _named(sums: PyTree) -> dict[str, int]:
+    leaves = jax.tree_util.tree_leaves_with_path(sums)
+    return {path_string(path): int(value) for path, value in leaves}
+
+
+def _compare(found: dict[str, int], meta: dict[str, Any]) -> None:
+    """Raise unless the arrays are those that were saved; older checkpoints have no sums."""
+    saved = meta.get("checksums", found)
+    changed = [name for name in found if found[name] != saved.get(name)]
+    if changed:
+        raise ValueError(f"not what was saved: {', '.join(changed)}")
+
+
+def restore(
+    checkpoints: ocp.CheckpointManager, abstract: TrainState, shardings: PyTree, config: Config
+) -> tuple[TrainState, dict[str, Any]] | None:
+    """The newest checkpoint on this run's mesh and its meta, or None when there is none.
+
+    Args:
+        checkpoints: the manager.
+        abstract: state of shapes and dtypes (`jax.eval_shape`) to restore into.
+        shardings: where each leaf goes.
+        config: this run's configuration, compared with the checkpoint's.
+
+    Raises:
+        UserError: the checkpoint belongs to another configuration, cannot be read or is not what
+            was saved.
+    """
+    step = checkpoints.latest_step()
+    if step is None:
+        return None
+    folder = checkpoints.directory / str(step)
+    try:
+        args = ocp.args.Composite(meta=ocp.args.JsonRestore())
+        meta = compatibility.current(checkpoints.restore(step, args=args)["meta"], folder)
+        compatibility.check_resume(meta, config, folder)
+        target = jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            abstract,
+            shardings,
+        )
+        args = ocp.args.PyTreeRestore(
+            item=target, restore_args=ocp.checkpoint_utils.construct_restore_args(target)
+        )
+        state = checkpoints.restore(step, args=ocp.args.Composite(state=args))["state"]
+        _compare(checksums(state), meta)
+    except UserError:
+        raise
+    except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
+        older = [number for number in checkpoints.all_steps() if number < step]
+        what = f"continue from step {max(older)}" if older else "begin again (there is no other)"
+        raise UserError(
+            f"checkpoint {folder} cannot be read ({_reason(error)}); delete that folder to {what},"
+            " or choose another --workdir"
+        ) from error
+    return state, meta
+
+
+def _reason(error: Exception) -> str:
+    """One line about an error of Orbax or TensorStore, without their details."""
+    line = str(error).strip().split("\n")[0]
+    for details in (" [tensorstore_spec", " See full TensorStore"):
+        line = line.split(details)[0]
+    if len(line) > 300:  # paths fill the middle, the cause stands at the end
+        line = f"{line[:150]} ... {line[-140:]}"
+    return f"{type(error).__name__}: {line}"
+
+
+@functools.cache
+def _quiet() -> None:
+    """After a failed read or write do not print what is raised anyway, once per array under way."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    # Nor warn of Orbax's file that a part of a checkpoint has not, only the whole.
+    logging.getLogger("absl").addFilter(
+        lambda record: (
+            "orbax" not in record.pathname
+            or not (record.exc_info or "_CHECKPOINT_METADATA" in record.getMessage())
+        )
+    )
+
+
+def find(path: str) -> epath.Path:
+    """The step folder meant by `path`: a workdir, its checkpoints folder or a step folder."""
+    folder = epath.Path(path if "://" in path else os.path.abspath(path))  # Orbax wants absolute
+    if not folder.is_dir():
+        raise UserError(f"checkpoint folder {path} does not exist")
+    if (folder / "state").is_dir():
+        return folder
+    if (folder / "checkpoints").is_dir():
+        folder = folder / "checkpoints"
+    steps = [int(child.name) for child in folder.iterdir() if child.name.isdigit()]
+    if not steps:
+        raise UserError(f"{path} holds no checkpoint; give a workdir or one of its step folders")
+    return folder / str(max(steps))
+
+
+def load_meta(path: str) -> dict[str, Any]:
+    """What is saved beside the arrays: step, configuration, versions, data.
+
+    Args:
+        path: workdir, checkpoints folder or step folder.
+    """
+    _quiet()
+    folder = find(path)
+    try:
+        meta = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(folder / "meta")
+    except Exception as error:
+        raise UserError(f"checkpoint {folder} cannot be read ({_reason(error)})") from error
+    return compatibility.current(meta, folder)
+
+
+def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], dict[str, Any]]:
+    """Some parts of a checkpointed `TrainState` as numpy arrays, and its meta; any topology.
+
+    Args:
+        path: workdir, checkpoints folder or step folder.
+        parts: fields of `TrainState` or parts of them, for example ("params/encoder", "features");
+            what the checkpoint lacks is left out.
+    """
+    meta = load_meta(path)
+    folder = find(path)
+    for part, how in compatibility.outdated(meta).items():
+        if set(parts) & set(compatibility.PARTS[part].arrays):
+            raise UserError(
+                f"checkpoint {folder} was written by an older version, and the {part} has changed"
+                f" since ({how}); use that version"
+            )
+    try:
+        checkpointer = ocp.PyTreeCheckpointer()
+        tree = checkpointer.metadata(folder / "state").item_metadata.tree
+        wanted = _nested({part: get(tree, part) for part in parts})
+        item = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), wanted)
+        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+        args = ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True)
+        arrays = checkpointer.restore(folder / "state", args=args)
+        _compare(_named(_bit_sums(arrays)), meta)
+    except Exception as error:
+        raise UserError(f"checkpoint {folder} cannot be read ({_reason(error)})") from error
+    return arrays, meta
+
+
+def get(tree: PyTree, path: str) -> PyTree:
+    """What lies at "a/b" in a tree of dicts; {} where there is nothing."""
+    for name in path.split("/"):
+        tree = tree.get(name, {}) if isinstance(tree, dict) else {}
+    return tree
+
+
+def _nested(parts: dict[str, PyTree]) -> PyTree:
+    """{"a/b": x} -> {"a": {"b": x}}, without what is empty below."""
+    flat = {path: value for path, value in parts.items() if value != {} or "/" not in path}
+    return traverse_util.unflatten_dict(flat, sep="/")

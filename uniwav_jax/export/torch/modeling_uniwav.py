@@ -1,0 +1,90 @@
+"""UniWav for `transformers`: AutoModel and AutoModelForCTC with trust_remote_code=True.
+
+Inputs are those of Wav2Vec2: `input_values` [B, S], waveforms padded with zeros, and
+`attention_mask` [B, S], 1 on real samples. Features are computed inside.
+"""
+
+import torch
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
+
+from .configuration_uniwav import UniWavConfig
+from .uniwav_model import Heard, Networks
+
+
+class UniWavPreTrainedModel(Networks, PreTrainedModel):
+    """The networks as a model of `transformers`; see `uniwav_model.Networks` for more methods."""
+
+    config_class = UniWavConfig
+    main_input_name = "input_values"
+    _supports_sdpa = True
+
+    def __init__(self, config: UniWavConfig) -> None:
+        super().__init__(config)
+        self._build(config.uniwav)
+        self.post_init()
+
+    def _init_weights(self, module: torch.nn.Module) -> None:
+        """As torch makes them: training starts in uniwav_jax."""
+
+    def _hear(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> tuple[Heard, torch.Tensor | None]:
+        samples = None if attention_mask is None else attention_mask.sum(-1)
+        return self.run(input_values, samples), samples
+
+
+class UniWavModel(UniWavPreTrainedModel):
+    """The encoder; `sample`, `codes` or `teacher_codes` use what else was exported."""
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> BaseModelOutput | tuple:
+        """Last hidden state [B, T, D], and on demand h_0 .. h_L."""
+        heard, _ = self._hear(input_values, attention_mask)
+        output = BaseModelOutput(
+            last_hidden_state=heard.encoded.final,
+            hidden_states=_states(self, heard, output_hidden_states),
+        )
+        return output if return_dict is not False else output.to_tuple()
+
+
+class UniWavForCTC(UniWavPreTrainedModel):
+    """Recognition: scores of the symbols, and with `labels` CTC's loss."""
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> CausalLMOutput | tuple:
+        """Logits [B, T, V + 1] (token 0 is the blank); labels [B, U], -100 after each end."""
+        heard, _ = self._hear(input_values, attention_mask)
+        logits, loss = self.logits(heard.encoded), None
+        if labels is not None:
+            real = labels >= 0
+            loss = F.ctc_loss(
+                logits.log_softmax(-1).transpose(0, 1),
+                labels.masked_select(real),
+                heard.frame_mask.sum(-1),
+                real.sum(-1),
+                zero_infinity=True,
+            )
+        output = CausalLMOutput(
+            loss=loss, logits=logits, hidden_states=_states(self, heard, output_hidden_states)
+        )
+        return output if return_dict is not False else output.to_tuple()
+
+
+def _states(
+    model: UniWavPreTrainedModel, heard: Heard, wanted: bool | None
+) -> tuple[torch.Tensor, ...] | None:
+    wanted = model.config.output_hidden_states if wanted is None else wanted
+    return tuple(heard.hidden_states) if wanted else None

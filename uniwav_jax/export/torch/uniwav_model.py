@@ -1,0 +1,318 @@
+"""UniWav in PyTorch, for inference; needs torch, numpy and safetensors.
+
+    model = load("exported")
+    with torch.inference_mode():
+        heard = model(audio_BxS, samples_B)          # waveforms in [-1, 1], zero after their ends
+        heard.hidden_states                          # [L + 1, B, T, D]: h_0 .. h_L
+
+Names are those of uniwav_jax, which computes the same numbers, to rounding.
+"""
+
+import pathlib
+from typing import Any, NamedTuple
+
+import safetensors.torch
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .uniwav_features import build as build_features
+from .uniwav_files import CONFIG, WEIGHTS, ExportError, read_config, verify
+from .uniwav_layers import Decoder, Encoded, Encoder, plain_layer_norm
+
+
+class Heard(NamedTuple):
+    """Hidden states [L + 1, B, T, D] (h_0 .. h_L), the rest of the encoder's output, and masks.
+
+    frame_mask: bool [B, T], True on real audio.
+    features: float32 [B, T, C], normalised surface features, zero on padding.
+    """
+
+    hidden_states: torch.Tensor
+    encoded: Encoded
+    frame_mask: torch.Tensor
+    features: torch.Tensor
+
+
+class Networks:
+    """What the plain module and those for `transformers` share; `_build` first."""
+
+    def _build(self, c: dict[str, Any]) -> None:
+        """Make the parts that the export has: encoder always, the others by "parts"."""
+        self.c = c
+        channels, width, parts = c["features"]["channels"], c["encoder"]["width"], c["parts"]
+        self.features = build_features(c["features"])
+        self.encoder = Encoder(c["encoder"], channels)
+        if "decoder" in parts:
+            self.condition = Condition(c["encoder"], c["decoder"])
+            self.decoder = Decoder(c["decoder"], channels, context=c["flow"]["context"])
+        if "heads" in parts:
+            self.heads = Heads(c["distillation"], width)
+        if "codebooks" in parts:
+            self.codebooks = Codebooks(c["distillation"], width)
+        if "ctc" in parts:
+            self.ctc = Recognition(c["asr"], c["encoder"])
+
+    def run(self, audio_BxS: torch.Tensor, samples_B: torch.Tensor | None = None) -> Heard:
+        """Waveform to hidden states.
+
+        Args:
+            audio_BxS: float in [-1, 1] at `features.sample_rate`, zero after each row's end.
+            samples_B: real samples of each row; None: all of them.
+        """
+        x_BxTxC = self.features.encode(audio_BxS)
+        if samples_B is None:
+            samples_B = torch.full((len(audio_BxS),), audio_BxS.shape[1], device=x_BxTxC.device)
+        frames_B = (samples_B + self.features.hop - 1) // self.features.hop
+        mask = torch.arange(x_BxTxC.shape[1], device=x_BxTxC.device) < frames_B[:, None]
+        x_BxTxC = x_BxTxC * mask[..., None]
+        encoded = self.encoder(x_BxTxC, mask)
+        states = torch.cat([encoded.embedding[None], encoded.states])
+        return Heard(states, encoded, mask, x_BxTxC)
+
+    def extract(
+        self, audio_S: torch.Tensor, layers: list[int] | str, *, window: float, overlap: float = 2.0
+    ) -> torch.Tensor:
+        """What the encoder makes of one recording of any length, in windows; as `uniwav features`.
+
+        Args:
+            audio_S: float in [-1, 1].
+            layers: numbers, 0 to L: [T, n, D]; "sum": [T, D]; "codes" or, where the
+                teacher was exported, "teacher_codes": [T, K].
+            window: seconds heard at once; longer than those of the training is new to the model.
+            overlap: seconds at a window's ends that its neighbours tell, a quarter at most.
+        """
+        hop, rate, (left, right) = (
+            self.features.hop,
+            self.features.sample_rate,
+            self.features.context,
+        )
+        size = round(window * rate) // hop
+        rim = min(round(overlap * rate / hop), size // 4)
+        padded, first, found = F.pad(audio_S, (left, right)), 0, []
+        while True:
+            begin = first * hop
+            samples = min(size * hop, len(audio_S) - begin)
+            last = begin + samples == len(audio_S)
+            x_1xTxC = self.features.encode(
+                padded[None, begin : begin + left + samples + right], surrounded=True
+            )
+            mask = torch.ones(x_1xTxC.shape[:2], dtype=torch.bool, device=x_1xTxC.device)
+            encoded = self.encoder(x_1xTxC, mask)
+            states = torch.cat([encoded.embedding[None], encoded.states])
+            heard = Heard(states, encoded, mask, x_1xTxC)
+            if layers == "sum":
+                frames = self.layer_sum(encoded)[0]
+            elif layers == "codes":
+                frames = self.codes(heard)[:, 0].T
+            elif layers == "teacher_codes":
+                frames = self.teacher_codes(heard)[:, 0].T
+            else:
+                frames = torch.stack([states[layer][0] for layer in layers], dim=1)
+            found.append(frames[rim if first else 0 : None if last else len(frames) - rim])
+            if last:
+                return torch.cat(found)
+            first += size - 2 * rim
+
+    def logits(self, encoded: Encoded) -> torch.Tensor:
+        """Scores of CTC's blank (0) and the symbols, float32 [B, T, V + 1]."""
+        return self._part("ctc")(encoded)
+
+    def transcribe(self, heard: Heard) -> list[str]:
+        """Text of each row by the best token of each frame."""
+        path_BxT = self.logits(heard.encoded).argmax(-1)
+        asr, texts = self.c["asr"], []
+        for path_T, mask_T in zip(path_BxT, heard.frame_mask, strict=True):
+            tokens = torch.unique_consecutive(path_T[mask_T]).tolist()
+            symbols = [asr["symbols"][token - 1] for token in tokens if token]
+            text = " ".join(symbols) if asr["units"] == "tokens" else "".join(symbols)
+            texts.append(text if asr["units"] == "tokens" else " ".join(text.split("|")).strip())
+        return texts
+
+    def codes(self, heard: Heard) -> torch.Tensor:
+        """The codes of speech: the codeword that each head predicts, int64 [K, B, T]."""
+        return self._part("heads")(heard.encoded).argmax(-1)
+
+    def teacher_codes(self, heard: Heard) -> torch.Tensor:
+        """The teacher's outputs assigned to its codebooks, int64 [K, B, T].
+
+        These are the student's targets in training; only an export of the teacher has them.
+        """
+        return self._part("codebooks")(heard.encoded.feed_forward, heard.frame_mask)
+
+    def layer_sum(self, encoded: Encoded) -> torch.Tensor:
+        """The weighted sum of normalised layers that decoder or CTC head reads, [B, T, D]."""
+        reader = self._part("ctc" if "ctc" in self.c["parts"] else "condition")
+        if not hasattr(reader, "mix"):
+            raise ExportError("this export's CTC head reads the last layer; there is no sum")
+        return layer_sum(reader.mix, encoded)
+
+    def sample(
+        self,
+        heard: Heard,
+        noise_BxTxC: torch.Tensor,
+        *,
+        generate_BxT: torch.Tensor | None = None,
+        steps: int | None = None,
+        solver: str | None = None,
+        guidance: float | None = None,
+    ) -> torch.Tensor:
+        """Features generated from noise, conditioned on what was heard; float32 [B, T, C].
+
+        Args:
+            heard: what to say again; `encoder` given a span mask hides parts of it.
+            noise_BxTxC: the start, standard Gaussian.
+            generate_BxT: True where a frame is generated, the others stay; None: all.
+            steps, solver, guidance: None: as in config.json.
+        """
+        decoder, flow, mask = self._part("decoder"), self.c["flow"], heard.frame_mask
+        steps, solver = steps or flow["sample_steps"], solver or flow["solver"]
+        guidance = flow["guidance"] if guidance is None else guidance
+        z_BxTxD = self.condition(heard.encoded)
+        null = self.condition.null.expand_as(z_BxTxD)
+        known, x = heard.features, noise_BxTxC.float()
+        generate = (mask if generate_BxT is None else generate_BxT)[..., None]
+        context = known * ~generate if flow["context"] else None
+        prompt_velocity = known - (1.0 - flow["sigma"]) * x
+
+        def velocity(x: torch.Tensor, t: float) -> torch.Tensor:
+            t_B = torch.full((len(x),), t, device=x.device)
+            v = decoder(x, t_B, z_BxTxD, mask, context)
+            if guidance:
+                v = (1.0 + guidance) * v - guidance * decoder(x, t_B, null, mask, context)
+            return torch.where(generate, v, prompt_velocity)
+
+        for i in range(steps):
+            t, h = i / steps, 1.0 / steps
+            if solver == "euler":
+                x = x + h * velocity(x, t)
+            else:
+                x = x + h * velocity(x + 0.5 * h * velocity(x, t), t + 0.5 * h)
+        return torch.where(generate, x, known)
+
+    def _part(self, name: str) -> nn.Module:
+        if name not in self.c["parts"]:
+            raise ExportError(f"this export has no {name}; it has {', '.join(self.c['parts'])}")
+        return getattr(self, name)
+
+
+class UniWav(Networks, nn.Module):
+    """The exported model; `load` gives one with its weights."""
+
+    def __init__(self, c: dict[str, Any]) -> None:
+        super().__init__()
+        self._build(c)
+
+    def forward(self, audio_BxS: torch.Tensor, samples_B: torch.Tensor | None = None) -> Heard:
+        """See `run`."""
+        return self.run(audio_BxS, samples_B)
+
+
+def layer_sum(mix: torch.Tensor, encoded: Encoded) -> torch.Tensor:
+    """sum_l softmax(w)_l LN(h_l) over h_0 .. h_L, [B, T, D]."""
+    share = mix.float().softmax(0)
+    total = share[0] * plain_layer_norm(encoded.embedding)
+    for weight, state in zip(share[1:], encoded.states, strict=True):
+        total = total + weight * plain_layer_norm(state)
+    return total.to(encoded.embedding.dtype)
+
+
+class Condition(nn.Module):
+    """Z = Linear(sum_l softmax(w)_l LN(h_l)), and the vector that stands for no condition."""
+
+    def __init__(self, encoder: dict[str, Any], decoder: dict[str, Any]) -> None:
+        super().__init__()
+        self.mix = nn.Parameter(torch.zeros(encoder["layers"] + 1))
+        self.project = nn.Linear(encoder["width"], decoder["width"])
+        self.null = nn.Parameter(torch.zeros(decoder["width"]))
+
+    def forward(self, encoded: Encoded) -> torch.Tensor:
+        return self.project(layer_sum(self.mix, encoded))
+
+
+class Heads(nn.Module):
+    """The student's prediction of the teacher's codes: K linear maps to V logits."""
+
+    def __init__(self, c: dict[str, Any], width: int) -> None:
+        super().__init__()
+        self.from_final = c["prediction"] == "dinosr"
+        self.weight = nn.Parameter(torch.zeros(c["top_layers"], width, c["codewords"]))
+        self.bias = nn.Parameter(torch.zeros(c["top_layers"], c["codewords"]))
+
+    def forward(self, encoded: Encoded) -> torch.Tensor:
+        """Logits over codewords, float32 [K, B, T, V]."""
+        books = len(self.weight)
+        h = encoded.final[None] if self.from_final else encoded.feed_forward[-books:]
+        return (h @ self.weight[:, None]).float() + self.bias.float()[:, None, None]
+
+
+class Codebooks(nn.Module):
+    """Online clusters of the teacher's top K feed-forward outputs, as running sums and counts."""
+
+    def __init__(self, c: dict[str, Any], width: int) -> None:
+        super().__init__()
+        books, words = c["top_layers"], c["codewords"]
+        self.register_buffer("sums", torch.zeros(books, words, width))
+        self.register_buffer("counts", torch.ones(books, words))
+
+    def forward(self, fed_LxBxTxD: torch.Tensor, frame_mask_BxT: torch.Tensor) -> torch.Tensor:
+        """Index of the codeword nearest to each instance-normalised frame, int64 [K, B, T]."""
+        x = fed_LxBxTxD[-len(self.sums) :].float()
+        weight = frame_mask_BxT[None, :, :, None].float()
+        count = weight.sum(2, keepdim=True).clamp(min=1.0)
+        centred = x - (x * weight).sum(2, keepdim=True) / count
+        variance = (centred.square() * weight).sum(2, keepdim=True) / count
+        x = centred * torch.rsqrt(variance + 1e-5)
+        words_KxVxD = self.sums.float() / self.counts.float()[..., None]
+        product = torch.einsum("KBTD,KVD->KBTV", x, words_KxVxD)
+        return (words_KxVxD.square().sum(-1)[:, None, None] - 2.0 * product).argmin(-1)
+
+
+class Recognition(nn.Module):
+    """CTC's linear layer, on the last layer or on a learned sum of all."""
+
+    def __init__(self, asr: dict[str, Any], encoder: dict[str, Any]) -> None:
+        super().__init__()
+        self.head = nn.Linear(encoder["width"], len(asr["symbols"]) + 1)
+        if asr["layers"] == "mix":
+            self.mix = nn.Parameter(torch.zeros(encoder["layers"] + 1))
+
+    def forward(self, encoded: Encoded) -> torch.Tensor:
+        h = layer_sum(self.mix, encoded) if hasattr(self, "mix") else encoded.final
+        return F.linear(h, self.head.weight).float() + self.head.bias.float()
+
+
+def load(folder: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> UniWav:
+    """The model in a folder written by tools/export_torch.py, in evaluation mode.
+
+    Nothing of the folder is executed, and every file of it is compared with its checksum first.
+
+    Raises:
+        ExportError: a file is missing or damaged, or the weights are not those of the config.
+    """
+    path = pathlib.Path(folder)
+    verify(path)
+    c = read_config(path)
+    try:
+        with torch.device("meta"):
+            model = UniWav(c)
+    except Exception as error:  # any wrong value fails in a way of its own
+        raise ExportError(f"{path / CONFIG} describes no UniWav model: {error!r}") from error
+    try:
+        tensors = safetensors.torch.load_file(path / WEIGHTS, device=device)
+    except Exception as error:  # safetensors' own errors are of many kinds
+        raise ExportError(f"{path / WEIGHTS} cannot be read: {error}") from error
+    wanted = model.state_dict()
+    for name in sorted(wanted.keys() ^ tensors.keys()):
+        side = "lacks" if name in wanted else "has, and should not,"
+        raise ExportError(f"{path / WEIGHTS} {side} the tensor {name}")
+    for name, tensor in tensors.items():
+        if tensor.shape != wanted[name].shape or not tensor.dtype.is_floating_point:
+            what = f"{tensor.dtype} {tuple(tensor.shape)}"
+            raise ExportError(
+                f"{path / WEIGHTS}: {name} is {what}, expected {tuple(wanted[name].shape)}"
+            )
+    model.load_state_dict(tensors, assign=True)
+    model.to(dtype=dtype)
+    model.features.float()
+    return model.eval().requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Device meshes, and the processes of one run."""

@@ -1,0 +1,176 @@
+"""The device mesh and the table that says how each array lies on it.
+
+One mesh with the axes data, fsdp and tensor, on one device as on a pod. Rows of a batch are split
+over data x fsdp, parameters over fsdp and tensor. Sharding goes through `jax.jit` with
+`NamedSharding`, which is what `pjit` became.
+"""
+
+import re
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.experimental import mesh_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from uniwav_jax.config import MeshConfig
+from uniwav_jax.errors import UserError
+from uniwav_jax.types import Batch, PyTree
+
+AXES = ("data", "fsdp", "tensor")
+ROWS = PartitionSpec(("data", "fsdp"))
+
+# Logical axes of the parameters, by the end of their path and from the last dimension backwards
+# (a leading layer or codebook axis stays whole). First match wins; no match: replicated.
+PARAMETER_AXES = (
+    (r"qkv_kernel$", ("embed", None, "heads", None)),
+    (r"qkv_bias$", (None, "heads", None)),
+    (r"attention/out/kernel$", ("heads", None, "embed")),
+    (r"layers/up/kernel$", ("embed", "mlp")),
+    (r"layers_(in|out)/up/kernel$", ("embed", None, "mlp")),
+    (r"up/bias$", ("mlp",)),
+    (r"down/kernel$", ("mlp", "embed")),
+    (r"modulation/kernel$", ("embed", None, None)),
+    (r"merge/kernel$", (None, "embed")),
+    (r"heads/kernel$", ("embed", None)),
+    (r"positions/kernel_\d+$", ("embed",)),
+    (r"(project|time_in|time_out)/kernel$", (None, "embed")),
+    (r"decoder/out/kernel$", ("embed", None)),
+)
+LOGICAL_TO_MESH = {"embed": "fsdp", "heads": "tensor", "mlp": "tensor", None: None}
+
+
+def platform() -> str:
+    """What is being compiled for: the platform of the mesh in use, else JAX's default backend."""
+    device = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
+    return getattr(device, "platform", jax.default_backend())
+
+
+def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
+    """The mesh of the given sizes over all devices; one size may be -1 (what is left).
+
+    With `fsdp_most` the axis fsdp takes the largest divisor up to it, and data what it leaves.
+
+    Raises:
+        UserError: the sizes do not multiply to the number of devices, or no such slices.
+    """
+    devices = jax.devices() if devices is None else devices
+    sizes = [config.data, config.fsdp, config.tensor]
+    if -1 in sizes:
+        known = int(np.prod([size for size in sizes if size != -1]))
+        sizes[sizes.index(-1)] = left = max(len(devices) // known, 1)
+        if config.fsdp == -1 and config.fsdp_most:
+            sizes[1] = max(n for n in range(1, config.fsdp_most + 1) if left % n == 0)
+            sizes[0] *= left // sizes[1]
+    if int(np.prod(sizes)) != len(devices):
+        wanted = " x ".join(f"{axis}={size}" for axis, size in zip(AXES, sizes))
+        raise UserError(
+            f"config.mesh {wanted} needs {int(np.prod(sizes))} devices, found {len(devices)}; set"
+            " one axis to -1 or choose sizes whose product is the number of devices"
+        )
+    if config.slices > 1:
+        if sizes[0] % config.slices:
+            raise UserError(
+                f"config.mesh.data ({sizes[0]}) must be a multiple of mesh.slices ({config.slices})"
+            )
+        inner = (sizes[0] // config.slices, sizes[1], sizes[2])
+        found = {getattr(device, "slice_index", 0) for device in devices}  # one CPU has none
+        processes = {device.process_index for device in devices}
+        if config.slices not in (len(found), len(processes)):
+            raise UserError(
+                f"config.mesh.slices is {config.slices}, but the devices lie in {len(found)} slices"
+                f" and {len(processes)} processes; it must be one of the two"
+            )
+        grid = mesh_utils.create_hybrid_device_mesh(
+            inner,
+            (config.slices, 1, 1),
+            devices=devices,
+            process_is_granule=len(found) != config.slices,  # hosts of GPUs, or processes on CPU
+            allow_split_physical_axes=True,
+        )
+    elif devices[0].platform == "tpu":
+        grid = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    else:
+        grid = np.asarray(devices).reshape(sizes)
+    return Mesh(grid, AXES, axis_types=(AxisType.Auto,) * 3)
+
+
+def path_string(path: tuple) -> str:
+    """'encoder/layers/up/kernel' from a key path of `jax.tree_util`."""
+    return "/".join(str(getattr(key, "key", getattr(key, "name", key))) for key in path)
+
+
+def parameter_spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+    """PartitionSpec of one array; an axis that the mesh does not divide stays whole."""
+    for pattern, logical in PARAMETER_AXES:
+        if re.search(pattern, path) and len(shape) >= len(logical):
+            axes = [None] * (len(shape) - len(logical)) + [LOGICAL_TO_MESH[a] for a in logical]
+            return PartitionSpec(
+                *(a if a and size % mesh.shape[a] == 0 else None for a, size in zip(axes, shape))
+            )
+    return PartitionSpec()
+
+
+def state_shardings(abstract: PyTree, mesh: Mesh) -> PyTree:
+    """NamedSharding for every leaf; parameters, optimizer moments and teacher share the rules."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: NamedSharding(mesh, parameter_spec(path_string(path), leaf.shape, mesh)),
+        abstract,
+    )
+
+
+def row_shards(mesh: Mesh) -> int:
+    """Over how many parts the rows of a batch are split."""
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+
+def shard_rows(x: jax.Array) -> jax.Array:
+    """Keep a batch-first array split by rows over the mesh in use (`jax.set_mesh`), if any.
+
+    Without this XLA may split activations by width next to weights that FSDP splits by width.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return x
+    return jax.lax.with_sharding_constraint(x, ROWS)
+
+
+def check_rows(rows: int, mesh: Mesh, accumulate: int) -> None:
+    """Raise a `UserError` unless every microbatch of `rows` rows divides over the mesh."""
+    needed = row_shards(mesh) * accumulate
+    if rows % needed:
+        raise UserError(
+            f"a batch of {rows} rows does not divide over mesh data x fsdp = {row_shards(mesh)}"
+            f" times train.accumulate = {accumulate}; set config.data.row_multiple to a multiple"
+            f" of {needed}, or change config.mesh"
+        )
+
+
+def host_rows(mesh: Mesh, rows: int) -> np.ndarray:
+    """Indices of the global rows that this process loads, rising.
+
+    Asked from the sharding: with a tensor axis across processes two hosts load the same rows.
+    """
+    indices = NamedSharding(mesh, ROWS).addressable_devices_indices_map((rows,))
+    return np.unique(np.concatenate([np.arange(rows)[index] for index in indices.values()]))
+
+
+def to_global(local: dict[str, np.ndarray], mesh: Mesh, rows: int) -> Batch:
+    """The global `Batch` from this process's rows."""
+    sharding = NamedSharding(mesh, ROWS)
+
+    def place(array: np.ndarray) -> jax.Array:
+        return jax.make_array_from_process_local_data(sharding, array, (rows, *array.shape[1:]))
+
+    names = ("audio", "samples", "bad", "tokens")
+    return Batch(**{name: place(local[name]) for name in names if name in local})
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Sharding of an array that every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def sharded_init(init: Callable[[], PyTree], mesh: Mesh) -> tuple[PyTree, PyTree]:
+    """Run `init` under jit so that each array is born on its devices; returns (tree, shardings)."""
+    shardings = state_shardings(jax.eval_shape(init), mesh)
+    return jax.jit(init, out_shardings=shardings)(), shardings

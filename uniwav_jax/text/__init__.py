@@ -1,0 +1,1 @@
+"""Texts as symbols: alphabets, lexicons, TextGrids."""
