@@ -9,8 +9,11 @@ that tools/extract_latents.py wrote. Where the codec has an LSTM, `MEMORY` bound
 reaches, and the last of these holds nearly.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from uniwav_jax.codec import chunked, files
 from uniwav_jax.codec.config import FrontEndConfig
@@ -23,11 +26,27 @@ MEMORY = 1.0  # seconds of past that an LSTM is given; ours
 
 
 class CodecFeatures:
-    """Latents of the codec in folder `config.codec`; see `surface.SurfaceFeatures`."""
+    """Latents of a codec; see `surface.SurfaceFeatures`.
 
-    def __init__(self, config: FeaturesConfig) -> None:
-        codec, params = files.load(config.codec)
-        self.config = codec
+    Args:
+        config: of the features.
+        described: `described` of the codec in a checkpoint: the weights are in the checkpoint, and
+            `weights` has only zeros of their shapes. None: the codec in the folder `config.codec`.
+
+    Raises:
+        UserError: the folder holds no codec, or another one than the checkpoint's, or its rates are
+            not those of `config`.
+    """
+
+    def __init__(self, config: FeaturesConfig, described: dict[str, Any] | None = None) -> None:
+        if described is None:
+            codec, params = files.load(config.codec)
+            described = {**files.describe(codec), "digest": files.digest(config.codec)}
+        else:
+            codec = files.from_description(described)
+            shapes = files.parameters(codec)
+            params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        self.config, self.described = codec, described
         for name, needed in (("sample_rate", codec.sample_rate), ("hop", codec.hop)):
             if getattr(config, name) != needed:
                 raise UserError(

@@ -20,6 +20,7 @@ class SurfaceFeatures(Protocol):
         channels: C.
         weights: frozen parameters beside the statistics, float32; {} where there are none.
         context: samples around the wanted ones, left and right, that `raw` and `encode` read.
+        described: structure and hash of a codec, JSON values that checkpoints keep; None without.
     """
 
     sample_rate: int
@@ -28,6 +29,7 @@ class SurfaceFeatures(Protocol):
     channels: int
     weights: PyTree
     context: tuple[int, int]
+    described: dict[str, Any] | None
 
     def raw(self, params: PyTree, audio_BxS: jax.Array) -> jax.Array:
         """Frames before normalisation, float32 [B, T, C].
