@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.checkpoint import older
 from tests.codec.random_codec import random_codec
 from tests.train.small import ASR, CODEC, MEANINGS, configuration
 from uniwav_jax import features as features_lib
@@ -319,8 +320,8 @@ def test_fields_younger_than_the_checkpoint_had_their_defaults(tmp_path):
 
 
 def test_parts_that_an_older_version_computed_otherwise(tmp_path):
-    path, theirs = save(tmp_path, configuration())
-    edit_meta(path, lambda meta: meta.update(schema=1))
+    path, theirs = str(tmp_path / "old"), random_state(configuration(), seed=1)
+    older.save(tmp_path / "old", configuration(), theirs, schema=1)
     with pytest.raises(UserError, match=r"the decoder has changed .*init_parts=encoder,heads$"):
         take(path, configuration())
     _, state, _, _ = take(path, configuration(), "encoder,heads")
@@ -328,6 +329,7 @@ def test_parts_that_an_older_version_computed_otherwise(tmp_path):
     take(path, configuration(ASR))  # which has no decoder
     with pytest.raises(UserError, match=r"older version, and the decoder has changed"):
         reader.open(path).arrays("ema/decoder")
+    path, _ = save(tmp_path / "new", configuration())
     edit_meta(path, lambda meta: meta.update(schema=compatibility.SCHEMA + 1))
     with pytest.raises(UserError, match="use the version that wrote it"):
         take(path, configuration())

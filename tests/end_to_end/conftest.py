@@ -141,11 +141,11 @@ def state_of(workdir, step=STEPS):
     return reader.open(str(workdir / "checkpoints" / str(step))).arrays(*PARTS)
 
 
-def assert_same(workdir, reference):
+def assert_same(workdir, reference, step=STEPS):
     """Every array of the last checkpoint and every metric, to the last bit."""
     for (path, ours), (_, theirs) in zip(
-        jax.tree_util.tree_leaves_with_path(state_of(workdir)),
-        jax.tree_util.tree_leaves_with_path(state_of(reference)),
+        jax.tree_util.tree_leaves_with_path(state_of(workdir, step)),
+        jax.tree_util.tree_leaves_with_path(state_of(reference, step)),
         strict=True,
     ):
         np.testing.assert_array_equal(ours, theirs, err_msg=str(path))

@@ -194,7 +194,9 @@ def aligned(speech_dir, tmp_path_factory):
     params, task = init(jax.random.key(1), config, config.features.mel_bands)
     # Roughly the statistics of speech, so that the features are not out of scale.
     features = {"mean": jnp.full(80, -3.0), "std": jnp.full(80, 2.0)}
-    state = TrainState(jnp.array(7), params, {}, {}, task, features, jnp.zeros(2, jnp.int32))
+    state = TrainState(
+        jnp.array(7), params, {}, {}, task, {"features": features}, jnp.zeros(2, jnp.int32)
+    )
     checkpoints = store.manager(folder / "run", config)
     store.save(checkpoints, state, config, {})
     checkpoints.close()
