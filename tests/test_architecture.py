@@ -1,6 +1,7 @@
 """The shape of the house: who imports whom, how far it is to the loss, how long files are."""
 
 import ast
+import graphlib
 import importlib
 import pathlib
 import re
@@ -59,6 +60,23 @@ def test_imports_go_one_way(path):
     room = room_of(path)
     for other in imports(path) - {room}:
         assert LEVEL[other] < LEVEL[room], f"{path} ({room}) imports {other}"
+
+
+def module_of(path: pathlib.Path) -> str:
+    return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_no_modules_import_one_another_in_a_circle():
+    """Imports inside functions count too."""
+    graph = {module_of(path): set() for path in (*SOURCES, PACKAGE / "__init__.py")}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                members = (f"{node.module}.{alias.name}" for alias in node.names)
+                names = [name if name in graph else node.module for name in members]
+            graph[module_of(path)] |= {name for name in names if name in graph}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
 def test_files_stay_short():
