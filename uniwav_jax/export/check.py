@@ -13,7 +13,7 @@ from uniwav_jax.export import write
 from uniwav_jax.export.torch import uniwav_model
 from uniwav_jax.features.batch import surface
 from uniwav_jax.features.surface import SurfaceFeatures
-from uniwav_jax.models import masking, quantizer, sampler, uniwav
+from uniwav_jax.models import flow, masking, quantizer, uniwav
 from uniwav_jax.tasks import asr
 from uniwav_jax.types import Batch, PyTree
 
@@ -78,7 +78,7 @@ def _ours(
             z = uniwav.condition(params["condition"], encoded, None)
             generate = mask & (jnp.arange(x.shape[1]) >= 10)
             found["generate"] = generate
-            found["sample"] = sampler.sample(params, z, x, generate, mask, key, exact)
+            found["sample"] = flow.sample(params, z, x, generate, mask, key, exact)
             found["z"] = z
     return jax.tree.map(np.array, found)
 
