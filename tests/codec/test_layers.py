@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from uniwav_jax.codec import layers, residual_vq
+from uniwav_jax.codec import layers
 from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.codec.network import Codec
 from uniwav_jax.errors import UserError
@@ -65,24 +65,6 @@ def test_transposed_convolution_is_the_adjoint_of_the_convolution():
         out = up.apply({"params": {"kernel": weights, "bias": jnp.zeros(8)}}, x)
         left = kernel - stride  # trim_right 0 cuts all the surplus on the left
         np.testing.assert_allclose(out, full[:, left:], atol=1e-5)
-
-
-def test_quantiser_against_a_loop():
-    rng = np.random.default_rng(0)
-    books, z = rng.normal(size=(3, 16, 5)), rng.normal(size=(2, 7, 5))
-    codes = np.zeros((3, 2, 7), int)
-    for row, frame in np.ndindex(2, 7):
-        left = z[row, frame]
-        for stage in range(3):
-            distances = ((books[stage] - left) ** 2).sum(-1)
-            codes[stage, row, frame] = distances.argmin()
-            left = left - books[stage, distances.argmin()]
-    ours = residual_vq.encode(jnp.asarray(books, jnp.float32), jnp.asarray(z, jnp.float32))
-    np.testing.assert_array_equal(ours, codes)
-    for stages in (1, 3):
-        expected = sum(books[s][codes[s]] for s in range(stages))
-        decoded = residual_vq.decode(jnp.asarray(books, jnp.float32), ours[:stages])
-        np.testing.assert_allclose(decoded, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ import soundfile
 
 from tests.codec.random_codec import random_codec
 from uniwav_jax import cli
-from uniwav_jax.codec import files, residual_vq
+from uniwav_jax.codec import files
 from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.codec.network import Codec
 from uniwav_jax.errors import UserError
 from uniwav_jax.inference import codec_files as codec_lib
+from uniwav_jax.models import quantizer
 
 CONFIG = SEANetConfig(filters=4, dimension=8, codebooks=3, codewords=16)
 
@@ -70,7 +71,7 @@ def test_codes(codec, params, audio, tmp_path):
     file_codec = codec_lib.FileCodec(codec)
     blocks = list(codec_lib.read_blocks(str(audio / "a.flac"), sample_rate=16000))
     latents = file_codec.encode(blocks)
-    own = residual_vq.encode(params["codebooks"][:2], latents[None])[:, 0]
+    own = quantizer.encode(params["codebooks"][:2], latents[None])[:, 0]
     assert (np.asarray(own) == codes).mean() > 0.99  # ties by rounding
     flags = ["--codec", codec, "--out", str(tmp_path / "sound")]
     assert cli.main(["decode", str(out / "a.npz"), *flags]) == 0

@@ -9,9 +9,10 @@ import numpy as np
 import soundfile
 import soxr
 
-from uniwav_jax.codec import chunked, files, residual_vq
+from uniwav_jax.codec import chunked, files
 from uniwav_jax.codec.config import Structure
 from uniwav_jax.errors import UserError
+from uniwav_jax.models import quantizer
 from uniwav_jax.types import PyTree
 
 SCHEMA = 1
@@ -33,7 +34,7 @@ class FileCodec:
         self.config, self._params = files.load(folder)
         self.folder, self.digest = folder, files.digest(folder)
         self._network = jax.device_put(self._params["network"])
-        self._quantise = jax.jit(residual_vq.encode)
+        self._quantise = jax.jit(quantizer.encode)
 
     def encode(self, audio: Iterable[np.ndarray], *, stages: int = 0) -> np.ndarray:
         """Latents float32 [T, C] of blocks float32 [n], or codes int16 [stages, T].
@@ -58,8 +59,7 @@ class FileCodec:
     def decode(self, value: np.ndarray) -> Iterator[np.ndarray]:
         """Waveform, blocks float32 [n] in [-1, 1], of what `encode` gave."""
         if value.dtype == np.int16:
-            pairs = zip(self._params["codebooks"], value)  # perhaps fewer codes than books
-            value = sum(book_VxC[codes_T] for book_VxC, codes_T in pairs)
+            value = quantizer.decode(self._params["codebooks"], value)
         window = round(chunked.SECONDS * self.config.sample_rate / self.config.hop)
         latents = (value[first : first + window] for first in range(0, len(value), window))
         for block in chunked.decode(self.config, self._network, latents):

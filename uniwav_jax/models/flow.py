@@ -74,7 +74,7 @@ def sample(
     """Generate the frames that `generate_BxT` marks; the other frames are a prompt.
 
     During integration the prompt frames follow their own path from noise to data, as in training,
-    so that the model reads them at the right noise level. The result contains them exactly as given.
+    so that the model reads them at the right noise level. The result has them exactly as given.
 
     Args:
         params: {"condition", "decoder"}: the running average, or the trained parameters.
