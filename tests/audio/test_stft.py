@@ -17,7 +17,7 @@ def loop(audio, window_W, hop):
     return cut, np.fft.rfft(cut)
 
 
-@pytest.mark.parametrize(("window", "hop"), [(1024, 320), (400, 160), (256, 64), (5000, 1)])
+@pytest.mark.parametrize(("window", "hop"), [(1024, 320), (400, 160), (256, 64)])
 def test_equals_a_loop_over_windows_in_both_forms(window, hop):
     window_W = stft.hann(window)
     cut, expected = loop(NOISE, window_W, hop)

@@ -85,7 +85,7 @@ def test_mistakes_are_named_and_the_rest_is_done(codec, audio, tmp_path, capsys)
     out = tmp_path / "latents"
     assert cli.main(["encode", str(audio), "--codec", codec, "--out", str(out)]) == 1
     errors = capsys.readouterr().err
-    assert "broken.wav cannot be read" in errors and "empty.wav holds no audio" in errors
+    assert "broken.wav cannot be decoded" in errors and "empty.wav has no audio" in errors
     assert sorted(p.name for p in out.rglob("*.npz")) == ["a.npz", "b.npz"]
     (out / "a.npz").write_bytes((out / "a.npz").read_bytes()[:300])
     sound = tmp_path / "sound"
@@ -134,7 +134,7 @@ def test_roundtrip_of_clips_too_short_to_score(codec, clip, tmp_path, capsys):
     soundfile.write(folder / "c.wav", clip[:1], 48000)  # not one sample at 16 kHz
     assert cli.main(whole) == 1
     printed = capsys.readouterr()
-    assert "c.wav holds no audio" in printed.err
+    assert "c.wav has no audio" in printed.err
     document = json.loads(report.read_text())
     for name in installed:
         (score,) = (clip[name] for clip in document["clips"].values() if name in clip)

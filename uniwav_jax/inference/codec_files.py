@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 import numpy as np
-import soundfile
-import soxr
 
+from uniwav_jax.audio.reader import read_blocks
+from uniwav_jax.audio.writer import write_wav
 from uniwav_jax.codec import chunked, files
 from uniwav_jax.codec.config import Structure
 from uniwav_jax.errors import UserError
@@ -16,7 +16,6 @@ from uniwav_jax.models import quantizer
 from uniwav_jax.types import PyTree
 
 SCHEMA = 1
-BLOCK = 1 << 18  # samples read at once
 ROW = 256  # frames quantised as one row: few lengths, few compilations
 
 
@@ -74,32 +73,6 @@ def _whole(blocks: Iterable[np.ndarray], hop: int) -> Iterator[np.ndarray]:
     yield np.zeros(-samples % hop, np.float32)
 
 
-def read_blocks(path: str, *, sample_rate: int) -> Iterator[np.ndarray]:
-    """Mono float32 blocks of an audio file at `sample_rate`.
-
-    Raises:
-        UserError: the file cannot be read or holds no audio.
-    """
-    try:
-        with soundfile.SoundFile(path) as file:
-            stream = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32")
-            heard = 0
-            while True:
-                block = file.read(BLOCK, dtype="float32", always_2d=True).mean(1)
-                last = len(block) < BLOCK
-                if file.samplerate != sample_rate:
-                    block = stream.resample_chunk(block, last)
-                heard += len(block)
-                if len(block):
-                    yield block
-                if last:
-                    break
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    if not heard:
-        raise UserError(f"{path} holds no audio")
-
-
 def encode_file(codec: FileCodec, source: str, target: pathlib.Path, *, stages: int = 0) -> int:
     """Write `target`.npz with latents or codes of an audio file; returns its samples."""
     samples = 0
@@ -136,11 +109,15 @@ def decode_file(codec: FileCodec, source: str, target: pathlib.Path) -> int:
             f"{source} was encoded with codec {digest}, {codec.folder} is {codec.digest}"
         )
     temporary, left = target.with_suffix(f".part{target.suffix}"), samples
+
+    def cut() -> Iterator[np.ndarray]:
+        nonlocal left
+        for block in codec.decode(value):
+            yield block[:left]
+            left -= min(left, len(block))
+
     try:
-        with soundfile.SoundFile(temporary, "w", codec.config.sample_rate, 1) as file:
-            for block in codec.decode(value):
-                file.write(block[:left])
-                left -= min(left, len(block))
+        write_wav(str(temporary), cut(), sample_rate=codec.config.sample_rate)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
