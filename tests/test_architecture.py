@@ -79,6 +79,12 @@ def test_no_modules_import_one_another_in_a_circle():
     graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
+def test_private_parts_of_jax_are_imported_in_one_file():
+    """tests/parallel/test_jax_internals.py says what breaks when JAX moves them."""
+    private = {str(p.relative_to(PACKAGE)) for p in SOURCES if "jax._src" in p.read_text()}
+    assert private == {"parallel/jax_internals.py"}
+
+
 def test_files_stay_short():
     files = [p for p in REPOSITORY.rglob("*.py") if not set(p.parts) & {".venv", "build"}]
     long = {str(p): n for p in files if (n := len(p.read_text().splitlines())) > 400}
