@@ -42,7 +42,7 @@ LOGICAL_TO_MESH = {"embed": "fsdp", "heads": "tensor", "mlp": "tensor", None: No
 
 
 def platform() -> str:
-    """Platform to compile for ("cpu", "gpu", "tpu"): that of the mesh in use, else JAX's default."""
+    """Platform to compile for ("cpu", "gpu", "tpu"): that of the mesh in use, else the default."""
     device = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
     return getattr(device, "platform", jax.default_backend())
 
