@@ -85,6 +85,21 @@ def test_private_parts_of_jax_are_imported_in_one_file():
     assert private == {"parallel/jax_internals.py"}
 
 
+MIRRORED = {"audio", "codec", "evaluation", "features", "losses", "models", "parallel", "text"}
+
+
+def test_every_module_has_a_test_of_its_name():
+    """tests/ mirrors the package, except for packages' own files."""
+    modules = [p.relative_to(PACKAGE) for p in SOURCES if room_of(p) in MIRRORED]
+    missing = [
+        str(module)
+        for module in modules
+        if module.name != "__init__.py"
+        and not (REPOSITORY / "tests" / module.with_name(f"test_{module.name}")).is_file()
+    ]
+    assert not missing
+
+
 def test_files_stay_short():
     files = [p for p in REPOSITORY.rglob("*.py") if not set(p.parts) & {".venv", "build"}]
     long = {str(p): n for p in files if (n := len(p.read_text().splitlines())) > 400}

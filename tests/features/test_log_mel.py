@@ -11,14 +11,6 @@ from uniwav_jax.audio import stft
 from uniwav_jax.config import FeaturesConfig
 
 
-@pytest.mark.parametrize("samples", [1, 319, 320, 321, 16000, 16001])
-def test_output_length(log_mel_features, samples):
-    x = log_mel_features.encode(PLAIN, jnp.zeros((2, samples), jnp.int16))
-    assert x.shape == (2, log_mel_features.output_length(samples), log_mel_features.channels)
-    assert log_mel_features.output_length(samples) == -(-samples // 320)
-    assert log_mel_features.decode(PLAIN, x).shape == (2, x.shape[1] * 320)
-
-
 def test_against_scipy(log_mel_features, speech):
     """The same frames by another short-time Fourier transform and a filter loop."""
     wave = np.pad(speech[0] / 32768.0, (352, 352))
