@@ -38,9 +38,9 @@ import soundfile
 from input_memory import RATE, config_of, memory_of_plan, memory_of_rows, ours, pack, write_manifest
 from process_tree import cpu_seconds, settle
 
+from uniwav_jax.audio.reader import read_audio
 from uniwav_jax.data.packed import PackedReader
 from uniwav_jax.data.plan import BatchPlan
-from uniwav_jax.data.sources import read_audio
 
 FORMATS = {"flac": ("FLAC", "PCM_16"), "opus": ("OGG", "OPUS"), "wav": ("WAV", "PCM_16")}
 # Ours, theirs, and the samples theirs asks soundfile for: what it delivers faster.

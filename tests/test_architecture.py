@@ -1,6 +1,7 @@
 """The shape of the house: who imports whom, how far it is to the loss, how long files are."""
 
 import ast
+import graphlib
 import importlib
 import pathlib
 import re
@@ -20,7 +21,7 @@ ORDER = (
     {"audio", "text"},
     {"data", "features"},
     {"evaluation"},  # measures on arrays and files
-    {"losses"},  # formulas on arrays; the sampler takes the flow's path from there
+    {"losses"},  # formulas on arrays
     {"models"},
     {"tasks"},
     {"checkpoint"},
@@ -61,6 +62,44 @@ def test_imports_go_one_way(path):
         assert LEVEL[other] < LEVEL[room], f"{path} ({room}) imports {other}"
 
 
+def module_of(path: pathlib.Path) -> str:
+    return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_no_modules_import_one_another_in_a_circle():
+    """Imports inside functions count too."""
+    graph = {module_of(path): set() for path in (*SOURCES, PACKAGE / "__init__.py")}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                members = (f"{node.module}.{alias.name}" for alias in node.names)
+                names = [name if name in graph else node.module for name in members]
+            graph[module_of(path)] |= {name for name in names if name in graph}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_private_parts_of_jax_are_imported_in_one_file():
+    """tests/parallel/test_jax_internals.py says what breaks when JAX moves them."""
+    private = {str(p.relative_to(PACKAGE)) for p in SOURCES if "jax._src" in p.read_text()}
+    assert private == {"parallel/jax_internals.py"}
+
+
+MIRRORED = {"audio", "codec", "evaluation", "features", "losses", "models", "parallel", "text"}
+
+
+def test_every_module_has_a_test_of_its_name():
+    """tests/ mirrors the package, except for packages' own files."""
+    modules = [p.relative_to(PACKAGE) for p in SOURCES if room_of(p) in MIRRORED]
+    missing = [
+        str(module)
+        for module in modules
+        if module.name != "__init__.py"
+        and not (REPOSITORY / "tests" / module.with_name(f"test_{module.name}")).is_file()
+    ]
+    assert not missing
+
+
 def test_files_stay_short():
     files = [p for p in REPOSITORY.rglob("*.py") if not set(p.parts) & {".venv", "build"}]
     long = {str(p): n for p in files if (n := len(p.read_text().splitlines())) > 400}
@@ -74,7 +113,7 @@ def test_four_hops_from_main_to_the_loss():
         ("train/loop.py", "step_lib.make_train_step(task"),
         ("train/step.py", "jax.value_and_grad(task.loss"),
         ("tasks/pretrain.py", "self_distillation.cross_entropy_sum("),
-        ("tasks/pretrain.py", "flow_matching.squared_error_sum("),
+        ("tasks/pretrain.py", "flow.squared_error_sum("),
     )
     for file, call in hops:
         assert call in (PACKAGE / file).read_text(), f"{file} no longer calls {call}"

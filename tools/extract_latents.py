@@ -29,11 +29,12 @@ import numpy as np
 from rich.progress import track
 
 from uniwav_jax import features as features_lib
+from uniwav_jax.audio.reader import BadAudioError
 from uniwav_jax.codec import files
 from uniwav_jax.config import FeaturesConfig
 from uniwav_jax.data import manifest as manifest_lib
 from uniwav_jax.data import packed
-from uniwav_jax.data.sources import BadAudioError, ClipReader
+from uniwav_jax.data.sources import ClipReader
 from uniwav_jax.errors import UserError, run_tool
 
 WINDOWS = (4.0, 16.0)  # seconds of one row; each is compiled once, longer clips take several

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from rich.progress import track
 
+from uniwav_jax.audio.reader import BadAudioError, read_audio
 from uniwav_jax.data import manifest as manifest_lib
 from uniwav_jax.data import packed
-from uniwav_jax.data.sources import BadAudioError, read_audio
 from uniwav_jax.errors import UserError, run_tool
 
 

@@ -274,7 +274,9 @@ def fit(read: Frames, clips: Clips, *, updates: int, seed: int, words: int) -> P
     layers_LxBxTxD, mask_BxT = read(clips.batches[0])
     count, *_, width = layers_LxBxTxD.shape
     books = quantizer.init(key, books=count, codewords=words, width=width)
-    books = quantizer.start_at_frames(books, key, layers_LxBxTxD, mask_BxT)
+    chosen_BxT = quantizer.choose_frames(key, mask_BxT, words)
+    at_frames = quantizer.chosen_statistics(layers_LxBxTxD, chosen_BxT, words)
+    books = quantizer.update(books, at_frames, 0.0)
     for index in range(updates):
         if index % len(clips.batches) == 0:
             pass_order = order.permutation(len(clips.batches))

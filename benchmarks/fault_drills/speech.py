@@ -56,6 +56,7 @@ app.run(main.main, flags_parser=main.parse_flags)
 READ_ALL = """
 import sys
 import numpy as np
+from uniwav_jax.audio.reader import BadAudioError
 from uniwav_jax.data import manifest, sources
 rows = manifest.load(sys.argv[1], cache=sys.argv[2])
 reader = sources.ClipReader(rows, sample_rate=16000)
@@ -63,7 +64,7 @@ clips = {}
 for row in range(len(rows)):
     try:
         clips[str(row)] = reader.read(row, start=0, samples=10**7)
-    except sources.BadAudioError:
+    except BadAudioError:
         pass
 np.savez(sys.argv[3], **clips)
 """

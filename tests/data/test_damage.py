@@ -8,9 +8,10 @@ import pytest
 
 from tests.data.test_pipeline import batches, config_of
 from tools import pack_array_record
+from uniwav_jax.audio.reader import BadAudioError
 from uniwav_jax.data import manifest, packed, pipeline
 from uniwav_jax.data.plan import BatchPlan
-from uniwav_jax.data.sources import BadAudioError, ClipReader
+from uniwav_jax.data.sources import ClipReader
 from uniwav_jax.errors import UserError
 
 

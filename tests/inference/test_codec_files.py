@@ -9,11 +9,12 @@ import soundfile
 
 from tests.codec.random_codec import random_codec
 from uniwav_jax import cli
-from uniwav_jax.codec import files, residual_vq
+from uniwav_jax.codec import files
 from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.codec.network import Codec
 from uniwav_jax.errors import UserError
 from uniwav_jax.inference import codec_files as codec_lib
+from uniwav_jax.models import quantizer
 
 CONFIG = SEANetConfig(filters=4, dimension=8, codebooks=3, codewords=16)
 
@@ -70,7 +71,7 @@ def test_codes(codec, params, audio, tmp_path):
     file_codec = codec_lib.FileCodec(codec)
     blocks = list(codec_lib.read_blocks(str(audio / "a.flac"), sample_rate=16000))
     latents = file_codec.encode(blocks)
-    own = residual_vq.encode(params["codebooks"][:2], latents[None])[:, 0]
+    own = quantizer.encode(params["codebooks"][:2], latents[None])[:, 0]
     assert (np.asarray(own) == codes).mean() > 0.99  # ties by rounding
     flags = ["--codec", codec, "--out", str(tmp_path / "sound")]
     assert cli.main(["decode", str(out / "a.npz"), *flags]) == 0
@@ -84,7 +85,7 @@ def test_mistakes_are_named_and_the_rest_is_done(codec, audio, tmp_path, capsys)
     out = tmp_path / "latents"
     assert cli.main(["encode", str(audio), "--codec", codec, "--out", str(out)]) == 1
     errors = capsys.readouterr().err
-    assert "broken.wav cannot be read" in errors and "empty.wav holds no audio" in errors
+    assert "broken.wav cannot be decoded" in errors and "empty.wav has no audio" in errors
     assert sorted(p.name for p in out.rglob("*.npz")) == ["a.npz", "b.npz"]
     (out / "a.npz").write_bytes((out / "a.npz").read_bytes()[:300])
     sound = tmp_path / "sound"
@@ -133,7 +134,7 @@ def test_roundtrip_of_clips_too_short_to_score(codec, clip, tmp_path, capsys):
     soundfile.write(folder / "c.wav", clip[:1], 48000)  # not one sample at 16 kHz
     assert cli.main(whole) == 1
     printed = capsys.readouterr()
-    assert "c.wav holds no audio" in printed.err
+    assert "c.wav has no audio" in printed.err
     document = json.loads(report.read_text())
     for name in installed:
         (score,) = (clip[name] for clip in document["clips"].values() if name in clip)

@@ -129,10 +129,16 @@ def test_perplexity_counts_the_codewords_in_use():
     assert np.isfinite(quantizer.perplexity(jnp.zeros((1, 4))))  # a batch without masked frames
 
 
-def test_start_at_frames_takes_different_real_frames_the_same_in_all_books():
+def test_start_takes_different_real_frames_the_same_in_all_books():
     targets, mask, books = problem()
     targets[1] = targets[0] + 100.0
-    started = quantizer.start_at_frames(books, jax.random.key(0), targets, mask)
+
+    def start_at_frames(seed, mask):
+        chosen = quantizer.choose_frames(jax.random.key(seed), mask, WORDS)
+        at_frames = quantizer.chosen_statistics(targets, chosen, WORDS)
+        return quantizer.update(books, at_frames, 0.0)
+
+    started = start_at_frames(0, mask)
     frames = targets[0][mask]
     assert mask.sum() >= WORDS - 8
     found = [
@@ -147,28 +153,31 @@ def test_start_at_frames_takes_different_real_frames_the_same_in_all_books():
             assert (np.asarray(started["counts"][:, word]) == 1).all()
         else:  # fewer frames than codewords
             np.testing.assert_array_equal(started["sums"][:, word], books["sums"][:, word])
-    other = quantizer.start_at_frames(books, jax.random.key(1), targets, mask)
+    other = start_at_frames(1, mask)
     assert not np.array_equal(other["sums"], started["sums"])
     few = np.zeros_like(mask)
     few[0, :5] = True
-    kept = quantizer.start_at_frames(books, jax.random.key(0), targets, few)
+    kept = start_at_frames(0, few)
     np.testing.assert_array_equal(kept["sums"][:, 5:], books["sums"][:, 5:])
     np.testing.assert_array_equal(kept["counts"][:, :5], 1.0)
 
 
-def test_dead_codewords_move_to_offered_frames_and_the_living_do_not():
+def test_unused_codewords_move_to_their_candidate_frames_and_used_ones_do_not():
     books = {
         "sums": jnp.array([[[4.0], [0.01], [0.02]]]),
         "counts": jnp.array([[2.0, 0.01, 0.01]]),
     }
     nothing = {"sums": jnp.zeros((1, 3, 1)), "counts": jnp.zeros((1, 3))}
-    offered = {"sums": jnp.array([[[7.0], [8.0], [0.0]]]), "counts": jnp.array([[1.0, 1.0, 0.0]])}
-    new = quantizer.update_and_revive(books, nothing, offered, decay=0.9, dead=0.1)
-    # The first counts enough; the second takes its frame; nothing is offered to the third.
+    candidates = {
+        "sums": jnp.array([[[7.0], [8.0], [0.0]]]),
+        "counts": jnp.array([[1.0, 1.0, 0.0]]),
+    }
+    new = quantizer.update_and_revive(books, nothing, candidates, decay=0.9, dead=0.1)
+    # The first counts enough; the second takes its frame; the third has no candidate.
     np.testing.assert_allclose(quantizer.codewords(new), [[[2.0], [8.0], [2.0]]], rtol=1e-6)
     np.testing.assert_allclose(new["counts"], [[1.8, 0.2, 0.009]], rtol=1e-6)
     hits = {"sums": jnp.array([[[0.0], [30.0], [0.0]]]), "counts": jnp.array([[0.0, 10.0, 0.0]])}
-    used = quantizer.update_and_revive(books, hits, offered, decay=0.9, dead=0.1)
+    used = quantizer.update_and_revive(books, hits, candidates, decay=0.9, dead=0.1)
     np.testing.assert_allclose(quantizer.codewords(used)[0, 1], 3.0, rtol=0.01)
 
 
@@ -185,8 +194,49 @@ def test_revival_finds_codewords_for_data_far_from_the_start():
             codes = quantizer.assign(books, targets)
             batch = quantizer.statistics(targets, codes, mask, WORDS)
             order = jax.random.permutation(jax.random.key(step), 256).reshape(1, 4, 64)
-            offered = quantizer.statistics(targets, order, mask, WORDS)
-            offered = offered if revive else jax.tree.map(jnp.zeros_like, offered)
-            books = quantizer.update_and_revive(books, batch, offered, decay=0.9, dead=0.1)
+            candidates = quantizer.statistics(targets, order, mask, WORDS)
+            candidates = candidates if revive else jax.tree.map(jnp.zeros_like, candidates)
+            books = quantizer.update_and_revive(books, batch, candidates, decay=0.9, dead=0.1)
         used[revive] = int((batch["counts"] > 0).sum())
     assert used[False] <= 8 < 24 <= used[True], used
+
+
+def test_residual_codes_equal_a_loop():
+    rng = np.random.default_rng(0)
+    books, z = rng.normal(size=(3, 16, 5)), rng.normal(size=(2, 7, 5))
+    codes = np.zeros((3, 2, 7), int)
+    for row, frame in np.ndindex(2, 7):
+        left = z[row, frame]
+        for stage in range(3):
+            distances = ((books[stage] - left) ** 2).sum(-1)
+            codes[stage, row, frame] = distances.argmin()
+            left = left - books[stage, distances.argmin()]
+    ours = quantizer.encode(jnp.asarray(books, jnp.float32), jnp.asarray(z, jnp.float32))
+    np.testing.assert_array_equal(ours, codes)
+    for stages in (1, 3):
+        expected = sum(books[s][codes[s]] for s in range(stages))
+        decoded = quantizer.decode(jnp.asarray(books, jnp.float32), ours[:stages])
+        np.testing.assert_allclose(decoded, expected, atol=1e-5)
+
+
+def test_residual_skips_stages_and_rows():
+    """Rows go through their own number of stages; rows that do not count leave no statistics."""
+    targets, _, books = problem()
+    books = jax.tree.map(jnp.asarray, books)
+    z, order = jnp.asarray(targets[0]), jnp.arange(ROWS * FRAMES).reshape(ROWS, FRAMES)
+    counted, stages = jnp.array([True, True, False]), jnp.array([1, 2, 2])
+    quantised, distances, sums = quantizer.residual(books, z, counted, order, stages)
+    words = quantizer.codewords(books)
+    codes = quantizer.encode(words, z)
+    first, both = quantizer.decode(words, codes[:1]), quantizer.decode(words, codes)
+    np.testing.assert_allclose(quantised[0], first[0], atol=1e-5)
+    np.testing.assert_allclose(quantised[1:], both[1:], atol=1e-5)
+    np.testing.assert_allclose(distances[0], jnp.square(z - first), atol=1e-5)
+    np.testing.assert_allclose(distances[1][1:], jnp.square(z - both)[1:], atol=1e-5)
+    assert (distances[1][0] == 0).all()
+    assert sums["targets"]["counts"].sum(-1).tolist() == [2 * FRAMES, FRAMES]
+    # The frames of the first two rows are candidates 0 to 39, of which the books have WORDS.
+    assert sums["candidates"]["counts"][0].tolist() == [1] * WORDS
+    np.testing.assert_allclose(sums["candidates"]["sums"][0], z.reshape(-1, WIDTH)[:WORDS])
+    everything, _, _ = quantizer.residual(books, z, counted, order, None)
+    np.testing.assert_allclose(everything, both, atol=1e-5)

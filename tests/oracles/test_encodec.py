@@ -8,9 +8,10 @@ import jax
 import numpy as np
 import pytest
 
-from uniwav_jax.codec import files, importers, residual_vq
+from uniwav_jax.codec import files, importers
 from uniwav_jax.codec.network import Codec
 from uniwav_jax.errors import UserError
+from uniwav_jax.models import quantizer
 
 HOW = "needs tests/requirements-oracles.txt and encodec 0.1.1"
 torch = pytest.importorskip("torch", reason=HOW)
@@ -101,9 +102,9 @@ def test_encodec_checkpoint(clip, tmp_path):
         quantised = model.quantizer.vq.decode(codes)
     z = z.numpy().transpose(0, 2, 1)
     close(config, params, clip[None], z, sound.numpy()[:, 0])
-    ours = np.asarray(residual_vq.encode(params["codebooks"], z))
+    ours = np.asarray(quantizer.encode(params["codebooks"], z))
     assert (ours == codes.numpy()).mean() > 0.999  # ties by rounding
-    decoded = residual_vq.decode(params["codebooks"], codes.numpy())
+    decoded = quantizer.decode(params["codebooks"], codes.numpy())
     assert relative(decoded, quantised.numpy().transpose(0, 2, 1)) < BOUND
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from uniwav_jax.codec import files, lyra_tflite, residual_vq
+from uniwav_jax.codec import files, lyra_tflite
 from uniwav_jax.codec.network import Codec
 from uniwav_jax.errors import UserError
+from uniwav_jax.models import quantizer
 
 litert = pytest.importorskip(
     "ai_edge_litert.interpreter", reason="needs tests/requirements-oracles.txt"
@@ -109,8 +110,8 @@ def test_quantiser_agrees(folder, codec, clip):
     frames = stream(folder / FILES[0], clip[: 320 * 40].reshape(-1, 320))
     graph = litert.Interpreter(model_path=str(folder / FILES[2]))
     encode, decode = (graph.get_signature_runner(name) for name in ("encode", "decode"))
-    ours = np.asarray(residual_vq.encode(params["codebooks"], frames[None]))[:, 0]
-    latents = np.asarray(residual_vq.decode(params["codebooks"], ours[:, None]))[0]
+    ours = np.asarray(quantizer.encode(params["codebooks"], frames[None]))[:, 0]
+    latents = np.asarray(quantizer.decode(params["codebooks"], ours[:, None]))[0]
     for t in range(0, len(frames), 3):
         values = encode(input_frames=frames[None, None, t], num_quantizers=np.int32(46)).values()
         codes = next(value for value in values if value.dtype == np.int32).reshape(-1)

@@ -12,8 +12,7 @@ import soundfile
 
 from uniwav_jax import features
 from uniwav_jax.config import MeshConfig, default_config, from_dict
-from uniwav_jax.losses import flow_matching
-from uniwav_jax.models import masking, quantizer, teacher, uniwav
+from uniwav_jax.models import flow, masking, quantizer, teacher, uniwav
 from uniwav_jax.parallel.mesh import make_mesh, to_global
 from uniwav_jax.tasks import pretrain
 from uniwav_jax.train import compiled
@@ -149,7 +148,7 @@ def test_targets_count_on_hidden_frames_alone(part, monkeypatch):
     params, state, example, draws = problem(config)
     params, hidden = noisy(params), draws.span_mask_BxT
     before, _ = loss_of(config)(params, state, example, draws)
-    assign, velocity = quantizer.assign, flow_matching.target
+    assign, velocity = quantizer.assign, flow.target
 
     def losses_with_changed(frames_BxT):
         def other_codes(*arguments):
@@ -162,7 +161,7 @@ def test_targets_count_on_hidden_frames_alone(part, monkeypatch):
         if part == "encoder":
             monkeypatch.setattr(quantizer, "assign", other_codes)
         else:
-            monkeypatch.setattr(flow_matching, "target", other_velocity)
+            monkeypatch.setattr(flow, "target", other_velocity)
         return loss_of(config)(params, state, example, draws)[0]
 
     assert losses_with_changed(~hidden) == before

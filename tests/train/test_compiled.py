@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from uniwav_jax.models import attention
+from uniwav_jax.models.attention import fused
 from uniwav_jax.train import compiled
 
 # As the TPU compiler writes it: a loop of four, its all-gather cut into a start and a middle piece.
@@ -176,7 +176,7 @@ def test_convolution_flops():
 @pytest.mark.parametrize("kernel", ["pallas", "splash"])
 def test_matmul_flops_count_kernels_on_all_devices(kernel):
     """Seven matmuls of T x T x d: two forward, five backward, where weights are made again."""
-    run = functools.partial(getattr(attention, kernel), interpret=True)
+    run = functools.partial(getattr(fused, kernel), interpret=True)
     shape = (4, 512, 4, 64) if kernel == "pallas" else (4, 4, 512, 64)
     q, mask = jnp.zeros(shape), jnp.ones((4, 512), bool)
     devices = np.array(jax.devices()[:4]).reshape(2, 1, 2)

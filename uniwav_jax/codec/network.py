@@ -15,7 +15,7 @@ def chain(config: Structure, part: str) -> list[layers.Layer]:
 
 
 class Codec(nn.Module):
-    """Waveform to continuous latents and back; the quantiser is in `residual_vq`."""
+    """Waveform to continuous latents and back; the quantiser is in `models.quantizer`."""
 
     config: Structure
 

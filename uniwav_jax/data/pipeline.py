@@ -12,9 +12,10 @@ import numpy as np
 from absl import flags
 from etils import epath
 
+from uniwav_jax.audio.reader import BadAudioError
 from uniwav_jax.config import Config, DataConfig
 from uniwav_jax.data.plan import BatchPlan, OncePlan, PlannedBatch
-from uniwav_jax.data.sources import BadAudioError, ClipReader
+from uniwav_jax.data.sources import ClipReader
 from uniwav_jax.errors import MachineError, UserError
 
 

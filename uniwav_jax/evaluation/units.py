@@ -6,6 +6,7 @@ import tempfile
 
 import numpy as np
 
+from uniwav_jax.audio.reader import BadAudioError
 from uniwav_jax.data import manifest, sources
 from uniwav_jax.errors import UserError
 from uniwav_jax.evaluation import bootstrap, codebook_analysis
@@ -96,7 +97,7 @@ def read_clips(
             for place, row in enumerate(inside[first : first + size]):
                 try:
                     audio = reader.read(row, start=0, samples=bucket + right)
-                except sources.BadAudioError as error:
+                except BadAudioError as error:
                     raise UserError(f"{reader.name(row)} {error}") from error
                 audio_BxS[place, left:][: len(audio)] = audio
                 samples_B[place] = min(len(audio), bucket)

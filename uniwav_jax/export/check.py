@@ -14,7 +14,7 @@ from uniwav_jax.export import write
 from uniwav_jax.export.torch import uniwav_model
 from uniwav_jax.features.batch import surface
 from uniwav_jax.features.surface import SurfaceFeatures
-from uniwav_jax.models import masking, quantizer, sampler, uniwav
+from uniwav_jax.models import flow, masking, quantizer, uniwav
 from uniwav_jax.types import Batch, PyTree
 
 BOUNDS = {"layer": 1e-5, "end": 1e-4, "sampler": 1e-3, "codes": 1e-3}
@@ -79,7 +79,7 @@ def _ours(
             z = uniwav.condition(params["condition"], encoded, None)
             generate = mask & (jnp.arange(x.shape[1]) >= 10)
             found["generate"] = generate
-            found["sample"] = sampler.sample(params, z, x, generate, mask, key, exact)
+            found["sample"] = flow.sample(params, z, x, generate, mask, key, exact)
             found["z"] = z
     return jax.tree.map(np.array, found)
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import jax
 import numpy as np
-import soundfile
-import soxr
 
-from uniwav_jax.codec import chunked, files, residual_vq
+from uniwav_jax.audio.reader import read_blocks
+from uniwav_jax.audio.writer import write_wav
+from uniwav_jax.codec import chunked, files
 from uniwav_jax.codec.config import Structure
 from uniwav_jax.errors import UserError
+from uniwav_jax.models import quantizer
 from uniwav_jax.types import PyTree
 
 SCHEMA = 1
-BLOCK = 1 << 18  # samples read at once
 ROW = 256  # frames quantised as one row: few lengths, few compilations
 
 
@@ -33,7 +33,7 @@ class FileCodec:
         self.config, self._params = files.load(folder)
         self.folder, self.digest = folder, files.digest(folder)
         self._network = jax.device_put(self._params["network"])
-        self._quantise = jax.jit(residual_vq.encode)
+        self._quantise = jax.jit(quantizer.encode)
 
     def encode(self, audio: Iterable[np.ndarray], *, stages: int = 0) -> np.ndarray:
         """Latents float32 [T, C] of blocks float32 [n], or codes int16 [stages, T].
@@ -58,8 +58,7 @@ class FileCodec:
     def decode(self, value: np.ndarray) -> Iterator[np.ndarray]:
         """Waveform, blocks float32 [n] in [-1, 1], of what `encode` gave."""
         if value.dtype == np.int16:
-            pairs = zip(self._params["codebooks"], value)  # perhaps fewer codes than books
-            value = sum(book_VxC[codes_T] for book_VxC, codes_T in pairs)
+            value = quantizer.decode(self._params["codebooks"], value)
         window = round(chunked.SECONDS * self.config.sample_rate / self.config.hop)
         latents = (value[first : first + window] for first in range(0, len(value), window))
         for block in chunked.decode(self.config, self._network, latents):
@@ -72,32 +71,6 @@ def _whole(blocks: Iterable[np.ndarray], hop: int) -> Iterator[np.ndarray]:
         samples += len(block)
         yield block
     yield np.zeros(-samples % hop, np.float32)
-
-
-def read_blocks(path: str, *, sample_rate: int) -> Iterator[np.ndarray]:
-    """Mono float32 blocks of an audio file at `sample_rate`.
-
-    Raises:
-        UserError: the file cannot be read or holds no audio.
-    """
-    try:
-        with soundfile.SoundFile(path) as file:
-            stream = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32")
-            heard = 0
-            while True:
-                block = file.read(BLOCK, dtype="float32", always_2d=True).mean(1)
-                last = len(block) < BLOCK
-                if file.samplerate != sample_rate:
-                    block = stream.resample_chunk(block, last)
-                heard += len(block)
-                if len(block):
-                    yield block
-                if last:
-                    break
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
-    if not heard:
-        raise UserError(f"{path} holds no audio")
 
 
 def encode_file(codec: FileCodec, source: str, target: pathlib.Path, *, stages: int = 0) -> int:
@@ -136,11 +109,15 @@ def decode_file(codec: FileCodec, source: str, target: pathlib.Path) -> int:
             f"{source} was encoded with codec {digest}, {codec.folder} is {codec.digest}"
         )
     temporary, left = target.with_suffix(f".part{target.suffix}"), samples
+
+    def cut() -> Iterator[np.ndarray]:
+        nonlocal left
+        for block in codec.decode(value):
+            yield block[:left]
+            left -= min(left, len(block))
+
     try:
-        with soundfile.SoundFile(temporary, "w", codec.config.sample_rate, 1) as file:
-            for block in codec.decode(value):
-                file.write(block[:left])
-                left -= min(left, len(block))
+        write_wav(str(temporary), cut(), sample_rate=codec.config.sample_rate)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

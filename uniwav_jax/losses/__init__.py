@@ -1,1 +1,1 @@
-"""The two pretraining losses (method: sections 4 and 5 of the paper's appendix notation)."""
+"""Losses as formulas on arrays; none of them reads a configuration."""

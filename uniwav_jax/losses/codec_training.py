@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from uniwav_jax.features.log_mel import mel_filters
+from uniwav_jax.audio import stft
 
 # Window lengths and mel bands of the reconstruction loss: DAC (arXiv 2306.06546), section 3.4.
 MEL_SCALES = ((32, 5), (64, 10), (128, 20), (256, 40), (512, 80), (1024, 160), (2048, 320))
@@ -29,19 +29,15 @@ def multi_scale_mel(
     """Sum over scales of the mean absolute difference of log10 mel magnitudes, []."""
     total = jnp.zeros(())
     for window, bands in MEL_SCALES:
-        filters_FxC = mel_filters(bands, window, sample_rate, 0.0, sample_rate / 2)
-        hann = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
+        filters_FxC = stft.mel_filters(bands, window, sample_rate, 0.0, sample_rate / 2)
 
         def log_mel(
             audio_BxS: jax.Array,
             window: int = window,
             filters_FxC: np.ndarray = filters_FxC,
-            hann: np.ndarray = hann,
         ) -> jax.Array:
-            starts = np.arange(0, audio_BxS.shape[1] - window + 1, window // 4)
-            frames = audio_BxS[:, starts[:, None] + np.arange(window)] * hann
-            spectrum = jnp.fft.rfft(frames)
-            # The root has no slope at zero; digital silence must not give NaN.
+            spectrum = stft.transform(audio_BxS, stft.hann(window), window // 4)
+            # The root's slope at zero is infinite, and silence must not give NaN.
             power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
             magnitude = jnp.sqrt(power + EPSILON)
             mel = jnp.einsum("btf,fc->btc", magnitude, filters_FxC, precision="highest")

@@ -9,24 +9,17 @@ once per window length; each scale judges alone.
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
+
+from uniwav_jax.audio import stft
 
 DILATIONS = (1, 2, 4)  # over time; EnCodec
 SLOPE = 0.2  # of the leaky ReLU; EnCodec
 
 
 def complex_stft(audio_BxS: jax.Array, window: int) -> jax.Array:
-    """Windows that lie whole in the audio, hop a quarter of them; float32 [B, T, F, 2].
-
-    A periodic Hann window of unit energy.
-    """
-    hop = window // 4
-    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
-    hann = (hann / np.sqrt(np.square(hann).sum())).astype(np.float32)
-    starts = np.arange(0, audio_BxS.shape[1] - window + 1, hop)
-    frames_BxTxW = audio_BxS[:, starts[:, None] + np.arange(window)]
-    spectrum_BxTxF = jnp.fft.rfft(frames_BxTxW * hann)
+    """Real and imaginary part, float32 [B, T, F, 2]; the hop is a quarter of the window."""
+    spectrum_BxTxF = stft.transform(audio_BxS, stft.hann(window, unit_energy=True), window // 4)
     return jnp.stack([spectrum_BxTxF.real, spectrum_BxTxF.imag], axis=-1)
 
 

@@ -1,9 +1,9 @@
-"""The processes of one run: they wait for one another with a limit, and end together.
+"""The processes of one run: they wait for one another with a time limit, and end together.
 
-JAX alone waits without end for a process that lives but is stuck (a collective has no time limit),
-and aborts the interpreter 100 s after one died. Here each process says through JAX's coordination
-service where it is, process 0 watches who falls silent or behind, and whoever fails leaves word, so
-that all end soon, with the first cause.
+JAX alone waits without limit for a process that is alive but stuck (collectives have no time
+limit), and aborts the interpreter 100 s after a process died. Here each process publishes its
+progress through JAX's coordination service, process 0 watches for processes that are silent or
+behind, and a process that fails publishes why, so that all end soon and print the first cause.
 """
 
 import contextlib
@@ -19,31 +19,31 @@ from collections.abc import Iterable, Iterator
 from typing import NoReturn
 
 import jax
-from jax._src import clusters
-from jax._src.distributed import global_state
 
 from uniwav_jax.errors import LostProcessError, UserError
+from uniwav_jax.parallel import jax_internals
 from uniwav_jax.parallel.roll_call import roll_call
 
-POLL = 5.0  # seconds from one look at the others to the next
+POLL = 5.0  # seconds between two looks at the other processes
 SILENCE = 60.0  # seconds without a sign of life; JAX's abort, which names no host, comes at 100
-GRACE = 10.0  # seconds in which the others must have noticed that one leaves
-CLOSING = 30.0  # seconds for closing files after a mistake that all notice
-AT, WORDS, GONE = "uniwav/at/", "uniwav/words/", "uniwav/gone/"
+GRACE = 10.0  # seconds in which the others must have noticed that a process ends
+CLOSING = 30.0  # seconds for closing files after a mistake that all processes notice
+# Folders of keys, each with one key per process: progress, reason for ending, and having ended.
+PROGRESS, REPORTS, GONE = "uniwav/progress/", "uniwav/reports/", "uniwav/gone/"
 
 
 @contextlib.contextmanager
 def together(seconds: float) -> Iterator["Group"]:
-    """Start the processes; when the block fails in one of them, all end as `Group.leave` says.
+    """Connect the processes; when the block fails in one of them, all end by `Group.leave`.
 
-    Alone, an exception that is no `UserError` passes.
+    In a run of one process an exception that is no `UserError` passes through.
 
     Args:
         seconds: how long processes wait for one another.
 
     Raises:
-        UserError: the variables are wrong or contradict those of another process.
-        LostProcessError: a process did not come.
+        UserError: environment variables are wrong or contradict those of another process.
+        LostProcessError: a process did not start.
     """
     group = start(seconds)
     try:
@@ -56,10 +56,16 @@ def together(seconds: float) -> Iterator["Group"]:
 
 
 def start(seconds: float) -> "Group":
-    """Start `jax.distributed`; must come before anything else touches JAX.
+    """Start `jax.distributed`; call it before anything else that uses JAX's devices.
 
-    Plain hosts: JAX_COORDINATOR_ADDRESS, NNODES, NODE_RANK. Slurm and TPU pods are detected by
-    JAX. A single process starts it too: the preemption notice (SIGTERM) goes through it.
+    Plain hosts set JAX_COORDINATOR_ADDRESS, NNODES and NODE_RANK; JAX detects Slurm and TPU pods.
+    A single process starts it too, because the preemption notice (SIGTERM) goes through it.
+
+    Args:
+        seconds: how long processes wait for one another.
+
+    Raises:
+        UserError, LostProcessError: as `together`.
     """
     if jax.distributed.is_initialized():
         return Group(seconds)
@@ -67,14 +73,12 @@ def start(seconds: float) -> "Group":
     if "JAX_COORDINATOR_ADDRESS" in os.environ:
         address, count, index = _from_environment()
     elif int(os.environ.get("SLURM_NTASKS", "1")) > 1 or _on_tpu():
-        address, count, index, devices = clusters.ClusterEnv.auto_detect_unset_distributed_params(
-            None, None, None, None, None, round(seconds)
-        )
+        address, count, index, devices = jax_internals.detect_cluster(round(seconds))
     else:
         with socket.socket() as probe:
             probe.bind(("localhost", 0))
             port = probe.getsockname()[1]
-        # Alone, silence means that this machine slept: no reason to end the run.
+        # A single process misses its heartbeats only when the machine sleeps; do not end the run.
         jax.distributed.initialize(f"localhost:{port}", 1, 0, heartbeat_timeout_seconds=10**7)
         return Group(seconds)
     if address and count and count > 1 and index is not None:
@@ -86,6 +90,7 @@ def start(seconds: float) -> "Group":
 
 
 def _from_environment() -> tuple[str, int, int]:
+    """Address of the coordinator, number of processes, and index of this one."""
     address = os.environ["JAX_COORDINATOR_ADDRESS"]
     if not address.rpartition(":")[2].isdigit() or ":" not in address:
         raise UserError(f"JAX_COORDINATOR_ADDRESS={address}: write HOST:PORT")
@@ -102,36 +107,38 @@ def _from_environment() -> tuple[str, int, int]:
 
 
 def _on_tpu() -> bool:
+    """Whether this machine has a TPU that JAX may use."""
     wanted = os.environ.get("JAX_PLATFORMS", "tpu")
     devices = ("/dev/accel0", "/dev/vfio/0")
     return "tpu" in wanted and any(pathlib.Path(device).exists() for device in devices)
 
 
 def _ending(error: BaseException) -> tuple[str, int]:
-    """What a process says of an error, in one line, and the status with which it ends."""
+    """One line about an error, and the exit status that belongs to it."""
     if isinstance(error, UserError):
         return str(error), error.status
     return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}", 1
 
 
 class Group:
-    """This process among those of its run; alone it does nothing and says nothing.
+    """This process among those of its run; in a run of one process it does nothing.
 
-    All processes call `beat`, `barrier` and `exchange` in the same order.
+    All processes must call `beat`, `barrier` and `exchange` in the same order.
 
     Attributes:
-        index: of this process.
-        count: of all.
-        host: this machine's name.
+        index: number of this process, from 0.
+        count: number of processes.
+        host: name of this machine.
     """
 
     def __init__(self, seconds: float) -> None:
-        self._client, self._limit = global_state.client, seconds
-        self.index, self.count = global_state.process_id, global_state.num_processes
+        self._client, self._limit = jax_internals.client(), seconds
+        self.index, self.count = jax_internals.process()
         self.host = socket.gethostname()
         self._beats, self._place, self._moved = 0, "the start", time.monotonic()
-        self._looks, self._told, self._closing, self._waiting = 0, 0.0, 0.0, False
-        self._heard: dict[int, tuple[int, float]] = {}  # last look of each process, and when
+        self._looks, self._reported, self._closing, self._waiting = 0, 0.0, 0.0, False
+        # Of each process the number of its last look, and when that number was new.
+        self._signs: dict[int, tuple[int, float]] = {}
         self._done, self._leaving = threading.Event(), threading.Lock()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         if self.count > 1:
@@ -139,14 +146,14 @@ class Group:
             self._watcher.start()
 
     def beat(self, place: str) -> None:
-        """Say that this process has come to `place`; must be called within the limit again."""
+        """Note that this process has reached `place`; call it again within the time limit."""
         self._beats, self._place, self._moved = self._beats + 1, place, time.monotonic()
 
     def barrier(self, name: str) -> None:
-        """Wait until all processes are here; `name` must be new.
+        """Wait until all processes have called this; each `name` can be used once.
 
         Raises:
-            LostProcessError: the limit passed; names who is not here and where it is.
+            LostProcessError: the limit passed; names the missing processes and where they are.
         """
         if self.count == 1:
             return
@@ -167,7 +174,7 @@ class Group:
         self.beat(f"after {name}")
 
     def exchange(self, name: str, value: str) -> list[str]:
-        """Everyone's `value`, in the order of the processes."""
+        """The `value` of every process, in the order of their indices."""
         if self.count == 1:
             return [value]
         self._client.key_value_set(f"uniwav/{name}/{self.index}", value)
@@ -175,75 +182,78 @@ class Group:
         return [value for _, value in sorted(self._read(f"uniwav/{name}/").items())]
 
     def close(self) -> None:
-        """The end of a run that all reached."""
+        """End a run that all processes have finished."""
         self.barrier("the end")
         self._done.set()
         if self.count > 1:
             self._watcher.join(timeout=POLL)
 
     @contextlib.contextmanager
-    def telling(self) -> Iterator[None]:
-        """If the block fails, the others know before this process closes its files.
+    def reporting(self) -> Iterator[None]:
+        """If the block fails, tell the other processes before this one closes its files.
 
-        With one of them gone, closing could take for ever: a checkpoint in the making needs all.
+        Closing may take for ever when a process has ended, because all must finish a checkpoint.
         """
         try:
             yield
         except BaseException as error:
-            self._tell(error)
+            self._report(error)
             raise
 
     def leave(self, error: BaseException) -> NoReturn:
-        """End this process at once, all others too: with the first one's message and status.
+        """End all processes at once, with the message and the exit status of the first error.
 
-        At once, as an orderly end would wait for others that do not come, and let Orbax's threads
-        complain after the message. A `UserError` is one line, of anything else there is a
-        traceback before.
+        An orderly end would wait for processes that do not come, and Orbax's threads would print
+        after the message. A `UserError` is one line; other errors print a traceback before it.
         """
         if not self._leaving.acquire(blocking=False):
-            threading.Event().wait()  # the other thread of this process ends it
-        self._tell(error)
+            threading.Event().wait()  # another thread is ending this process
+        self._report(error)
         message, status = _ending(error)
         if self.count > 1:
-            message, status = self._first_words(message, status)
+            message, status = self._first_report(message, status)
         sys.stdout.flush()
         print(f"error: {message}", file=sys.stderr, flush=True)
         if self.count > 1:
-            self._let_go()
+            self._wait_for_ends()
         os._exit(status)
 
-    def _tell(self, error: BaseException) -> None:
-        """Leave word why this process ends; the first word of a process stands."""
-        if self.count == 1 or self._told:
+    def _report(self, error: BaseException) -> None:
+        """Publish why this process ends; only its first report counts."""
+        if self.count == 1 or self._reported:
             return
         if not isinstance(error, UserError):
             traceback.print_exception(error)
         message, status = _ending(error)
-        self._told = time.monotonic()
-        # A save in the making can only end well where all fail alike.
+        self._reported = time.monotonic()
+        # An unfinished save can be completed only where all processes fail in the same way.
         self._closing = CLOSING if status == UserError.status else POLL
-        with contextlib.suppress(jax.errors.JaxRuntimeError):  # without process 0 JAX ends this one
+        with contextlib.suppress(jax.errors.JaxRuntimeError):  # JAX ends us without process 0
             order = self._client.key_value_increment("uniwav/leaving", 1)
-            words = json.dumps([order, self.host, message, status])
-            self._client.key_value_set(f"{WORDS}{self.index}", words)
+            report = json.dumps([order, self.host, message, status])
+            self._client.key_value_set(f"{REPORTS}{self.index}", report)
 
-    def _first_words(self, message: str, status: int) -> tuple[str, int]:
-        """Wait until all have left word, but not for the dead; returns what is to be said."""
-        places, words = {}, {}
+    def _first_report(self, message: str, status: int) -> tuple[str, int]:
+        """The message and status to end with, once all have reported or GRACE has passed.
+
+        Args:
+            message, status: those of this process.
+        """
+        places, reports = {}, {}
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             places = self._places()
             while True:
-                words = {index: json.loads(word) for index, word in self._read(WORDS).items()}
-                if len(words) == self.count or time.monotonic() > self._told + GRACE:
+                reports = {index: json.loads(text) for index, text in self._read(REPORTS).items()}
+                if len(reports) == self.count or time.monotonic() > self._reported + GRACE:
                     break
                 time.sleep(0.2)
-        if not words:
+        if not reports:
             return message, status
-        first = min(words, key=lambda index: words[index][0])
-        own, (_, host, message, status) = message, words[first]
-        if first != self.index and message != own:  # all may have seen the same
+        first = min(reports, key=lambda index: reports[index][0])
+        own, (_, host, message, status) = message, reports[first]
+        if first != self.index and message != own:  # the same error may have hit all
             message = f"process {first} ({host}): {message}"
-        absent = [index for index in range(self.count) if index not in words]
+        absent = [index for index in range(self.count) if index not in reports]
         if absent:
             return (
                 f"no answer from {self._describe(absent, places)}; the same command continues the"
@@ -251,42 +261,42 @@ class Group:
             ), 1
         return message, status
 
-    def _let_go(self) -> None:
-        """Process 0 stays until the others are gone: JAX's service ends with it and aborts them."""
+    def _wait_for_ends(self) -> None:
+        """Process 0 ends last: JAX's service ends with it, and JAX then aborts the others."""
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             self._client.key_value_set(f"{GONE}{self.index}", "")
             deadline = time.monotonic() + CLOSING + GRACE + POLL
             while self.index == 0 and time.monotonic() < deadline:
                 time.sleep(0.5)
-                if self._read(WORDS).keys() <= self._read(GONE).keys():
+                if self._read(REPORTS).keys() <= self._read(GONE).keys():
                     break
 
     def _watch(self) -> None:
-        """In a thread: tell where this process is, follow who leaves, and look for the lost."""
+        """In a thread: publish progress, end when another process does, and look for lost ones."""
         while not self._done.wait(min(POLL, self._limit / 4)):
             self._looks += 1
             try:
                 self._publish()
-                left = self._read(WORDS)
+                ending = self._read(REPORTS)
                 lost = self._lost() if self.index == 0 else ""
             except jax.errors.JaxRuntimeError:
-                continue  # without process 0 JAX ends this one
-            closing = self._told and time.monotonic() - self._told < self._closing
-            if (left or lost) and not closing:
+                continue  # without process 0 JAX ends this process
+            closing = self._reported and time.monotonic() - self._reported < self._closing
+            if (ending or lost) and not closing:
                 self.leave(LostProcessError(lost))
 
     def _lost(self) -> str:
-        """What is wrong with the others, or empty; process 0 alone asks, so that it is cheap."""
+        """What is wrong with the other processes, or ""; only process 0 asks, which is cheap."""
         now, places = time.monotonic(), self._places()
         for index in range(self.count):
             looks = places.get(index, [0])[0]
-            if self._heard.get(index, (-1, now))[0] != looks:
-                self._heard[index] = (looks, now)
+            if self._signs.get(index, (-1, now))[0] != looks:
+                self._signs[index] = (looks, now)
         silence = min(SILENCE, self._limit)
-        silent = [index for index, (_, when) in self._heard.items() if now - when > silence]
+        silent = [index for index, (_, when) in self._signs.items() if now - when > silence]
         if silent:
             return f"no sign of life from {self._describe(silent, places)} for {silence:g} s"
-        # A barrier's own limit comes first, and its message says more.
+        # At a barrier wait for its own time limit, because that message says more.
         if now - self._moved > self._limit * (2 if self._waiting else 1) + GRACE:
             beats = {index: place[1] for index, place in places.items()}
             behind = [i for i, n in beats.items() if n < max(beats.values())]
@@ -298,20 +308,23 @@ class Group:
         return ""
 
     def _publish(self) -> None:
+        """Publish the progress of this process."""
         place = json.dumps([self._looks, self._beats, self._place, self.host])
-        self._client.key_value_set(f"{AT}{self.index}", place, allow_overwrite=True)
+        self._client.key_value_set(f"{PROGRESS}{self.index}", place, allow_overwrite=True)
 
     def _places(self) -> dict[int, list]:
         """{process: [looks, beats, place, host]}."""
-        return {index: json.loads(place) for index, place in self._read(AT).items()}
+        return {index: json.loads(place) for index, place in self._read(PROGRESS).items()}
 
     def _read(self, folder: str) -> dict[int, str]:
+        """{process: value} of the keys in a folder."""
         return {
             int(key.rpartition("/")[2]): value
             for key, value in self._client.key_value_dir_get(folder)
         }
 
     def _describe(self, indices: Iterable[int], places: dict[int, list]) -> str:
+        """Processes with their hosts and last places, at most four by name."""
         names = []
         for index in sorted(indices):
             *_, place, host = places.get(index, ["", "", "unknown host"])

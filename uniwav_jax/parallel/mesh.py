@@ -1,8 +1,8 @@
-"""The device mesh and the table that says how each array lies on it.
+"""The device mesh, and how arrays are sharded over it.
 
-One mesh with the axes data, fsdp and tensor, on one device as on a pod. Rows of a batch are split
-over data x fsdp, parameters over fsdp and tensor. Sharding goes through `jax.jit` with
-`NamedSharding`, which is what `pjit` became.
+One mesh with the axes data, fsdp and tensor serves one device as well as a pod. Rows of a batch are
+split over data x fsdp, parameters over fsdp and tensor. Sharding goes through `jax.jit` with
+`NamedSharding`, into which `pjit` was merged.
 """
 
 import re
@@ -21,8 +21,9 @@ from uniwav_jax.types import Batch, PyTree
 AXES = ("data", "fsdp", "tensor")
 ROWS = PartitionSpec(("data", "fsdp"))
 
-# Logical axes of the parameters, by the end of their path and from the last dimension backwards
-# (a leading layer or codebook axis stays whole). First match wins; no match: replicated.
+# (pattern for the end of a parameter's path, logical axes of its last dimensions). Dimensions
+# before those (layers, codebooks) stay whole. The first match counts; without one an array is
+# replicated.
 PARAMETER_AXES = (
     (r"qkv_kernel$", ("embed", None, "heads", None)),
     (r"qkv_bias$", (None, "heads", None)),
@@ -42,18 +43,22 @@ LOGICAL_TO_MESH = {"embed": "fsdp", "heads": "tensor", "mlp": "tensor", None: No
 
 
 def platform() -> str:
-    """What is being compiled for: the platform of the mesh in use, else JAX's default backend."""
+    """Platform to compile for ("cpu", "gpu", "tpu"): that of the mesh in use, else the default."""
     device = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
     return getattr(device, "platform", jax.default_backend())
 
 
 def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
-    """The mesh of the given sizes over all devices; one size may be -1 (what is left).
+    """The mesh of the given sizes over all devices.
 
-    With `fsdp_most` the axis fsdp takes the largest divisor up to it, and data what it leaves.
+    Args:
+        config: one size may be -1, for the devices that the other axes leave. Is that fsdp, and
+            `fsdp_most` not 0, then fsdp takes the largest divisor up to it and data the rest.
+        devices: None: all devices of the run.
 
     Raises:
-        UserError: the sizes do not multiply to the number of devices, or no such slices.
+        UserError: the product of the sizes is not the number of devices, or the devices do not lie
+            in `config.slices` slices.
     """
     devices = jax.devices() if devices is None else devices
     sizes = [config.data, config.fsdp, config.tensor]
@@ -102,7 +107,7 @@ def path_string(path: tuple) -> str:
 
 
 def parameter_spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """PartitionSpec of one array; an axis that the mesh does not divide stays whole."""
+    """PartitionSpec of one parameter; dimensions that the mesh does not divide stay whole."""
     for pattern, logical in PARAMETER_AXES:
         if re.search(pattern, path) and len(shape) >= len(logical):
             axes = [None] * (len(shape) - len(logical)) + [LOGICAL_TO_MESH[a] for a in logical]
@@ -113,7 +118,7 @@ def parameter_spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSp
 
 
 def state_shardings(abstract: PyTree, mesh: Mesh) -> PyTree:
-    """NamedSharding for every leaf; parameters, optimizer moments and teacher share the rules."""
+    """NamedSharding for every leaf of a state; optimizer moments and teacher share the rules."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: NamedSharding(mesh, parameter_spec(path_string(path), leaf.shape, mesh)),
         abstract,
@@ -121,14 +126,14 @@ def state_shardings(abstract: PyTree, mesh: Mesh) -> PyTree:
 
 
 def row_shards(mesh: Mesh) -> int:
-    """Over how many parts the rows of a batch are split."""
+    """Number of parts into which the rows of a batch are split."""
     return mesh.shape["data"] * mesh.shape["fsdp"]
 
 
 def shard_rows(x: jax.Array) -> jax.Array:
-    """Keep a batch-first array split by rows over the mesh in use (`jax.set_mesh`), if any.
+    """Split an array [B, ...] by rows over the mesh in use (`jax.set_mesh`), if there is one.
 
-    Without this XLA may split activations by width next to weights that FSDP splits by width.
+    Without this XLA may split activations by width where FSDP splits the weights by width.
     """
     if jax.sharding.get_abstract_mesh().empty:
         return x
@@ -147,9 +152,9 @@ def check_rows(rows: int, mesh: Mesh, accumulate: int) -> None:
 
 
 def host_rows(mesh: Mesh, rows: int) -> np.ndarray:
-    """Indices of the global rows that this process loads, rising.
+    """Indices of the global rows that this process loads, int [n], ascending.
 
-    Asked from the sharding: with a tensor axis across processes two hosts load the same rows.
+    The sharding decides, because two hosts load the same rows when the tensor axis spans processes.
     """
     indices = NamedSharding(mesh, ROWS).addressable_devices_indices_map((rows,))
     return np.unique(np.concatenate([np.arange(rows)[index] for index in indices.values()]))
@@ -179,11 +184,11 @@ def to_global(local: dict[str, Any], mesh: Mesh, rows: int) -> Batch:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Sharding of an array that every device holds whole."""
+    """Sharding of an array of which every device has a full copy."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def sharded_init(init: Callable[[], PyTree], mesh: Mesh) -> tuple[PyTree, PyTree]:
-    """Run `init` under jit so that each array is born on its devices; returns (tree, shardings)."""
+    """Run `init` under jit so that each array is created sharded; returns (tree, shardings)."""
     shardings = state_shardings(jax.eval_shape(init), mesh)
     return jax.jit(init, out_shardings=shardings)(), shardings

@@ -1,7 +1,7 @@
 """The roll call: before JAX connects them, all processes meet at the coordinator's port.
 
-JAX's own start aborts the interpreter when a process does not come, names nobody outside process
-0's log, and takes a wrong NNODES or a rank given twice for a slow start.
+JAX's own start aborts the interpreter when a process is missing, names it only in the log of
+process 0, and treats a wrong NNODES or a rank that is given twice as a slow start.
 """
 
 import asyncio
@@ -14,106 +14,118 @@ import time
 
 from uniwav_jax.errors import LostProcessError, UserError
 
-NOTICE = 10.0  # seconds of waiting before process 0 says for whom
-LOOK = 0.2  # seconds from one count of those present to the next
-AGAIN = 2.0  # seconds in which a process may notice that the one before it with its index has ended
+NOTICE = 10.0  # seconds of waiting after which process 0 prints which processes are missing
+LOOK = 0.2  # seconds between two counts of the processes that are present
+AGAIN = 2.0  # seconds that a process waits for an earlier one with its index to end
 
 
 def roll_call(address: str, count: int, index: int, seconds: float) -> None:
-    """Return when processes 0 ... count - 1 have all come to `address` (host:port of process 0).
+    """Return when processes 0 ... count - 1 have all connected to process 0.
+
+    Args:
+        address: host:port of process 0.
+        count: number of processes.
+        index: number of this process.
+        seconds: time limit.
 
     Raises:
         UserError: two processes have the same index, or they disagree about the count.
-        LostProcessError: after `seconds`, naming who is missing; on all that are there.
+        LostProcessError: processes are missing after `seconds`; every process that is present
+            raises it and names them.
     """
     if index == 0:
-        verdict = asyncio.run(_preside(address, count, seconds))
+        outcome = asyncio.run(_serve(address, count, seconds))
     else:
-        verdict = _attend(address, count, index, seconds)
-    if "mistake" in verdict:
-        raise UserError(verdict["mistake"])
-    if "missing" in verdict:
-        raise LostProcessError(verdict["missing"])
+        outcome = _connect(address, count, index, seconds)
+    if "mistake" in outcome:
+        raise UserError(outcome["mistake"])
+    if "missing" in outcome:
+        raise LostProcessError(outcome["missing"])
 
 
-async def _preside(address: str, count: int, seconds: float) -> dict[str, str]:
-    """Process 0: collect the others, then tell each what came of it."""
+async def _serve(address: str, count: int, seconds: float) -> dict[str, str]:
+    """Process 0: wait for the others, then send each the outcome.
+
+    Returns:
+        {}, {"mistake": message} or {"missing": message}.
+    """
     present = {0: socket.gethostname()}
-    verdict = asyncio.get_running_loop().create_future()
+    outcome = asyncio.get_running_loop().create_future()
     meetings = set()
 
     async def meet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         meetings.add(asyncio.current_task())
         try:
             index, theirs, host = json.loads(await reader.readline())
-        except (ValueError, TypeError):  # a port scanner, not one of us
+        except (ValueError, TypeError):  # another program, such as a port scanner
             writer.close()
             return
         if index in present:
-            await asyncio.wait({verdict}, timeout=AGAIN)
-        if not verdict.done() and theirs != count:
+            await asyncio.wait({outcome}, timeout=AGAIN)
+        if not outcome.done() and theirs != count:
             mistake = f"process {index} ({host}) counts {theirs} processes, process 0 {count}"
-            verdict.set_result({"mistake": f"{mistake}; start all with the same NNODES"})
-        elif not verdict.done() and index in present:
+            outcome.set_result({"mistake": f"{mistake}; start all with the same NNODES"})
+        elif not outcome.done() and index in present:
             mistake = f"two processes have index {index}, on {present[index]} and on {host}"
-            verdict.set_result({"mistake": f"{mistake}; give each a NODE_RANK of its own"})
+            outcome.set_result({"mistake": f"{mistake}; give each a NODE_RANK of its own"})
         else:
             present[index] = host
         left = asyncio.ensure_future(reader.read())
-        await asyncio.wait({left, verdict}, return_when=asyncio.FIRST_COMPLETED)
-        if verdict.done():
-            writer.write(json.dumps(verdict.result()).encode() + b"\n")
-            with contextlib.suppress(OSError):  # it did not wait for the answer
+        await asyncio.wait({left, outcome}, return_when=asyncio.FIRST_COMPLETED)
+        if outcome.done():
+            writer.write(json.dumps(outcome.result()).encode() + b"\n")
+            with contextlib.suppress(OSError):  # the process did not wait for the answer
                 await writer.drain()
         else:
-            del present[index]  # it ended before all were there; it may come again
+            del present[index]  # the process ended early; it may come again
         left.cancel()
         writer.close()
 
     began = time.monotonic()
     server = await _listen(meet, address, began + seconds)
-    told = full = False
-    while not verdict.done() and time.monotonic() < began + seconds:
-        await asyncio.wait({verdict}, timeout=LOOK)
-        if full and len(present) == count and not verdict.done():
-            verdict.set_result({})
-        full = len(present) == count  # twice in a row: nobody counts who has just ended
-        if not full and not told and time.monotonic() > began + NOTICE:
+    printed = full = False
+    while not outcome.done() and time.monotonic() < began + seconds:
+        await asyncio.wait({outcome}, timeout=LOOK)
+        if full and len(present) == count and not outcome.done():
+            outcome.set_result({})
+        full = len(present) == count  # at two counts in a row, so that no process has just ended
+        if not full and not printed and time.monotonic() > began + NOTICE:
             print(f"waiting for {_missing(present, count)} at {address}", flush=True)
-            told = True
-    server.close()  # before the answers: then nobody mistakes this port for JAX's
-    if not verdict.done():
+            printed = True
+    server.close()  # before the answers, so that no process takes this port for JAX's
+    if not outcome.done():
         who = _missing(present, count)
-        verdict.set_result({"missing": f"{who} did not come to {address} in {seconds:g} s"})
+        outcome.set_result({"missing": f"{who} did not come to {address} in {seconds:g} s"})
     if meetings:
         await asyncio.wait(meetings, timeout=5)
-    return verdict.result()
+    return outcome.result()
 
 
 async def _listen(meet, address: str, deadline: float) -> asyncio.Server:  # noqa: ANN001
+    """Listen at the port of `address`, once it is free."""
     port = int(os.environ.get("JAX_COORDINATOR_BIND_ADDRESS", address).rpartition(":")[2])
     while True:
         try:
             return await asyncio.start_server(meet, port=port, backlog=1024)
         except OSError as error:
-            # The process 0 of a run before this one may still be ending.
+            # Process 0 of an earlier run may still be ending.
             if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
                 raise UserError(f"process 0 cannot listen at port {port} ({error})") from error
         await asyncio.sleep(0.5)
 
 
-def _attend(address: str, count: int, index: int, seconds: float) -> dict[str, str]:
-    """Every other process: come to process 0 and wait for its verdict."""
+def _connect(address: str, count: int, index: int, seconds: float) -> dict[str, str]:
+    """Every other process: connect to process 0 and wait for the outcome that it sends."""
     host, _, port = address.rpartition(":")
     deadline = time.monotonic() + seconds
     while True:
         try:
             with socket.create_connection((host.strip("[]"), int(port)), timeout=5) as connection:
-                connection.settimeout(seconds + 10)  # process 0 may have begun to wait only now
+                connection.settimeout(seconds + 10)  # process 0 may have started only now
                 connection.sendall(json.dumps([index, count, socket.gethostname()]).encode())
                 connection.sendall(b"\n")
                 return json.loads(connection.makefile().readline())
-        except (OSError, ValueError) as error:  # not there yet, or ended, or another program
+        except (OSError, ValueError) as error:  # not started yet, ended, or another program
             reason = str(error) if isinstance(error, OSError) else "another program answers"
         if time.monotonic() > deadline:
             return {
@@ -123,6 +135,7 @@ def _attend(address: str, count: int, index: int, seconds: float) -> dict[str, s
 
 
 def _missing(present: dict[int, str], count: int) -> str:
+    """The indices that are not present, at most eight, as in: processes 1, 2 of 4."""
     missing = [index for index in range(count) if index not in present]
     names = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
     return f"process{'es' if len(missing) > 1 else ''} {names} of {count}"

@@ -12,8 +12,6 @@ The bottleneck decides what latents are made for:
              and codewords that win nothing move to frames of the batch
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -180,30 +178,16 @@ def _bottleneck(
     if c.bottleneck == "noise":
         penalty = c.penalty * losses.row_mean(jnp.square(z_BxTxC), draws.real_B)
         return (z_BxTxC + c.noise * draws.noise_BxTxC if train else z_BxTxC), penalty, {}
-    left_BxTxC, quantised_BxTxC = z_BxTxC, jnp.zeros_like(z_BxTxC)
-    per_stage: list[PyTree] = []
-    penalty = jnp.zeros(())
-    for stage in range(c.structure.codebooks):
-        books = jax.tree.map(lambda leaf, s=stage: leaf[s : s + 1], state["codebooks"])
-        used_B = draws.stages_B > stage if train else jnp.ones(len(z_BxTxC), bool)
-        target = jax.lax.stop_gradient(left_BxTxC)[None]
-        codes = quantizer.assign(books, target)
-        counted_B = used_B & (draws.real_B > 0)
-        mask_BxT = jnp.broadcast_to(counted_B[:, None], codes.shape[1:])
-        statistics = functools.partial(
-            quantizer.statistics, target, mask_BxT=mask_BxT, codewords=c.structure.codewords
-        )
-        per_stage.append(
-            {"targets": statistics(codes), "candidates": statistics(draws.candidates_BxT[None])}
-        )
-        words = quantizer.codewords(books)[0][codes[0]]
-        words = jnp.where(used_B[:, None, None], words, 0.0)
-        distance = jnp.where(used_B[:, None, None], jnp.square(left_BxTxC - words), 0.0)
-        penalty += losses.row_mean(distance, draws.real_B)
-        left_BxTxC, quantised_BxTxC = left_BxTxC - words, quantised_BxTxC + words
+    quantised_BxTxC, distances, statistics = quantizer.residual(
+        state["codebooks"],
+        z_BxTxC,
+        draws.real_B > 0,
+        draws.candidates_BxT,
+        draws.stages_B if train else None,
+    )
+    penalty = sum((losses.row_mean(d, draws.real_B) for d in distances), jnp.zeros(()))
     straight = z_BxTxC + jax.lax.stop_gradient(quantised_BxTxC - z_BxTxC)
-    sums = jax.tree.map(lambda *stages: jnp.concatenate(stages), *per_stage)
-    return straight, c.penalty * penalty / c.structure.codebooks, sums
+    return straight, c.penalty * penalty / c.structure.codebooks, statistics
 
 
 def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) -> PyTree:

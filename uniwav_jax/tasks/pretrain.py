@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from uniwav_jax.config import Config
-from uniwav_jax.losses import flow_matching, self_distillation
-from uniwav_jax.models import masking, quantizer, sampler, teacher, uniwav
+from uniwav_jax.losses import self_distillation
+from uniwav_jax.models import flow, masking, quantizer, teacher, uniwav
 from uniwav_jax.models.encoder import EncoderOutput
 from uniwav_jax.tasks.parts import ENCODER
 from uniwav_jax.tasks.task import Alarm, Part, Task
@@ -162,8 +162,8 @@ def decoder_loss(
     """L_dec: velocity of the path from noise to data, conditioned on the student."""
     span_mask = draws.span_mask_BxT
     z = uniwav.condition(params["condition"], student, draws.drop_B)
-    x_t = flow_matching.path(draws.x0_BxTxC, x_BxTxC, draws.t_B, config.flow.sigma)
-    u = flow_matching.target(draws.x0_BxTxC, x_BxTxC, config.flow.sigma)
+    x_t = flow.path(draws.x0_BxTxC, x_BxTxC, draws.t_B, config.flow.sigma)
+    u = flow.target(draws.x0_BxTxC, x_BxTxC, config.flow.sigma)
     context = jnp.where(span_mask[..., None], 0.0, x_BxTxC) if config.flow.context else None
     v = uniwav.decoder_module(config, x_BxTxC.shape[-1]).apply(
         {"params": params["decoder"]},
@@ -174,7 +174,7 @@ def decoder_loss(
         context_BxTxC=context,
         key=key,
     )
-    return flow_matching.squared_error_sum(v, u, span_mask) / weight
+    return flow.squared_error_sum(v, u, span_mask) / weight
 
 
 def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) -> PyTree:
@@ -237,7 +237,7 @@ def samples(
         {"params": params["encoder"]}, x_BxTxC, frame_mask, span_mask_BxT=span_mask
     )
     z = uniwav.condition(average["condition"], student, None)
-    generated = sampler.sample(average, z, x_BxTxC, span_mask, frame_mask, noise_key, config)
+    generated = flow.sample(average, z, x_BxTxC, span_mask, frame_mask, noise_key, config)
     return {
         "real": x_BxTxC,
         "masked": jnp.where(span_mask[..., None], 0.0, x_BxTxC),

@@ -9,6 +9,7 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
+from uniwav_jax.audio.writer import write_wav
 from uniwav_jax.config import Config
 from uniwav_jax.data import pipeline, plan
 from uniwav_jax.evaluation import signal
@@ -126,7 +127,8 @@ class Evaluator:
                 pair = (waves[name] for name in self._task.compared)
                 scores.append(signal.scores(*pair, sample_rate=features.sample_rate))
             for name, wave in waves.items():
-                pictures.write_wav(folder / f"clip{row}_{name}.wav", wave, features.sample_rate)
+                with (folder / f"clip{row}_{name}.wav").open("wb") as file:
+                    write_wav(file, [wave], sample_rate=features.sample_rate)
                 self._writer.audio(step, f"clip{row}_{name}", wave, features.sample_rate)
         if scores:
             means = signal.means(scores, signal.measures(features.sample_rate))

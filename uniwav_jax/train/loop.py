@@ -58,7 +58,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
     with (
         jax.set_mesh(mesh),
         contextlib.ExitStack() as closing,
-        group.telling(),
+        group.reporting(),
         disk_errors(str(workdir)),
     ):
         checkpoints = store.manager(workdir, config)

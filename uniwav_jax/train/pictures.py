@@ -1,7 +1,6 @@
-"""Pictures and sound files of samples."""
+"""Pictures of samples."""
 
 import numpy as np
-import soundfile
 from etils import epath
 
 
@@ -27,9 +26,3 @@ def spectrogram_figure(panels: dict[str, np.ndarray], path: epath.Path, *, secon
     axes.set_xlabel("seconds")
     with path.open("wb") as file:
         figure.savefig(file, format="png", dpi=80)
-
-
-def write_wav(path: epath.Path, wave: np.ndarray, rate: int) -> None:
-    """Write float [S] in [-1, 1] as 16-bit wav."""
-    with path.open("wb") as file:
-        soundfile.write(file, np.clip(wave, -1.0, 1.0), rate, subtype="PCM_16", format="WAV")

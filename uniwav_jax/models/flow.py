@@ -1,4 +1,11 @@
-"""Generation: integrate dx/dt = v(x, t) from noise at t = 0 to data at t = 1 (method section 5)."""
+"""Conditional Flow Matching along straight paths, and generation (paper, section 3).
+
+    x_t = (1 - (1 - s) t) x0 + t x1        u = dx_t / dt = x1 - (1 - s) x0
+
+x0 is Gaussian noise, x1 the data, t in [0, 1] the flow time, s = `config.flow.sigma` the noise that
+is left at t = 1. Training regresses the decoder's velocity v(x_t, t, z) on u; generation integrates
+dx/dt = v from x0 at t = 0 to t = 1.
+"""
 
 from collections.abc import Callable
 
@@ -6,19 +13,38 @@ import jax
 import jax.numpy as jnp
 
 from uniwav_jax.config import Config
-from uniwav_jax.losses import flow_matching
 from uniwav_jax.models import uniwav
 from uniwav_jax.types import PyTree
 
 Velocity = Callable[[jax.Array, jax.Array], jax.Array]
 
 
+def path(x0_BxTxC: jax.Array, x1_BxTxC: jax.Array, t_B: jax.Array, sigma: float) -> jax.Array:
+    """The point x_t on the path, with one time per row; float32 [B, T, C]."""
+    t = t_B[:, None, None]
+    return (1.0 - (1.0 - sigma) * t) * x0_BxTxC + t * x1_BxTxC
+
+
+def target(x0_BxTxC: jax.Array, x1_BxTxC: jax.Array, sigma: float) -> jax.Array:
+    """The velocity u of the path, the same at all times; float32 [B, T, C]."""
+    return x1_BxTxC - (1.0 - sigma) * x0_BxTxC
+
+
+def squared_error_sum(v_BxTxC: jax.Array, u_BxTxC: jax.Array, mask_BxT: jax.Array) -> jax.Array:
+    """Sum over masked frames of the squared error, averaged over channels; float32 [].
+
+    Divide it by the global number of masked frames to get L_dec.
+    """
+    error = jnp.square(v_BxTxC.astype(jnp.float32) - u_BxTxC).mean(-1)
+    return (error * mask_BxT).sum()
+
+
 def integrate(velocity: Velocity, x0: jax.Array, *, steps: int, solver: str) -> jax.Array:
     """Solve dx/dt = velocity(x, t) over t in [0, 1] with `steps` equal steps.
 
     Args:
-        velocity: function of x and a scalar t.
-        x0: start, any shape.
+        velocity: function of x (in the shape of `x0`) and t, float32 [].
+        x0: the start, float32 of any shape.
         steps: number of solver steps; "midpoint" calls `velocity` twice in each.
         solver: "midpoint" (second order) or "euler" (first order).
     """
@@ -45,15 +71,15 @@ def sample(
     *,
     guidance: float | None = None,
 ) -> jax.Array:
-    """Generate the frames marked by `generate_BxT`; the others are a prompt and stay as they are.
+    """Generate the frames that `generate_BxT` marks; the other frames are a prompt.
 
-    Prompt frames follow their own path from noise to data, the one seen in training, so the model
-    sees them at the right noise level; in the result they are the given values exactly.
+    During integration the prompt frames follow their own path from noise to data, as in training,
+    so that the model reads them at the right noise level. The result has them exactly as given.
 
     Args:
         params: {"condition", "decoder"}: the running average, or the trained parameters.
-        z_BxTxD: conditioning from `uniwav.condition`.
-        known_BxTxC: normalised surface features; ignored where frames are generated.
+        z_BxTxD: conditioning from `uniwav.condition`, any float dtype.
+        known_BxTxC: normalised surface features, float32; ignored where frames are generated.
         generate_BxT: bool, True where a frame is generated.
         frame_mask_BxT: bool, True on real frames.
         key: random key of the noise.
@@ -67,7 +93,7 @@ def sample(
     guidance = flow.guidance if guidance is None else guidance
     decoder = uniwav.decoder_module(config, known_BxTxC.shape[-1])
     x0 = jax.random.normal(key, known_BxTxC.shape)
-    prompt_velocity = flow_matching.target(x0, known_BxTxC, flow.sigma)
+    prompt_velocity = target(x0, known_BxTxC, flow.sigma)
     generate = generate_BxT[..., None]
     context = jnp.where(generate, 0.0, known_BxTxC) if flow.context else None
     null = jnp.broadcast_to(params["condition"]["null"].astype(z_BxTxD.dtype), z_BxTxD.shape)

@@ -1,4 +1,4 @@
-"""The solver on an equation with a known answer; guidance and prompts step by step."""
+"""The path in closed form, the loss against numpy, the solver, guidance and prompts."""
 
 import functools
 
@@ -7,7 +7,42 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from uniwav_jax.models import sampler, uniwav
+from uniwav_jax.models import flow, uniwav
+
+RNG = np.random.default_rng(0)
+X0, X1 = (RNG.normal(size=(3, 5, 4)).astype(np.float32) for _ in range(2))
+
+
+@pytest.mark.parametrize("sigma", [1e-5, 0.1])
+def test_path_runs_from_noise_to_data(sigma):
+    start = flow.path(X0, X1, jnp.zeros(3), sigma)
+    np.testing.assert_allclose(start, X0, atol=1e-7)
+    end = flow.path(X0, X1, jnp.ones(3), sigma)
+    np.testing.assert_allclose(end, X1 + sigma * X0, atol=1e-6)
+    t = jnp.array([0.0, 0.25, 0.9])  # one time per row
+    middle = flow.path(X0, X1, t, sigma)
+    for row, time in enumerate(np.asarray(t)):
+        expected = (1 - (1 - sigma) * time) * X0[row] + time * X1[row]
+        np.testing.assert_allclose(middle[row], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [1e-5, 0.1])
+def test_target_is_the_derivative_of_the_path(sigma):
+    t = jnp.array([0.1, 0.5, 1.0])
+    _, derivative = jax.jvp(lambda time: flow.path(X0, X1, time, sigma), (t,), (jnp.ones(3),))
+    np.testing.assert_allclose(flow.target(X0, X1, sigma), derivative, atol=1e-6)
+
+
+def test_squared_error_counts_masked_frames_only():
+    v, mask = RNG.normal(size=X0.shape).astype(np.float32), RNG.random((3, 5)) < 0.5
+    expected = sum(
+        ((v[b, t] - X1[b, t]) ** 2).mean() for b in range(3) for t in range(5) if mask[b, t]
+    )
+    loss = flow.squared_error_sum(jnp.asarray(v), X1, jnp.asarray(mask))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+    half = flow.squared_error_sum(jnp.asarray(v, jnp.bfloat16), X1, jnp.asarray(mask))
+    assert half.dtype == jnp.float32
+
 
 A, B = -1.5, 0.7  # dx/dt = A x + B
 START = np.array([-1.0, 0.5, 2.0], np.float32)
@@ -15,7 +50,7 @@ EXACT = (START + B / A) * np.exp(A) - B / A
 
 
 def error(solver, steps):
-    x1 = sampler.integrate(lambda x, t: A * x + B, jnp.asarray(START), steps=steps, solver=solver)
+    x1 = flow.integrate(lambda x, t: A * x + B, jnp.asarray(START), steps=steps, solver=solver)
     return np.abs(np.asarray(x1) - EXACT).max()
 
 
@@ -31,7 +66,7 @@ def test_solver_converges_with_its_order(solver, order, tolerance):
 def test_solver_passes_the_time_of_each_stage():
     # dx/dt = 2 t: midpoint is exact, Euler sees t = 0, 1/4, 2/4, 3/4.
     for solver, expected in (("midpoint", 1.0), ("euler", 0.75)):
-        x1 = sampler.integrate(lambda x, t: 2 * t + 0 * x, jnp.zeros(2), steps=4, solver=solver)
+        x1 = flow.integrate(lambda x, t: 2 * t + 0 * x, jnp.zeros(2), steps=4, solver=solver)
         np.testing.assert_allclose(x1, expected, rtol=1e-6)
 
 
@@ -46,7 +81,7 @@ def problem(make_config, scramble):
     return config, params, known, z, generate, jnp.ones((2, 12), bool)
 
 
-sample = jax.jit(sampler.sample, static_argnames=("config", "guidance"))
+sample = jax.jit(flow.sample, static_argnames=("config", "guidance"))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -1,10 +1,12 @@
-"""Attention as one TPU kernel that knows ALiBi and dropout, which JAX's splash kernel does not.
+"""Attention as one TPU kernel with ALiBi and dropout, which JAX's splash kernel lacks.
 
-A block of queries sees the keys of its whole row at once, so softmax is the formula as it stands;
-the backward pass computes the weights again from queries and keys and keeps nothing else. Bits of
-dropout are hashes of positions (`models.dropout`), made where they are needed: the same bits as in
-the other implementations. Rows need no padding in memory: what a block holds beyond their end is
-undefined, and set to zero in the kernel.
+Each block of queries reads the keys of its whole row at once, so softmax needs no running maximum.
+The backward pass saves only queries, keys and values and computes the weights again. The random
+bits of dropout are hashes of positions (`models.dropout`) that are computed inside the kernel, the
+same bits as in the other implementations. Rows need no padding in memory: a block that reaches
+beyond the end of its row reads undefined values there, which the kernel sets to zero.
+
+Shapes: Q queries of a block, G heads of a group (so that G d fills registers of LANES).
 """
 
 import functools
@@ -18,20 +20,20 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from uniwav_jax.models import dropout
-from uniwav_jax.models.attention import LANES, NEGATIVE
+from uniwav_jax.models.attention.formula import LANES, NEGATIVE
 
-BLOCK = 2**18  # most weights at a time, except that LANES queries are the least
+BLOCK = 2**18  # largest number of weights at a time, but never fewer than LANES queries
 
 
 class Options(NamedTuple):
-    """What is known when the kernel is compiled."""
+    """Everything that is fixed when the kernel is compiled."""
 
     frames: int  # T
     width: int  # d of each head
-    heads: int  # of the whole array, on all devices
-    rate: float  # of dropout
-    alibi: bool
-    interpret: Any = False
+    heads: int  # H on all devices together
+    rate: float  # share of the weights that dropout sets to zero
+    alibi: bool  # whether the slopes are read
+    interpret: Any = False  # True or `pltpu.InterpretParams`: run on any platform, slowly
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -43,14 +45,17 @@ def attention(
     k_BxTxHd: jax.Array,
     v_BxTxHd: jax.Array,
 ) -> jax.Array:
-    """`models.attention`'s formula, [B, T, H d], for rows of at most its LONGEST frames.
+    """The formula of `models.attention` for rows of at most `fused.LONGEST` frames.
 
     Args:
-        options: see there.
-        numbers: int32 [4 + B]: seed of dropout (2), the first row and head of these arrays in the
-            whole, and the number of real frames of each row.
-        slopes_H: float32, of ALiBi; read with `options.alibi` only.
-        q_BxTxHd, k_BxTxHd, v_BxTxHd: one float dtype.
+        options: what the kernel is compiled for.
+        numbers: int32 [4 + B]: the seed of dropout (2 numbers), the positions of this device's
+            first row and first head in the whole array, and the number of real frames per row.
+        slopes_H: float32, of ALiBi; read only with `options.alibi`.
+        q_BxTxHd, k_BxTxHd, v_BxTxHd: one float dtype; the heads lie side by side.
+
+    Returns:
+        [B, T, H d] in the dtype of the inputs.
     """
     inputs = (q_BxTxHd, k_BxTxHd, v_BxTxHd)
     return _call(options, _forward, numbers, slopes_H, inputs, "q", 0)[0]
@@ -86,13 +91,20 @@ def _call(
     """Run `kernel` for all rows, groups of heads and blocks of queries.
 
     Args:
-        inputs: q, k, v and what else comes in blocks of queries, [B, T, H d].
-        outputs: of each output, if it comes in blocks of queries (q) or whole rows (k).
-        sums: how many float32 [T, d of the group] the kernel sums up over the blocks of a row.
+        options, numbers, slopes_H: as for `attention`.
+        kernel: `_forward` or `_backward`.
+        inputs: queries, keys, values and, for `_backward`, the gradient of the result, each
+            [B, T, H d].
+        outputs: one letter per output: "q" if the kernel writes it in blocks of queries, "k" if in
+            whole rows.
+        sums: number of float32 buffers [T, G d] in which the kernel adds up over a row's blocks.
+
+    Returns:
+        The outputs, each [B, T, H d] in the dtype of the inputs.
     """
     batch, frames, whole = inputs[0].shape
     lanes = _group(whole // options.width, options.width) * options.width
-    padded = -(-frames // LANES) * LANES  # of the blocks, not of the arrays
+    padded = -(-frames // LANES) * LANES  # frames of the blocks; the arrays are not padded
     block = _block(padded)
     specs = {
         "q": pl.BlockSpec((1, block, lanes), lambda b, g, i, *_: (b, i, g)),
@@ -123,18 +135,18 @@ def _call(
 
 
 def _group(heads: int, width: int) -> int:
-    """How many heads lie in one block: as many as fill whole LANES, else all."""
+    """Number of heads in one group: the fewest that fill whole registers, else all heads."""
     return next((n for n in range(1, heads) if n * width % LANES == 0 and heads % n == 0), heads)
 
 
 def _block(frames: int) -> int:
-    """Queries at a time: a multiple of LANES that divides `frames`."""
+    """Number of queries at a time: a multiple of LANES that divides `frames`."""
     most = max(BLOCK // frames, LANES)
     return max(b for b in range(LANES, most + 1, LANES) if frames % b == 0)
 
 
 def _forward(options: Options, numbers: Any, slopes: Any, q: Any, k: Any, v: Any, out: Any) -> None:
-    """One block of queries of one row and group; q, out [1, Q, G d], k, v [1, T, G d]."""
+    """The result for one block of queries; q and out [1, Q, G d], k and v [1, T, G d]."""
     queries, keys, values = q[0], k[0], _real(v, 0, options.frames)
     attended_QxGd = jnp.zeros(queries.shape, jnp.float32)
     for head in range(queries.shape[1] // options.width):
@@ -165,7 +177,11 @@ def _backward(
     k_sum: Any,
     v_sum: Any,
 ) -> None:
-    """Gradients of the block's queries, and sums over blocks for the row's keys and values."""
+    """Gradients of one block's queries; adds up those of the row's keys and values over blocks.
+
+    q, gradient and q_gradient are [1, Q, G d]; k, v, k_gradient and v_gradient [1, T, G d]; the
+    buffers k_sum and v_sum float32 [T, G d].
+    """
 
     @pl.when(pl.program_id(2) == 0)
     def start() -> None:
@@ -203,7 +219,7 @@ def _backward(
 
 
 def _real(ref: Any, first: Any, frames: int) -> jax.Array:
-    """[N, G d] of a block that begins at frame `first`, zero beyond the end of the row."""
+    """A block [Q or T, G d] that begins at frame `first`, zero beyond the end of the row."""
     block = ref[0]
     if frames % block.shape[0] == 0:
         return block
@@ -212,7 +228,10 @@ def _real(ref: Any, first: Any, frames: int) -> jax.Array:
 
 
 def _of_head(options: Options, head: int, shape: tuple[int, ...]) -> jax.Array:
-    """Which of the group's lanes are a head's. Zeros in the others cost a matmul nothing."""
+    """True on the lanes of one head of the group; bool of `shape`.
+
+    A matmul over all lanes with zeros outside a head costs no more than one over its own lanes.
+    """
     lane = jax.lax.broadcasted_iota(jnp.int32, shape, 1)
     return (lane >= head * options.width) & (lane < (head + 1) * options.width)
 
@@ -225,9 +244,9 @@ def _weights(
     queries: jax.Array,
     keys: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    """Weights before division and dropout [Q, T], their sums [Q, 1], and which are kept [Q, T]."""
+    """Weights before division and dropout [Q, T], their sums [Q, 1], and dropout's mask [Q, T]."""
     row, group, block = (pl.program_id(axis) for axis in range(3))
-    head = group * (queries.shape[1] // options.width) + head  # of this device's
+    head = group * (queries.shape[1] // options.width) + head  # among this device's heads
     logits = _product(queries, keys, 1, 1) / math.sqrt(options.width)
     query = block * logits.shape[0] + jax.lax.broadcasted_iota(jnp.int32, logits.shape, 0)
     key = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1)
@@ -245,6 +264,6 @@ def _weights(
 
 
 def _product(a: jax.Array, b: jax.Array, axis_a: int, axis_b: int) -> jax.Array:
-    """Sum of products over one axis of each, float32."""
+    """Matrix product that sums over `axis_a` of a and `axis_b` of b; float32."""
     dimensions = (((axis_a,), (axis_b,)), ((), ()))
     return jax.lax.dot_general(a, b, dimensions, preferred_element_type=jnp.float32)

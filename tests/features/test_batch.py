@@ -1,0 +1,33 @@
+"""Features of a batch: normalised, zero on padding, from audio or from latents, fixed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from uniwav_jax.features.batch import surface
+from uniwav_jax.types import Batch
+
+
+def test_padding_is_zero_and_nothing_learns(log_mel_features, speech):
+    features = log_mel_features
+    params = {"mean": np.full(80, -3.0, np.float32), "std": np.full(80, 2.0, np.float32)}
+    samples = np.array([48000, 30001], np.int32)
+    batch = Batch(speech[:2], samples, np.zeros(2, bool))
+    x, frames = surface(batch, params, features)
+    assert frames.tolist() == [150, 94]
+    np.testing.assert_array_equal(x[0], features.encode(params, speech[:2])[0])
+    assert (x[1, 94:] == 0).all() and (x[1, :94] != 0).any()
+
+    def total(params):
+        return surface(batch, params, features)[0].sum()
+
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(jax.grad(total)(params)))
+
+
+def test_latents_are_normalised(log_mel_features):
+    latents = np.ones((1, 5, 80), np.float16)
+    batch = Batch(latents, np.array([3 * 320], np.int32), np.zeros(1, bool))
+    params = {"mean": jnp.full(80, 2.0), "std": jnp.full(80, 4.0)}
+    x, frames = surface(batch, params, log_mel_features)
+    assert frames.tolist() == [3]
+    np.testing.assert_array_equal(x[0, :, 0], [-0.25, -0.25, -0.25, 0, 0])

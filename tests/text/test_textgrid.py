@@ -1,0 +1,79 @@
+"""TextGrids as labels of frames: closed forms, real files, real sound."""
+
+import itertools
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from uniwav_jax.errors import UserError
+from uniwav_jax.text import textgrid
+
+
+def test_frame_labels_at_centres():
+    """At 50 per second centres lie at 10, 30, 50 ... ms; 50 ms is the second interval's start."""
+    intervals = [(0.0, 0.05, "sil"), (0.05, 0.09, "AH"), (0.11, 0.13, "N")]
+    labels = textgrid.frame_labels(intervals, 8, 50.0)
+    assert labels.tolist() == ["sil", "sil", "AH", "AH", "sil", "N", "sil", "sil"]
+
+
+def test_real_textgrids(speech_dir):
+    grids = sorted((speech_dir / "alignments").glob("4088-158077-*.TextGrid"))[:5]
+    assert len(grids) == 5
+    for grid in grids:
+        intervals = textgrid.phones(str(grid))
+        audio = next((speech_dir / "librispeech").rglob(f"{grid.stem}.opus"))
+        info = soundfile.info(audio)
+        seconds = info.frames / info.samplerate
+        assert intervals[0][0] == 0.0
+        assert intervals[-1][1] == pytest.approx(seconds, abs=0.05)
+        for before, after in itertools.pairwise(intervals):
+            assert before[1] == after[0]
+        # As many phones as the plain text of the file has stress-marked or bare ARPAbet labels.
+        text = grid.read_text().split('name = "phones"')[1]
+        marks = [line.split('"')[1] for line in text.splitlines() if "text =" in line]
+        assert len(marks) == len(intervals)
+        spoken = [phone for _, _, phone in intervals if phone != "sil"]
+        assert len(spoken) == sum(mark not in ("", "sil", "sp", "spn") for mark in marks)
+        assert all(phone.isalpha() and phone.isupper() for phone in spoken)
+        # 50 labels a second; each interval covers its length to within one frame.
+        labels = textgrid.frame_labels(intervals, round(seconds * 50), 50.0)
+        for start, end, phone in intervals:
+            here = labels[round(start * 50) : round(end * 50)]
+            assert (here == phone).sum() >= len(here) - 2
+
+
+def test_labels_line_up_with_the_sound(speech_dir):
+    """Frames labelled silence are quieter than speech; labels reversed in time are not."""
+    grid = speech_dir / "alignments" / "4088-158077-0000.TextGrid"
+    audio, rate = soundfile.read(next(speech_dir.rglob(f"{grid.stem}.opus")), dtype="float64")
+    frames = len(audio) * 50 // rate
+    power = np.square(audio[: frames * rate // 50].reshape(frames, -1)).mean(1)
+    level = 10 * np.log10(power + 1e-10)
+    quiet = textgrid.frame_labels(textgrid.phones(str(grid)), frames, 50.0) == "sil"
+    contrast = level[~quiet].mean() - level[quiet].mean()
+    assert contrast > 15  # decibels
+    assert contrast > 2 * (level[~quiet[::-1]].mean() - level[quiet[::-1]].mean())
+
+
+def test_textgrid_errors(tmp_path, monkeypatch):
+    broken = tmp_path / "broken.TextGrid"
+    broken.write_text("not a TextGrid")
+    with pytest.raises(UserError, match=r"broken\.TextGrid cannot be read"):
+        textgrid.phones(str(broken))
+    with pytest.raises(UserError, match=r"absent\.TextGrid cannot be read"):
+        textgrid.phones(str(tmp_path / "absent.TextGrid"))
+    words = tmp_path / "words.TextGrid"
+    words.write_text(
+        'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0\nxmax = 1\n'
+        "tiers? <exists>\nsize = 1\nitem []:\n    item [1]:\n"
+        '        class = "IntervalTier"\n        name = "words"\n        xmin = 0\n'
+        "        xmax = 1\n        intervals: size = 1\n        intervals [1]:\n"
+        '            xmin = 0\n            xmax = 1\n            text = "war"\n'
+    )
+    with pytest.raises(UserError, match=r"no tier 'phones'.*words"):
+        textgrid.phones(str(words))
+    monkeypatch.setitem(sys.modules, "praatio", None)
+    with pytest.raises(UserError, match="pip install"):
+        textgrid.phones(str(words))
