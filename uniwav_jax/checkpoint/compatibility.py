@@ -92,6 +92,17 @@ def place_then(place: str, meta: dict[str, Any]) -> str:
     return place
 
 
+def places_then(places: Iterable[str], meta: dict[str, Any]) -> dict[str, str]:
+    """{place now: place in a checkpoint}; a place that was several is replaced by these."""
+    moved = [
+        now
+        for number, pairs in MOVED.items()
+        for now, _ in (pairs if meta.get("schema", 0) < number else ())
+    ]
+    inside = {place: [now for now in moved if now.startswith(place + "/")] for place in places}
+    return {now: place_then(now, meta) for place in inside for now in inside[place] or [place]}
+
+
 def versions() -> dict[str, str]:
     """Versions of the packages that decide the numbers."""
     names = "uniwav_jax jax jaxlib flax optax orbax-checkpoint grain numpy".split()

@@ -194,7 +194,9 @@ def match_symbols(then: Mapping[str, Any], config: Config) -> tuple[np.ndarray |
         group, name = field.split(".")
         now = getattr(getattr(config, group), name)
         if then[field] != now:
-            return None, [f"ctc: a new head, since {field} is {then[field]!r} there, {now!r} here"]
+            return None, [
+                f"ctc: a new head, since {field} is {then[field]!r} there and {now!r} here"
+            ]
     theirs, ours = then["text.symbols"], config.text.symbols
     common = set(theirs) & set(ours)
     if not common:
