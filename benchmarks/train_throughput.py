@@ -147,8 +147,8 @@ def our_step(part: str, size: str, args: argparse.Namespace) -> Side:
         audio = rng.normal(size=shape).astype(np.float32)
     with jax.set_mesh(mesh):
         statistics = {"mean": np.zeros(CHANNELS), "std": np.ones(CHANNELS)}
-        state, shardings = step_lib.init_state(pretrain, config, features, statistics, mesh)
-        update = step_lib.make_train_step(pretrain, config, features, mesh, shardings)
+        state, shardings = step_lib.init_state(pretrain.TASK, config, features, statistics, mesh)
+        update = step_lib.make_train_step(pretrain.TASK, config, features, mesh, shardings)
     batch = Batch(audio, np.full(args.rows, samples, np.int32), np.zeros(args.rows, bool))
     batch = jax.device_put(batch)
     held = [state]

@@ -30,7 +30,6 @@ def get_config(size="small"):
     config.optim.weight_decay = 0.0
     config.optim.clip = 0.0  # the balancer sets the scale
     config.optim.warmup, config.optim.hold, config.optim.decay = 0.02, 0.58, 0.4
-    config.flow.ema_decay = 0.999
     config.health.grace_steps = 500
     if size == "small":
         config.codec.structure.filters, config.codec.discriminator_filters = 16, 8

@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", required=True, help="FILE.bin (kenlm's binary) or FILE.arpa")
     parser.add_argument("--order", type=int, default=4, help="n; default: 4")
     parser.add_argument("--memory", default="1G", help="of lmplz; default: 1G")
-    parser.add_argument("--keep_case", action="store_true", help="for asr.lowercase=False")
+    parser.add_argument("--keep_case", action="store_true", help="for text.lowercase=False")
     parser.add_argument("--kenlm", help="folder of lmplz and build_binary; default: the PATH")
     args = parser.parse_args(argv)
     if args.order < 2:

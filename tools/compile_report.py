@@ -35,13 +35,11 @@ from jax.sharding import NamedSharding
 
 from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
-from uniwav_jax import main
+from uniwav_jax import main, tasks
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
-from uniwav_jax.models import uniwav
 from uniwav_jax.parallel import mesh as mesh_lib
 from uniwav_jax.train import compiled as compiled_lib
-from uniwav_jax.train import loop
 from uniwav_jax.train import step as step_lib
 from uniwav_jax.types import Batch, PyTree
 
@@ -105,7 +103,7 @@ def step_of(config: Config, rows: int, chips: tuple[Any, ...]) -> dict[str, Any]
     """Report of the step for `rows` rows of the longest bucket in all."""
     mesh = mesh_lib.make_mesh(config.mesh, list(chips))
     mesh_lib.check_rows(rows, mesh, config.train.accumulate)
-    task, features = loop.TASKS[config.task], features_lib.build(config.features)
+    task, features = tasks.get(config.task), features_lib.build(config.features)
     zeros = np.zeros(features.channels, np.float32)
     feature_params = {"mean": zeros, "std": zeros + 1, **features.weights}
     with jax.set_mesh(mesh):
@@ -114,12 +112,19 @@ def step_of(config: Config, rows: int, chips: tuple[Any, ...]) -> dict[str, Any]
         shardings = mesh_lib.state_shardings(abstract, mesh)
         state = jax.tree.map(_placed, abstract, shardings)
         samples = round(config.data.buckets[-1] * features.sample_rate) + sum(features.context)
-        shapes = (((rows, samples), jnp.int16), ((rows,), jnp.int32), ((rows,), jnp.bool_))
         by_rows = NamedSharding(mesh, mesh_lib.ROWS)
-        if config.task == "asr":
-            tokens = round(config.data.buckets[-1] * TOKENS_A_SECOND)
-            shapes += (((rows, tokens), jnp.int32),)
-        batch = Batch(*(jax.ShapeDtypeStruct(*shape, sharding=by_rows) for shape in shapes))
+        symbols = round(config.data.buckets[-1] * TOKENS_A_SECOND)
+        labels = task.labels.empty(1, dict.fromkeys(task.labels.sequences, symbols))
+
+        def placed(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
+            return jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=by_rows)
+
+        batch = Batch(
+            audio=placed((samples,), jnp.int16),
+            samples=placed((), jnp.int32),
+            bad=placed((), jnp.bool_),
+            labels={name: placed(label.shape[1:], label.dtype) for name, label in labels.items()},
+        )
         step = step_lib.make_train_step(task, config, features, mesh, shardings)
         traced = step.trace(state, batch)
         began = time.perf_counter()
@@ -140,8 +145,8 @@ def step_of(config: Config, rows: int, chips: tuple[Any, ...]) -> dict[str, Any]
         "state_bytes_per_chip": compiled_lib.state_bytes(state),
         "executed_flops_per_chip": compiled_lib.matmul_flops(traced.jaxpr) / mesh.size,
     }
-    if config.task == "pretrain":
-        flops = uniwav.train_flops_per_second(config, features.channels, features.frame_rate)
+    if task.flops:
+        flops = task.flops(config, features.channels, features.frame_rate)
         report["model_flops_per_chip"] = flops * audio / mesh.size
     if compiled is None:
         found = re.search(
@@ -258,9 +263,9 @@ def report_main(argv: list[str]) -> None:
         if not main.CONFIG.value:
             raise UserError("give --config=configs/NAME.py")
         config = config_lib.from_dict(main.CONFIG.value)
-        if not config.asr.symbols:  # else known from the data
+        if not config.text.symbols:  # in a run the training data decides
             config = dataclasses.replace(
-                config, asr=dataclasses.replace(config.asr, symbols=LETTERS)
+                config, text=dataclasses.replace(config.text, symbols=LETTERS)
             )
         chip, grid, slices = parse_topology(TOPOLOGY.value)
         if slices != config.mesh.slices:

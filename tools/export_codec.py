@@ -7,8 +7,7 @@ The running average of the weights is taken, which is what evaluation hears.
 
 import argparse
 
-from uniwav_jax import config as config_lib
-from uniwav_jax.checkpoint import store
+from uniwav_jax.checkpoint import reader
 from uniwav_jax.codec import files
 from uniwav_jax.errors import UserError, run_tool
 from uniwav_jax.models import quantizer
@@ -23,16 +22,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--licence", default="not stated", help="of the weights")
     args = parser.parse_args(argv)
 
-    parts, meta = store.load_numpy(args.workdir, ("ema", "task"))
-    if "generator" not in parts["ema"]:
-        raise UserError(f"{args.workdir} is no run of task=codec")
-    config = config_lib.from_dict(meta["config"])
+    checkpoint = reader.open(args.workdir)
+    if "generator" not in checkpoint.task.parts:
+        raise UserError(f"{args.workdir} is a run of task {checkpoint.task.name}, not of a codec")
+    parts, config = checkpoint.arrays("ema", "state"), checkpoint.config
     params = {"network": parts["ema"]["generator"]}
     if config.codec.structure.codebooks:
-        params["codebooks"] = quantizer.codewords(parts["task"]["codebooks"])
-    info = {"trained_steps": int(meta["step"]), "licence": args.licence}
+        params["codebooks"] = quantizer.codewords(parts["state"]["codebooks"])
+    info = {"trained_steps": checkpoint.step, "licence": args.licence}
     files.save(args.out, config.codec.structure, params, info=info, dtype=args.dtype)
-    print(f"{args.out}: the codec of {args.workdir} after {meta['step']} steps, {args.dtype}")
+    print(f"{args.out}: the codec of {args.workdir} after {checkpoint.step} steps, {args.dtype}")
     return 0
 
 

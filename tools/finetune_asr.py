@@ -114,8 +114,8 @@ def score(workdir: pathlib.Path) -> dict[str, word_error.Errors]:
     last = max((workdir / "hypotheses").glob("step_*.tsv"))
     with last.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    said, heard = ([row[name] or "" for row in rows] for name in ("text", "heard"))
-    return {name: measure(said, heard) for name, measure in MEASURES.items()}
+    texts, found = ([row[name] or "" for row in rows] for name in ("text", "hypothesis"))
+    return {name: measure(texts, found) for name, measure in MEASURES.items()}
 
 
 def summary(runs: dict[str, list[dict[str, word_error.Errors]]]) -> dict[str, object]:

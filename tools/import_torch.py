@@ -11,7 +11,7 @@ the optimizer's state, starts fresh. The settings that a run needs to go on from
 
 import argparse
 
-from uniwav_jax.checkpoint import compatibility, store
+from uniwav_jax.checkpoint import compatibility, reader
 from uniwav_jax.config import Config
 from uniwav_jax.errors import run_tool
 from uniwav_jax.export import dinosr, read
@@ -33,9 +33,10 @@ def main(argv: list[str]) -> int:
     options = {n: getattr(args, n) for n in ("network", "heads", "gain") if getattr(args, n)}
     step = read.to_checkpoint(args.source, args.out, **options)
     print(f"{args.out}: checkpoint of {args.source}, step {step}; a run goes on from it with")
-    arrays, meta = store.load_numpy(args.out, ("params",))
-    parts = [part for part in ("encoder", "heads", "decoder") if part in arrays["params"]]
-    meaning = {"features"}.union(*(compatibility.PARTS[part].fields for part in parts))
+    checkpoint = reader.open(args.out)
+    arrays, meta = checkpoint.arrays("params"), checkpoint.meta
+    parts = [part for name, part in checkpoint.task.parts.items() if name in arrays["params"]]
+    meaning = {"features"}.union(*(part.fields for part in parts))
     usual = compatibility.values_now(Config())
     for field, value in compatibility.values_then(meta).items():
         needed = field == "features.codec" or compatibility.matters(field, meaning)

@@ -50,9 +50,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from uniwav_jax import config as config_lib
-from uniwav_jax import features as features_lib
-from uniwav_jax.checkpoint import store
+from uniwav_jax.checkpoint import reader
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError, run_tool
 from uniwav_jax.evaluation import units
@@ -92,18 +90,19 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", help="JSON file to write")
     args = parser.parse_args(argv)
 
-    parts, meta = store.load_numpy(args.workdir, ("task", "features", "params"))
-    if "codebooks" not in parts["task"]:
-        raise UserError(f"{args.workdir} holds no codebooks; give a pretraining run")
-    config = config_lib.from_dict(meta["config"])
-    features = features_lib.build(config.features)
+    checkpoint = reader.open(args.workdir)
+    parts = checkpoint.arrays("state", "frozen/features", "params")
+    if "codebooks" not in parts["state"]:
+        raise UserError(f"{args.workdir} has no codebooks; give a pretraining run")
+    config, features = checkpoint.config, checkpoint.features()
+    feature_params = parts["frozen"]["features"]
     options = {"limit": args.limit, "batch_seconds": args.batch_seconds}
     clips = units.read_clips(args.manifest, args.alignments, features=features, **options)
     fit_clips = None
     if args.fit_manifest:
         fit_clips = units.read_clips(args.fit_manifest, None, features=features, **options)
 
-    params = parts["params"] | {name: parts["task"][name] for name in ("teacher", "codebooks")}
+    params = parts["params"] | {name: parts["state"][name] for name in ("teacher", "codebooks")}
     encoders = {"encoder": params["encoder"], "teacher": params["teacher"]}
     if args.untrained:
         init = jax.jit(pretrain.init, static_argnums=(1, 2))
@@ -111,19 +110,19 @@ def main(argv: list[str]) -> int:
         encoders["untrained"] = fresh["encoder"]
     read_input = make_read_input(config, features)
     rows = {"input": {kind: functools.partial(read_input, kind) for kind in INPUTS}}
-    read = make_read(config, features, parts["features"])
+    read = make_read(config, features, feature_params)
     for name, encoder in encoders.items():
         rows[name] = {kind: functools.partial(read, encoder, kind) for kind in KINDS}
 
     result: dict[str, Any] = {
         "clips": clips.count,
         "frames": clips.frames,
-        "step": int(meta["step"]),
+        "step": checkpoint.step,
         "updates": args.updates,
         "seed": args.seed,
     }
     print(", ".join(f"{name} {value}" for name, value in result.items()))
-    code = make_code(config, features, parts["features"])
+    code = make_code(config, features, feature_params)
     for kind in ("codes", "teacher_codes"):
         codes_KxN = encode(functools.partial(code, params, kind), clips)
         lowest = config.model.encoder.layers - len(codes_KxN) + 1

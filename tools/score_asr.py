@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
         if isinstance(posteriors, UserError):
             raise UserError(f"{clips[number][0]}: {posteriors}")
         heard.append(posteriors)
-    said = [alphabet.normalize(line, recognizer.config.asr) for *_, line in clips]
+    said = [alphabet.normalize(line, recognizer.config.text) for *_, line in clips]
     audio = sum(map(len, heard)) / recognizer.frame_rate
     results = {
         "command": " ".join(["python", *sys.argv]),

@@ -136,7 +136,7 @@ def features(args: argparse.Namespace) -> int:
 def align(args: argparse.Namespace) -> int:
     """Audio and its text to NAME.TextGrid and NAME.tsv."""
     recognizer = recognize.Recognizer.load(args.checkpoint)
-    kind = "letters" if recognizer.config.asr.units == "letters" else "phones"
+    kind = "letters" if recognizer.config.text.units == "letters" else "phones"
     rate, failed = recognizer.features.sample_rate, 0
     errors: dict[str, list[np.ndarray]] = {"words": [], kind: []}
     pairs = align_lib.pairs(args.source, AUDIO)

@@ -23,7 +23,7 @@ from fault_drills.lab import (
     differences,
     state_of,
 )
-from uniwav_jax.checkpoint import store
+from uniwav_jax.checkpoint import reader
 from uniwav_jax.errors import UserError
 
 # Kinds of files in a checkpoint; of several the largest is damaged.
@@ -121,7 +121,7 @@ def _flips(lab: Lab, times: int) -> Result:
         place, bit = dice.randrange(file.stat().st_size), dice.randrange(8)
         flip(file, place, bit)
         try:
-            state, _ = store.load_numpy(str(folder), PARTS)
+            state = reader.open(folder).arrays(*PARTS)
             found["silent" if differences(state, whole) else "unused_bytes"] += 1
         except UserError:
             found["detected"] += 1

@@ -19,10 +19,10 @@ import numpy as np
 import psutil
 import soundfile
 
-from uniwav_jax.checkpoint import store
+from uniwav_jax.checkpoint import reader
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-PARTS = ("step", "params", "opt_state", "ema", "task", "features", "skipped")
+PARTS = ("step", "params", "opt_state", "ema", "state", "frozen", "skipped")
 STEPS, EVERY = 60, 5
 # The demo's code with a network so small that a start costs more than all steps.
 SETTINGS: dict[str, Any] = {
@@ -259,7 +259,7 @@ def saving(workdir: pathlib.Path) -> list[pathlib.Path]:
 
 def state_of(workdir: pathlib.Path, step: int = STEPS) -> dict[str, Any]:
     """The whole state of a checkpoint."""
-    return store.load_numpy(str(checkpoint_of(workdir, step)), PARTS)[0]
+    return reader.open(str(checkpoint_of(workdir, step))).arrays(*PARTS)
 
 
 def differences(ours: Any, theirs: Any) -> list[str]:

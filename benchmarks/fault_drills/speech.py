@@ -42,11 +42,12 @@ def poisoned(*args):
     def call(state, batch):
         if not first <= int(state.step) + 1 <= last:
             return sound(state, batch)
-        features = dict(state.features)
+        features = dict(state.frozen["features"])
         mean = jnp.copy(features["mean"])
-        ill = state.replace(features={**features, "mean": mean + jnp.nan})
+        ill = state.replace(frozen={"features": {**features, "mean": mean + jnp.nan}})
         state, metrics = sound(ill, batch)
-        return state.replace(features={**state.features, "mean": mean}), metrics
+        sane = {**state.frozen["features"], "mean": mean}
+        return state.replace(frozen={"features": sane}), metrics
     return call
 
 step.make_train_step = poisoned

@@ -25,10 +25,8 @@ def test_resuming_needs_the_same_meaning(field):
 @pytest.mark.parametrize(
     ("task", "then", "now", "at_fault"),
     [
-        (ASR, {}, {"asr.symbols": tuple("cba|")}, "asr.symbols"),
+        (ASR, {}, {"text.symbols": tuple("cba|")}, "text.symbols"),
         (ASR, {}, {"asr.layers": "mix"}, "asr.layers"),
-        (ASR, {"asr.frozen": True}, {}, "asr.frozen"),  # the optimizer's state has other parts
-        ({**ASR, "init_from": "x"}, {"asr.freeze_steps": 5}, {}, "asr.freeze_steps"),
         ({**ASR, "init_from": "x"}, {"asr.freeze_steps": 5}, {"asr.freeze_steps": 6}, None),
         (ASR, {}, {"model.decoder.positions": "alibi"}, None),  # there is no decoder
         (ASR, {}, {"model.encoder.activation_dropout": 0.1}, None),
@@ -42,6 +40,21 @@ def test_resuming_looks_at_what_the_task_has(task, then, now, at_fault, capsys):
         assert "differs from an undisturbed one" in capsys.readouterr().out
         return
     with pytest.raises(UserError, match=rf"another config\.{at_fault}: "):
+        resume({**task, **then}, {**task, **now})
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "part"),
+    [
+        ({"asr.frozen": True}, {}, r"encoder for good; now none.*config\.asr\.frozen"),
+        ({"asr.freeze_steps": 5}, {}, r"encoder at first; now none.*config\.asr\.freeze_steps"),
+        ({"asr.freeze_steps": 5}, {"asr.frozen": True}, r"at first; now encoder for good"),
+    ],
+)
+def test_resuming_needs_the_same_optimizer(then, now, part):
+    """Parts that are frozen at first or for good give it other arrays."""
+    task = {**ASR, "init_from": "x"}
+    with pytest.raises(UserError, match=part):
         resume({**task, **then}, {**task, **now})
 
 

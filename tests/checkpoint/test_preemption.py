@@ -2,7 +2,7 @@
 
 import orbax.checkpoint as ocp
 
-from tests.train.test_checkpoint import CONFIG, state_at
+from tests.checkpoint.test_store import CONFIG, state_at
 from uniwav_jax.checkpoint import store
 
 

@@ -16,12 +16,12 @@ import pytest
 
 from tests.conftest import limited_files
 from uniwav_jax import config as config_lib
-from uniwav_jax.checkpoint import store
+from uniwav_jax.checkpoint import reader, store
 from uniwav_jax.errors import UserError
 from uniwav_jax.types import TrainState
 
 CONFIG = config_lib.from_dict(config_lib.default_config("tiny"))
-PARTS = ("step", "params", "opt_state", "ema", "task", "features", "skipped")
+PARTS = ("step", "params", "opt_state", "ema", "state", "frozen", "skipped")
 
 
 def state_at(step):
@@ -32,8 +32,8 @@ def state_at(step):
         params=params,
         opt_state=optax.adamw(1e-3).init(params),
         ema={"kernel": jax.random.normal(keys[1], (64, 100))},
-        task={"codebooks": {"sums": jax.random.normal(keys[2], (2, 8, 4))}},
-        features={"mean": jnp.arange(4, dtype=jnp.bfloat16)},
+        state={"codebooks": {"sums": jax.random.normal(keys[2], (2, 8, 4))}},
+        frozen={"mean": jnp.arange(4, dtype=jnp.bfloat16)},
         skipped=jnp.zeros(2, jnp.int32),
     )
 
@@ -123,7 +123,7 @@ def test_only_checkpoint(saved, tmp_path):
 def test_flipped_bits_are_found(copy):
     """The files have no checksums of the numbers; ours find every bit that reaches one."""
     folder = copy / "checkpoints" / "10"
-    whole, _ = store.load_numpy(str(folder), PARTS)
+    whole = reader.open(folder).arrays(*PARTS)
     assert_same(whole["params"], state_at(10).params)
     file = largest(folder, "state/ocdbt*/d/*")
     dice, content, found = random.Random(0), file.read_bytes(), []
@@ -133,7 +133,7 @@ def test_flipped_bits_are_found(copy):
         spoilt[place] ^= 1 << dice.randrange(8)
         file.write_bytes(spoilt)
         try:
-            state, _ = store.load_numpy(str(folder), PARTS)
+            state = reader.open(folder).arrays(*PARTS)
         except UserError as error:
             if "not what was saved" in str(error):
                 found.append(spoilt)

@@ -11,18 +11,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.checkpoint import older
 from tests.codec.random_codec import random_codec
 from tests.train.small import ASR, CODEC, MEANINGS, configuration
 from uniwav_jax import features as features_lib
-from uniwav_jax.checkpoint import compatibility, store, transfer
+from uniwav_jax import tasks
+from uniwav_jax.checkpoint import compatibility, reader, store, transfer
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.errors import UserError
-from uniwav_jax.tasks import asr, codec, pretrain
+from uniwav_jax.tasks import asr
 from uniwav_jax.train import step
 from uniwav_jax.types import TrainState
-
-TASKS = {"pretrain": pretrain, "asr": asr, "codec": codec}
 
 
 @functools.cache
@@ -30,7 +30,7 @@ def shapes_of(config):
     features = features_lib.build(config.features)
     statistics = {name: np.zeros(features.channels, np.float32) for name in ("mean", "std")}
     fixed = {**statistics, **features.weights}
-    return jax.eval_shape(lambda: step.fresh_state(TASKS[config.task], config, features, fixed))
+    return jax.eval_shape(lambda: step.fresh_state(tasks.get(config.task), config, features, fixed))
 
 
 def random_state(config, seed):
@@ -42,7 +42,7 @@ def random_state(config, seed):
         lambda leaf: jnp.asarray(random.standard_normal(leaf.shape), leaf.dtype), shapes
     )
     network = {name: jax.tree.map(jnp.asarray, value) for name, value in features.weights.items()}
-    return state.replace(features={**state.features, **network})
+    return state.replace(frozen={"features": {**state.frozen["features"], **network}})
 
 
 def save(workdir, config, seed=1):
@@ -58,8 +58,8 @@ def take(path, config, parts="") -> tuple[TrainState, TrainState, str, bool]:
     config = dataclasses.replace(config, init_from=path, init_parts=parts)
     fresh = random_state(config, seed=2)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, fresh)
-    state, report, start = transfer.init_from(fresh, shardings, config)
-    return fresh, state, "\n".join(report), start
+    state, report, taken = transfer.init_from(fresh, shardings, config)
+    return fresh, state, "\n".join(report), bool(set(state.state) - taken)
 
 
 def assert_same(ours, theirs):
@@ -150,7 +150,7 @@ def test_parts_by_name(pretrained, recogniser):
     assert_same(state.params["encoder"], theirs.params["encoder"])
     assert_same(state.ema, theirs.ema)
     assert_same(state.params["heads"], fresh.params["heads"])
-    assert_same(state.task["codebooks"], fresh.task["codebooks"])
+    assert_same(state.state["codebooks"], fresh.state["codebooks"])
     assert "left: params/heads/kernel" in report and "new:  params/heads/kernel" in report
     assert start
     with pytest.raises(UserError, match=r"config\.init_parts: 'ctc' .* encoder, heads, decoder$"):
@@ -166,7 +166,7 @@ def test_recognition_takes_the_encoder_of_pretraining(pretrained):
     fresh, state, report, _ = take(path, configuration(ASR))
     assert_same(state.params["encoder"], theirs.params["encoder"])
     assert_same(state.params["ctc"], fresh.params["ctc"])
-    assert_same(state.features, theirs.features)
+    assert_same(state.frozen, theirs.frozen)
     assert "left: params/decoder" in report and "new:  params/ctc/kernel" in report
     # Random layers would be frozen here.
     with pytest.raises(UserError, match=r"model\.encoder\.layers = 2, this run 3"):
@@ -178,16 +178,16 @@ def test_pretraining_takes_the_encoder_of_a_recogniser_for_the_teacher_too(recog
     path, theirs = recogniser
     fresh, state, report, start = take(path, configuration())
     assert_same(state.params["encoder"], theirs.params["encoder"])
-    assert_same(state.task["teacher"], theirs.params["encoder"])
-    assert_same(state.task["codebooks"], fresh.task["codebooks"])
-    assert "task/teacher: a copy of params/encoder" in report
+    assert_same(state.state["teacher"], theirs.params["encoder"])
+    assert_same(state.state["codebooks"], fresh.state["codebooks"])
+    assert "state/teacher: a copy of params/encoder" in report
     assert start  # codewords at frames of the first batch, where so configured
 
 
 def test_the_head_of_a_permuted_alphabet_is_taken_by_symbol(recogniser):
     """Each symbol keeps its scores: row by row they would be its neighbour's."""
     path, theirs = recogniser
-    ours, permuted = configuration(ASR), configuration({**ASR, "asr.symbols": tuple("b|ca")})
+    ours, permuted = configuration(ASR), configuration({**ASR, "text.symbols": tuple("b|ca")})
     _, state, report, _ = take(path, permuted)
     assert "0 left, 0 new" in report and "blank and of 4 symbols are taken by name" in report
     x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 12, 8)), jnp.float32)
@@ -196,8 +196,8 @@ def test_the_head_of_a_permuted_alphabet_is_taken_by_symbol(recogniser):
         np.asarray(jax.jit(asr.logits, static_argnums=3)(params, x, frames, config))
         for params, config in ((theirs.params, ours), (state.params, permuted))
     )
-    for number, symbol in enumerate(permuted.asr.symbols, start=1):
-        column = 1 + ours.asr.symbols.index(symbol)
+    for number, symbol in enumerate(permuted.text.symbols, start=1):
+        column = 1 + ours.text.symbols.index(symbol)
         np.testing.assert_array_equal(after[..., number], before[..., column], err_msg=symbol)
     np.testing.assert_array_equal(after[..., 0], before[..., 0])
     assert np.abs(after[..., 1] - before[..., 1]).max() > 0.1  # the test can tell them apart
@@ -205,7 +205,7 @@ def test_the_head_of_a_permuted_alphabet_is_taken_by_symbol(recogniser):
 
 def test_symbols_of_both_alphabets_are_taken_and_others_start_fresh(recogniser):
     path, theirs = recogniser
-    fresh, state, report, _ = take(path, configuration({**ASR, "asr.symbols": tuple("éc|ab'")}))
+    fresh, state, report, _ = take(path, configuration({**ASR, "text.symbols": tuple("éc|ab'")}))
     columns = [0, None, 3, 4, 1, 2, None]
     for name in ("kernel", "bias"):
         head, there, new = (s.params["ctc"][name] for s in (state, theirs, fresh))
@@ -213,16 +213,16 @@ def test_symbols_of_both_alphabets_are_taken_and_others_start_fresh(recogniser):
             expected = new[..., ours] if column is None else there[..., column]
             np.testing.assert_array_equal(head[..., ours], expected)
     assert "blank and of 4 symbols are taken by name; new: é '" in report
-    _, _, report, _ = take(path, configuration({**ASR, "asr.symbols": tuple("ab")}))
+    _, _, report, _ = take(path, configuration({**ASR, "text.symbols": tuple("ab")}))
     assert "blank and of 2 symbols are taken by name; left: c |" in report
 
 
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"asr.symbols": tuple("жщ")}, "have no symbol in common"),
-        ({"asr.units": "tokens"}, "asr.units is 'letters' there and 'tokens' here"),
-        ({"asr.units": "tokens", "asr.lexicon": "cmudict"}, "asr.units is 'letters'"),
+        ({"text.symbols": tuple("жщ")}, "have no symbol in common"),
+        ({"text.units": "tokens"}, "text.units is 'letters' there and 'tokens' here"),
+        ({"text.units": "tokens", "text.lexicon": "cmudict"}, "text.units is 'letters'"),
         ({"asr.layers": "mix"}, "asr.layers is 'last' there and 'mix' here"),
     ],
 )
@@ -239,7 +239,7 @@ def test_prediction_heads_without_their_codebooks_are_new(tmp_path):
     config = configuration()
     state = random_state(config, seed=1)
     parts = {field: jax.device_get(getattr(state, field)) for field in transfer.FIELDS}
-    store.save_parts(str(tmp_path), {**parts, "task": {}}, config, step=7)
+    store.save_parts(str(tmp_path), {**parts, "state": {}}, config, step=7)
     fresh, taken, report, start = take(str(tmp_path), config)
     assert_same(taken.params["encoder"], parts["params"]["encoder"])
     assert_same(taken.params["heads"], fresh.params["heads"])
@@ -299,7 +299,7 @@ def test_latents_must_be_of_the_same_codec(tmp_path):
 
 def edit_meta(path, change):
     """Change what is saved beside the arrays; a copy would need another folder."""
-    (file,) = (store.find(path) / "meta").glob("metadata")
+    (file,) = (reader.find(path) / "meta").glob("metadata")
     meta = json.loads(file.read_text())
     change(meta)
     file.write_text(json.dumps(meta))
@@ -320,15 +320,16 @@ def test_fields_younger_than_the_checkpoint_had_their_defaults(tmp_path):
 
 
 def test_parts_that_an_older_version_computed_otherwise(tmp_path):
-    path, theirs = save(tmp_path, configuration())
-    edit_meta(path, lambda meta: meta.update(schema=1))
+    path, theirs = str(tmp_path / "old"), random_state(configuration(), seed=1)
+    older.save(tmp_path / "old", configuration(), theirs, schema=1)
     with pytest.raises(UserError, match=r"the decoder has changed .*init_parts=encoder,heads$"):
         take(path, configuration())
     _, state, _, _ = take(path, configuration(), "encoder,heads")
     assert_same(state.params["heads"], theirs.params["heads"])
     take(path, configuration(ASR))  # which has no decoder
     with pytest.raises(UserError, match=r"older version, and the decoder has changed"):
-        store.load_numpy(path, ("ema/decoder",))
+        reader.open(path).arrays("ema/decoder")
+    path, _ = save(tmp_path / "new", configuration())
     edit_meta(path, lambda meta: meta.update(schema=compatibility.SCHEMA + 1))
     with pytest.raises(UserError, match="use the version that wrote it"):
         take(path, configuration())

@@ -9,6 +9,7 @@ from tools import pack_array_record
 from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.data import pipeline
 from uniwav_jax.data.plan import BatchPlan
+from uniwav_jax.data.text_labels import TEXT
 from uniwav_jax.errors import UserError
 
 
@@ -35,11 +36,11 @@ def test_evaluation_ends_with_empty_rows(mixed_corpus, tmp_path):
     values.task, values.asr.freeze_steps, values.evaluate.sample_every = "asr", 0, 0
     manifest = mixed_corpus / "manifest.tsv"
     manifest.write_text(manifest.read_text().replace("\t\t\n", "\t\tab\n"))
-    values.asr.symbols = ("a", "b")
+    values.text.symbols = ("a", "b")
     values.data.update(manifest=str(manifest), buckets=(1.0, 2.0), min_seconds=0.5)
     values.data.update(batch_seconds=16.0, row_multiple=8)
     config = from_dict(values)
-    plan = BatchPlan(config, cache=str(tmp_path / "c"))
+    plan = BatchPlan(config, cache=str(tmp_path / "c"), labels=TEXT)
     assert set(plan.rows) == {16000, 32000}
     everything = []
     for workers in (0, 3):
@@ -55,7 +56,7 @@ def test_evaluation_ends_with_empty_rows(mixed_corpus, tmp_path):
     for planned, item in zip(plan.once(), everything[0]):
         real = planned.clip >= 0
         np.testing.assert_array_equal(item["samples"] > 0, real)
-        np.testing.assert_array_equal((item["tokens"] >= 0).any(1), real)
+        np.testing.assert_array_equal((item["labels"]["tokens"] >= 0).any(1), real)
         assert not item["bad"].any() and not item["problems"]
         assert not item["audio"][~real].any()
         empty += (~real).sum()

@@ -8,6 +8,7 @@ import pytest
 
 from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.data.plan import BatchPlan
+from uniwav_jax.data.text_labels import TEXT
 from uniwav_jax.errors import UserError
 from uniwav_jax.train import loop
 
@@ -186,12 +187,12 @@ def test_texts_follow_their_clips_into_a_longer_bucket(tmp_path):
     rows += [f"l{i}.wav\t{7 * RATE}\t{RATE}\t\ta\n" for i in range(9)]
     (tmp_path / "m.tsv").write_text("path\tsamples\tsample_rate\tspeaker\ttext\n" + "".join(rows))
     config = default_config("tiny")
-    config.task, config.asr.symbols, config.asr.freeze_steps = "asr", ("a", "b"), 0
+    config.task, config.text.symbols, config.asr.freeze_steps = "asr", ("a", "b"), 0
     config.evaluate.sample_every = 0
     config.data.update(manifest=str(tmp_path / "m.tsv"), batch_seconds=64.0, buckets=(4.0, 8.0))
     config.data.update(row_multiple=4, min_seconds=1.0)
-    plan = BatchPlan(from_dict(config), cache=str(tmp_path / "cache"))
-    assert plan.rows == {8 * RATE: 8} and plan.tokens == {8 * RATE: 10}
+    plan = BatchPlan(from_dict(config), cache=str(tmp_path / "cache"), labels=TEXT)
+    assert plan.rows == {8 * RATE: 8} and plan.label_lengths == {8 * RATE: {"tokens": 10}}
 
 
 def test_small_corpus_of_large_weight_repeats_evenly(tmp_path):

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from tests.conftest import FAST_COMPILE
-from uniwav_jax.checkpoint import store
+from uniwav_jax.checkpoint import reader
 
-PARTS = ("step", "params", "opt_state", "ema", "task", "features", "skipped")
+PARTS = ("step", "params", "opt_state", "ema", "state", "frozen", "skipped")
 STEPS = 60
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 # The demo with a smaller model: the same code, a few seconds to compile.
@@ -138,14 +138,14 @@ def undisturbed(small_corpus, tmp_path_factory):
 
 
 def state_of(workdir, step=STEPS):
-    return store.load_numpy(str(workdir / "checkpoints" / str(step)), PARTS)[0]
+    return reader.open(str(workdir / "checkpoints" / str(step))).arrays(*PARTS)
 
 
-def assert_same(workdir, reference):
+def assert_same(workdir, reference, step=STEPS):
     """Every array of the last checkpoint and every metric, to the last bit."""
     for (path, ours), (_, theirs) in zip(
-        jax.tree_util.tree_leaves_with_path(state_of(workdir)),
-        jax.tree_util.tree_leaves_with_path(state_of(reference)),
+        jax.tree_util.tree_leaves_with_path(state_of(workdir, step)),
+        jax.tree_util.tree_leaves_with_path(state_of(reference, step)),
         strict=True,
     ):
         np.testing.assert_array_equal(ours, theirs, err_msg=str(path))

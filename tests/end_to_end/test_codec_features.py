@@ -8,7 +8,7 @@ import soundfile
 from tests.codec.random_codec import random_codec
 from tests.conftest import load_tool
 from tests.end_to_end.conftest import Program, read_metrics
-from uniwav_jax.checkpoint import store
+from uniwav_jax.checkpoint import reader
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import SEANetConfig
 
@@ -24,7 +24,7 @@ def test_pretraining_on_latents(program, small_corpus, tmp_path):
     audio = tmp_path / "audio"
     program.run(audio, **settings)
 
-    parts, _ = store.load_numpy(str(audio), ("features",))
+    parts = reader.open(audio).arrays("frozen/features")["frozen"]
     _, weights = files.load(codec)
     for name in ("encoder_0", "decoder_0"):
         kept = parts["features"]["network"][name]["kernel"]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.end_to_end.conftest import Program, read_metrics
-from uniwav_jax.checkpoint import store
+from uniwav_jax.checkpoint import reader
 
 SETTINGS = {"train__steps": 5, "checkpoint__every": 5}
 DROPOUT = ("dropout", "attention_dropout", "layer_drop")
@@ -25,11 +25,11 @@ def assert_agree(workdir, reference):
         np.testing.assert_allclose(
             [line[name] for line in ours], [line[name] for line in theirs], rtol=1e-5, err_msg=name
         )
-    ours, theirs = (store.load_numpy(str(w), ("task",))[0] for w in (workdir, reference))
+    ours, theirs = (reader.open(str(w)).arrays("state") for w in (workdir, reference))
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
-        ours["task"]["codebooks"],
-        theirs["task"]["codebooks"],
+        ours["state"]["codebooks"],
+        theirs["state"]["codebooks"],
     )
 
 

@@ -20,5 +20,5 @@ def test_fine_tuning_starts_from_an_import(program, tmp_path):
     # An export has no codebooks, so the heads that predict them start anew; the rest is taken.
     new = {line.split()[1] for line in output.splitlines() if line.startswith("  new:  params/")}
     assert "arrays loaded" in output and new == {"params/heads/bias", "params/heads/kernel"}
-    assert "task/teacher: a copy of params/encoder" in output  # an export has one encoder
+    assert "state/teacher: a copy of params/encoder" in output  # an export has one encoder
     assert np.isfinite(read_metrics(tmp_path / "on")[0]["loss"])

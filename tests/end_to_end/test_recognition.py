@@ -12,7 +12,7 @@ import soundfile
 from tests.conftest import FAST_COMPILE, load_tool
 from tests.end_to_end.conftest import SMALL, Program, read_metrics
 from uniwav_jax import cli
-from uniwav_jax.checkpoint import store
+from uniwav_jax.checkpoint import reader
 from uniwav_jax.errors import UserError
 from uniwav_jax.inference.recognize import Recognizer
 
@@ -53,14 +53,14 @@ def recognizer(trained):
 
 
 def test_encoder_comes_from_pretraining(trained, undisturbed):
-    """And is held for all eight updates."""
+    """And is frozen for all eight updates."""
     workdir, output = trained
-    ours, meta = store.load_numpy(str(workdir), ("params", "features"))
-    theirs, _ = store.load_numpy(str(undisturbed), ("params", "features"))
-    np.testing.assert_equal(ours["params"]["encoder"], theirs["params"]["encoder"])
-    np.testing.assert_equal(ours["features"], theirs["features"])
+    checkpoint, other = reader.open(workdir), reader.open(undisturbed)
+    ours, theirs = (run.arrays("params/encoder", "frozen") for run in (checkpoint, other))
+    np.testing.assert_equal(ours["params"], theirs["params"])
+    np.testing.assert_equal(ours["frozen"], theirs["frozen"])
     letters = sorted(set("".join(TEXTS).replace(" ", "|")))
-    assert meta["config"]["asr"]["symbols"] == letters
+    assert list(checkpoint.config.text.symbols) == letters
     assert f"alphabet: {len(letters)} letters" in output
     assert "new:  params/ctc/kernel" in output and "left: params/decoder" in output
 
@@ -85,11 +85,11 @@ def test_evaluation_scores_every_clip_once(trained, spoken):
     for line in scored:
         table = workdir / "hypotheses" / f"step_{line['step']:07d}.tsv"
         header, *rows = (row.split("\t") for row in table.read_text().splitlines())
-        assert header == ["path", "text", "heard"]
+        assert header == ["path", "text", "hypothesis"]
         assert sorted(row[:2] for row in rows) == sorted([clip[0], clip[-1]] for clip in clips)
-        texts, heard = [row[1] for row in rows], [row[2] for row in rows]
+        texts, hypotheses = [row[1] for row in rows], [row[2] for row in rows]
         for measure, units in (("wer", str.split), ("cer", list)):
-            pairs = [(units(a), units(b)) for a, b in zip(texts, heard, strict=True)]
+            pairs = [(units(a), units(b)) for a, b in zip(texts, hypotheses, strict=True)]
             wrong = sum(edits(*pair) for pair in pairs)
             rate = wrong / sum(len(reference) for reference, _ in pairs)
             assert line[f"eval_{measure}"] == pytest.approx(rate, abs=1e-6)
@@ -146,9 +146,9 @@ def test_another_alphabet_or_other_features_are_refused(program, trained, undist
     workdir, _ = trained
     settings = SETTINGS | {"data__manifest": spoken, "init_from": undisturbed}
     settings["train__steps"] = 9
-    command = program.command(workdir, **settings, asr__symbols="('a','b')")
+    command = program.command(workdir, **settings, text__symbols="('a','b')")
     process = program.start(command)
-    assert "asr.symbols" in process.communicate()[0] and process.returncode == 2
+    assert "text.symbols" in process.communicate()[0] and process.returncode == 2
     command = program.command(workdir / "new", **settings, features__window=1024)
     process = program.start(command)
     output = process.communicate()[0]

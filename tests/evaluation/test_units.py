@@ -18,7 +18,7 @@ from uniwav_jax.evaluation import units
 from uniwav_jax.features.batch import surface
 from uniwav_jax.models import masking, uniwav
 from uniwav_jax.tasks import pretrain
-from uniwav_jax.types import TrainState
+from uniwav_jax.types import Example, TrainState
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,9 @@ def aligned(speech_dir, tmp_path_factory):
     params, task = init(jax.random.key(1), config, config.features.mel_bands)
     # Roughly the statistics of speech, so that the features are not out of scale.
     features = {"mean": jnp.full(80, -3.0), "std": jnp.full(80, 2.0)}
-    state = TrainState(jnp.array(7), params, {}, {}, task, features, jnp.zeros(2, jnp.int32))
+    state = TrainState(
+        jnp.array(7), params, {}, {}, task, {"features": features}, jnp.zeros(2, jnp.int32)
+    )
     checkpoints = store.manager(folder / "run", config)
     store.save(checkpoints, state, config, {})
     checkpoints.close()
@@ -74,15 +76,16 @@ def test_probe_codes_are_those_of_training(probe, aligned, clips):
     assert clips.count == 3 and clips.frames == sum(map(len, clips.labels))
     assert {b.audio.shape for b in clips.batches} == {(2, 16 * 16000), (8, 4 * 16000)}
     batch = clips.batches[0]
-    x, frames_B = surface(batch, state.features, features)
+    variables, feature_params = state.variables, state.frozen["features"]
+    x, frames_B = surface(batch, feature_params, features)
     mask = masking.frame_mask(frames_B, x.shape[1])
-    draws = pretrain.draw(jax.random.key(0), x, frames_B, config).replace(span_mask_BxT=mask)
-    loss = jax.jit(pretrain.loss, static_argnums=7)
-    key = jax.random.key(0)
-    _, trained = loss(state.params, state.task, x, frames_B, draws, 1.0, key, config)
+    example, key = Example(x, frames_B), jax.random.key(0)
+    draws = pretrain.draw(key, example, config).replace(span_mask_BxT=mask)
+    loss = jax.jit(pretrain.loss, static_argnums=5)
+    _, trained = loss(variables, example, draws, 1.0, key, config)
 
-    params = state.params | {name: state.task[name] for name in ("teacher", "codebooks")}
-    code = probe.make_code(config, features, state.features)
+    params = variables.params | variables.state
+    code = probe.make_code(config, features, feature_params)
     codes, read_mask = code(params, "teacher_codes", batch)
     np.testing.assert_array_equal(read_mask, mask)
     for book, counts in zip(np.asarray(codes), trained["targets"]["counts"], strict=True):
@@ -94,11 +97,11 @@ def test_probe_codes_are_those_of_training(probe, aligned, clips):
     np.testing.assert_array_equal(chosen, logits.argmax(-1))
     assert (np.asarray(chosen) != np.asarray(codes)).mean() > 0.5
 
-    read = probe.make_read(config, features, state.features)
-    layers, _ = read(state.task["teacher"], "feed_forward", batch)
+    read = probe.make_read(config, features, feature_params)
+    layers, _ = read(variables.state["teacher"], "feed_forward", batch)
     total = (layers[-2:] * mask[..., None]).sum((1, 2))
     np.testing.assert_allclose(total, trained["targets"]["sums"].sum(1), atol=2e-2)
-    states, _ = read(state.task["teacher"], "states", batch)
+    states, _ = read(variables.state["teacher"], "states", batch)
     assert states.shape == layers.shape
     real = np.asarray(states)[:, np.asarray(mask)]
     np.testing.assert_allclose(real.std(-1), 1.0, atol=1e-3)

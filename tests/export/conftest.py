@@ -11,10 +11,10 @@ import pytest
 from tests.codec.random_codec import random_codec
 from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
+from uniwav_jax import tasks
 from uniwav_jax.checkpoint import store
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import LyraConfig, SEANetConfig
-from uniwav_jax.tasks import asr, pretrain
 
 CODECS = {
     "seanet": SEANetConfig(filters=4, dimension=16, lstm=2, residual_layers=2),
@@ -41,8 +41,10 @@ def make(folder: pathlib.Path, preset: str = "tiny", codec: str = "", **settings
     config = config_lib.from_dict(values)
     if config.task == "asr":
         symbols = tuple("|abcdefghijklmnopqrstuvwxyz'")
-        config = dataclasses.replace(config, asr=dataclasses.replace(config.asr, symbols=symbols))
-    store.save_parts(str(folder / "run"), state(config), config, step=7)
+        text = dataclasses.replace(config.text, symbols=symbols)
+        config = dataclasses.replace(config, text=text)
+    described = features_lib.build(config.features).described
+    store.save_parts(str(folder / "run"), state(config), config, step=7, codec=described)
     return str(folder / "run")
 
 
@@ -62,20 +64,22 @@ def state(config: config_lib.Config) -> dict[str, Any]:
     def drawn(shapes: Any) -> Any:
         return jax.tree_util.tree_map_with_path(draw, shapes)
 
-    task = asr if config.task == "asr" else pretrain
+    task = tasks.get(config.task)
     key = jax.random.key(0)
-    shapes, task_shapes = jax.eval_shape(lambda: task.init(key, config, features.channels))
-    found = {"params": drawn(shapes), "ema": {}, "task": {}}
+    shapes, state_shapes = jax.eval_shape(lambda: task.init(key, config, features.channels))
+    found = {"params": drawn(shapes), "ema": {}, "state": {}}
     if config.task == "pretrain":
-        books = drawn(task_shapes["codebooks"])
+        books = drawn(state_shapes["codebooks"])
         books["counts"] = 0.5 + np.abs(books["counts"])
-        found["task"] = {"teacher": drawn(shapes["encoder"]), "codebooks": books}
-        found["ema"] = {name: drawn(shapes[name]) for name in pretrain.SAMPLING_PARTS}
+        found["state"] = {"teacher": drawn(shapes["encoder"]), "codebooks": books}
+        found["ema"] = {name: drawn(shapes[name]) for name in task.averages(config)}
     level = -4.0 if config.features.kind == "log_mel" else 0.0
-    found["features"] = {
-        **jax.tree.map(np.array, features.weights),
-        "mean": np.full(features.channels, level, np.float32),
-        "std": np.full(features.channels, 2.0, np.float32),
+    found["frozen"] = {
+        "features": {
+            **jax.tree.map(np.array, features.weights),
+            "mean": np.full(features.channels, level, np.float32),
+            "std": np.full(features.channels, 2.0, np.float32),
+        }
     }
     return found
 

@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from tests.conftest import load_tool
 from tests.export.conftest import make
-from uniwav_jax.checkpoint import store
+from uniwav_jax.checkpoint import reader
 from uniwav_jax.errors import UserError
 from uniwav_jax.export import names, read, write
 from uniwav_jax.export.torch import uniwav_files
@@ -27,16 +27,15 @@ def test_round_trip_changes_no_bit(model, tmp_path, monkeypatch):
     write.export(path, str(tmp_path / "export"))
     monkeypatch.chdir(tmp_path)  # paths of users are relative
     assert load_tool("import_torch").main(["export", "--out", "b"]) == 0
-    parts = ("params", "ema", "features")
-    there, meta = store.load_numpy(path, parts)
-    back, again = store.load_numpy(str(tmp_path / "b"), parts)
+    one, other = reader.open(path), reader.open(tmp_path / "b")
+    there, back = (run.arrays("params", "ema", "frozen") for run in (one, other))
     if "decoder" in there["params"]:  # the running average was exported, and is all there is
         there["params"] |= there["ema"]
     ours, theirs = (jax.tree_util.tree_leaves_with_path(tree) for tree in (there, back))
     assert [path for path, _ in ours] == [path for path, _ in theirs]
     for (path, array), (_, other) in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(array, other, err_msg=str(path))
-    assert again["step"] == meta["step"] == 7
+    assert one.step == other.step == 7
     # And once more: the second export has the first one's bytes.
     write.export(str(tmp_path / "b"), str(tmp_path / "twice"))
     first, second = (
@@ -51,16 +50,17 @@ def test_an_exported_teacher_comes_back_with_its_codebooks(tmp_path):
     path = make(tmp_path)
     write.export(path, str(tmp_path / "export"), encoder="teacher")
     read.to_checkpoint(str(tmp_path / "export"), str(tmp_path / "back"))
-    parts = ("params", "ema", "task/teacher", "task/codebooks")
-    there, _ = store.load_numpy(path, parts)
-    back, _ = store.load_numpy(str(tmp_path / "back"), parts)
-    jax.tree.map(np.testing.assert_array_equal, back["task"], there["task"])
-    jax.tree.map(np.testing.assert_array_equal, back["params"]["encoder"], there["task"]["teacher"])
+    there, back = (
+        reader.open(run).arrays("params", "ema", "state") for run in (path, tmp_path / "back")
+    )
+    jax.tree.map(np.testing.assert_array_equal, back["state"], there["state"])
+    encoder = back["params"]["encoder"]
+    jax.tree.map(np.testing.assert_array_equal, encoder, there["state"]["teacher"])
     assert set(back["params"]) == {"encoder"} and not back["ema"]  # no heads, no decoder
 
 
 def test_every_parameter_has_a_name_of_its_own(tmp_path):
-    _, params, _ = write.read(make(tmp_path), encoder="student", decoder="average")
+    params = write.read(reader.open(make(tmp_path)), encoder="student", decoder="average")
     tensors = names.to_torch(params)
     assert sum(t.size for t in tensors.values()) == sum(x.size for x in jax.tree.leaves(params))
     with pytest.raises(UserError, match="parameter encoder/new has no name"):

@@ -37,7 +37,7 @@ def recognizer():
     """A recogniser of "o t u |" without a network."""
     config = default_config("tiny")
     config.task, config.asr.freeze_steps, config.evaluate.sample_every = "asr", 0, 0
-    config.asr.symbols = tuple("otu|")
+    config.text.symbols = tuple("otu|")
     return Recognizer(from_dict(config), {})
 
 

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import load_tool
-from uniwav_jax import config as config_lib
-from uniwav_jax import features as features_lib
-from uniwav_jax.checkpoint import store
+from uniwav_jax.checkpoint import reader
 from uniwav_jax.errors import UserError
 from uniwav_jax.export import check, write
 from uniwav_jax.features.batch import surface
@@ -44,15 +42,14 @@ def build(cls):
 
 def imported(path, audio, frames):
     """All states of ours, with as many frames as there."""
-    arrays, meta = store.load_numpy(path, ("params", "features"))
-    config = config_lib.from_dict({**meta["config"], "seed": 0})
-    features = features_lib.build(config.features)
+    checkpoint = reader.open(path)
+    arrays, features = checkpoint.arrays("params", "frozen"), checkpoint.features()
     padded = np.pad(audio, ((0, 0), features.context))
     batch = Batch(jnp.asarray(padded), jnp.full(len(audio), 320 * frames), jnp.zeros(2, bool))
-    x, frames_B = surface(batch, arrays["features"], features)
+    x, frames_B = surface(batch, arrays["frozen"]["features"], features)
     mask = jnp.arange(x.shape[1]) < frames_B[:, None]
     with jax.default_matmul_precision("highest"):
-        encoded = uniwav.encoder_module(write.exact(config)).apply(
+        encoded = uniwav.encoder_module(write.exact(checkpoint.config)).apply(
             {"params": arrays["params"]["encoder"]}, x, mask
         )
     return np.asarray(x), encoded

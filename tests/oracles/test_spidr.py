@@ -14,6 +14,7 @@ from uniwav_jax.losses import self_distillation
 from uniwav_jax.models import layers, quantizer, teacher, uniwav
 from uniwav_jax.models.encoder import EncoderLayer
 from uniwav_jax.tasks import pretrain
+from uniwav_jax.types import Example, Variables
 
 HOW = "needs tests/requirements-oracles.txt and spidr 0.2.0"
 torch = pytest.importorskip("torch", reason=HOW)
@@ -237,14 +238,13 @@ def test_dinosr_loss_perplexities_codebooks_and_teacher(kind):
     state = {"teacher": encoder(model, model.teacher, kind), "codebooks": books(model)}
     assert jax.tree.structure(params) == jax.tree.structure(shapes)
     draws = pretrain.Draws(mask, jnp.full(ROWS, 0.5), jnp.zeros_like(x), jnp.zeros(ROWS, bool))
-    lengths = jnp.full(ROWS, FRAMES, jnp.int32)
+    example = Example(jnp.asarray(x), jnp.full(ROWS, FRAMES, jnp.int32))
 
     @jax.jit
     def ours(params, state):
-        normalizer = pretrain.normalizer(draws)
-        _, sums = pretrain.loss(
-            params, state, jnp.asarray(x), lengths, draws, normalizer, None, config
-        )
+        weight = pretrain.weight(example, draws)
+        variables = Variables(params, {}, state, {})
+        _, sums = pretrain.loss(variables, example, draws, weight, None, config)
         return sums, pretrain.metrics(sums, jnp.int32(0), config)
 
     sums, metrics = ours(params, state)
@@ -260,7 +260,7 @@ def test_dinosr_loss_perplexities_codebooks_and_teacher(kind):
             for parameter in part.parameters():
                 parameter.add_(0.1 * torch.randn_like(parameter))
     params |= {"encoder": encoder(model, model.student, kind)}
-    after = pretrain.update(state, params, sums, jnp.int32(100), config)
+    after = pretrain.update(Variables(params, {}, state, {}), sums, jnp.int32(100), config)
     for name, expected in books(model).items():
         np.testing.assert_allclose(after["codebooks"][name], expected, rtol=1e-5, atol=1e-5)
     model.update_ema(100)

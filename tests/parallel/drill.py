@@ -16,6 +16,7 @@ group_lib.POLL, group_lib.GRACE = 0.5, 5.0  # shorter waits, the same order of e
 
 def check(group: Group, workdir: str, *settings: str):
     """The self-check of a run with `settings` such as config.seed=1."""
+    from uniwav_jax import features as features_lib
     from uniwav_jax.config import default_config, from_dict
     from uniwav_jax.data.plan import BatchPlan
     from uniwav_jax.parallel.mesh import make_mesh
@@ -29,7 +30,8 @@ def check(group: Group, workdir: str, *settings: str):
         config.update_from_flattened_dict({name: type(_at(config, name))(value)})
     config = from_dict(config)
     plan = BatchPlan(config, cache=f"{workdir}/data")
-    self_check.run(group, config, make_mesh(config.mesh), plan, epath.Path(workdir), print)
+    mesh, features = make_mesh(config.mesh), features_lib.build(config.features)
+    self_check.run(group, config, mesh, plan, features, epath.Path(workdir), print)
 
 
 def _at(config, name):

@@ -16,11 +16,11 @@ from uniwav_jax.parallel.mesh import make_mesh
 from uniwav_jax.tasks import asr
 from uniwav_jax.text import alphabet
 from uniwav_jax.train import step as train_step
-from uniwav_jax.types import Batch
+from uniwav_jax.types import Batch, Example, Variables
 
 SMALL = {
     "task": "asr",
-    "asr.symbols": tuple("'abcdefghijklmnopqrstuvwxyz|"),
+    "text.symbols": tuple("'abcdefghijklmnopqrstuvwxyz|"),
     "asr.freeze_steps": 0,
     "evaluate.sample_every": 0,
     "features.mel_bands": 40,
@@ -55,20 +55,21 @@ def problem(config, rows=3):
     frames = jnp.array([FRAMES, 20, 10][:rows])
     tokens = jnp.array([[1, 2, 3, 4], [5, 5, -1, -1], [6, -1, -1, -1]][:rows])
     params, _ = asr.init(jax.random.key(0), config, CHANNELS)
-    draws = asr.draw(jax.random.key(1), x, frames, config, tokens)
-    return params, x, frames, draws
+    example = Example(x, frames, {"tokens": tokens})
+    return params, example, asr.draw(jax.random.key(1), example, config)
 
 
-def loss_of(config, params, x, frames, draws, key=None):
-    return asr.loss(params, {}, x, frames, draws, asr.normalizer(draws), key, config)
+def loss_of(config, params, example, draws, key=None, weight=None):
+    weight = asr.weight(example, draws) if weight is None else weight
+    return asr.loss(Variables(params, {}, {}, {}), example, draws, weight, key, config)
 
 
 def test_padding_changes_nothing():
     config = make_config({"asr.layers": "mix"})
-    params, x, frames, draws = problem(config)
-    value, sums = loss_of(config, params, x, frames, draws)
-    noisy = x.at[1, 20:].set(9.0).at[2, 10:].set(-9.0)
-    again, more = loss_of(config, params, noisy, frames, draws)
+    params, example, draws = problem(config)
+    value, sums = loss_of(config, params, example, draws)
+    noisy = example.x_BxTxC.at[1, 20:].set(9.0).at[2, 10:].set(-9.0)
+    again, more = loss_of(config, params, example.replace(x_BxTxC=noisy), draws)
     np.testing.assert_allclose(value, again, rtol=1e-5)
     np.testing.assert_array_equal(sums["outputs"]["path_BxT"], more["outputs"]["path_BxT"])
     assert (np.asarray(sums["outputs"]["path_BxT"])[1, 20:] == -1).all()
@@ -77,23 +78,14 @@ def test_padding_changes_nothing():
 
 def test_microbatches_add_up():
     config = make_config()
-    params, x, frames, draws = problem(config)
-    whole = jax.grad(lambda p: loss_of(config, p, x, frames, draws)[0])(params)
-    total = jax.tree.map(jnp.zeros_like, params)
+    params, example, draws = problem(config)
+    whole = jax.grad(lambda p: loss_of(config, p, example, draws)[0])(params)
+    total, weight = jax.tree.map(jnp.zeros_like, params), asr.weight(example, draws)
     for row in range(3):
-        part = jax.tree.map(lambda a, row=row: a[row : row + 1], draws)
+        part = jax.tree.map(lambda a, row=row: a[row : row + 1], (example, draws))
 
-        def share(p, row=row, part=part):
-            return asr.loss(
-                p,
-                {},
-                x[row : row + 1],
-                frames[row : row + 1],
-                part,
-                asr.normalizer(draws),
-                None,
-                config,
-            )[0]
+        def share(p, part=part):
+            return loss_of(config, p, *part, weight=weight)[0]
 
         total = jax.tree.map(jnp.add, total, jax.grad(share)(params))
     for ours, theirs in zip(jax.tree.leaves(whole), jax.tree.leaves(total), strict=True):
@@ -104,13 +96,14 @@ def test_microbatches_add_up():
 def test_what_is_hidden_is_not_seen():
     """Hidden frames and channels have no gradient to the input; only in training."""
     config = make_config({"asr.time_mask": 0.6, "asr.time_length": 4, "asr.channel_length": 16})
-    params, x, frames, draws = problem(config)
+    params, example, draws = problem(config)
     draws = draws.replace(channel_mask_BxD=jnp.zeros_like(draws.channel_mask_BxD).at[0].set(True))
     assert 0 < int(draws.span_mask_BxT.sum()) < FRAMES * 3
 
     def value(x, key):
-        return loss_of(config, params, x, frames, draws, key)[0]
+        return loss_of(config, params, example.replace(x_BxTxC=x), draws, key)[0]
 
+    x = example.x_BxTxC
     gradient = jax.grad(value)(x, jax.random.key(2))
     assert not np.any(np.asarray(gradient)[np.asarray(draws.span_mask_BxT)])
     assert not np.any(gradient[0]) and np.any(gradient[1])  # all channels of row 0 are hidden
@@ -125,7 +118,7 @@ def test_what_is_hidden_is_not_seen():
         ({"asr.frozen": True}, [False, False, False]),
     ],
 )
-def test_encoder_is_held_as_long_as_set(changes, learns):
+def test_encoder_is_frozen_as_long_as_set(changes, learns):
     """Decay must not move it either; the head learns from the first update on."""
     settings = {**changes, "optim.weight_decay": 0.1}
     config = make_config({**settings, "init_from": "a pretrained run"})
@@ -133,10 +126,12 @@ def test_encoder_is_held_as_long_as_set(changes, learns):
     mesh = make_mesh(config.mesh, jax.devices()[:1])
     statistics = {"mean": np.zeros(CHANNELS, np.float32), "std": np.ones(CHANNELS, np.float32)}
     with jax.set_mesh(mesh):
-        state, shardings = train_step.init_state(asr, config, features, statistics, mesh)
-        update = train_step.make_train_step(asr, config, features, mesh, shardings)
+        state, shardings = train_step.init_state(asr.TASK, config, features, statistics, mesh)
+        update = train_step.make_train_step(asr.TASK, config, features, mesh, shardings)
         audio = np.random.default_rng(0).integers(-3000, 3000, (2, 9600)).astype(np.int16)
-        batch = Batch(audio, np.full(2, 9600), np.zeros(2, bool), np.array([[1, 2], [3, -1]]))
+        batch = Batch(
+            audio, np.full(2, 9600), np.zeros(2, bool), {"tokens": np.array([[1, 2], [3, -1]])}
+        )
         before = jax.device_get(state.params)
         for learnt in learns:
             state, _ = update(state, batch)
@@ -145,6 +140,9 @@ def test_encoder_is_held_as_long_as_set(changes, learns):
             assert any(jax.tree.leaves(changed["encoder"])) == learnt
             assert changed["ctc"]["kernel"]
             before = after
+    moments = jax.tree.leaves(state.opt_state)
+    if changes.get("asr.frozen"):  # an encoder that never learns has no moments
+        assert sum(map(np.size, moments)) < sum(map(np.size, jax.tree.leaves(state.params)))
 
 
 def shortest_clips(speech_dir, count=10):
@@ -162,7 +160,7 @@ def test_ten_utterances_are_learnt_by_heart(speech_dir):
         {f"model.encoder.{name}": value for name, value in quiet.items()}
         | {"asr.time_mask": 0.0, "asr.channel_mask": 0.0}
     )
-    vocabulary = alphabet.Vocabulary(config.asr)
+    vocabulary = alphabet.Vocabulary(config.text)
     clips = list(shortest_clips(speech_dir))
     tokens = [vocabulary.encode(said) for _, said in clips]
     audio = np.zeros((10, max(len(a) for a, _ in clips)), np.int16)
@@ -170,16 +168,18 @@ def test_ten_utterances_are_learnt_by_heart(speech_dir):
     for row, ((wave, _), line) in enumerate(zip(clips, tokens)):
         audio[row, : len(wave)] = wave
         tokens_BxU[row, : len(line)] = line
-    batch = Batch(audio, np.array([len(a) for a, _ in clips]), np.zeros(10, bool), tokens_BxU)
+    batch = Batch(
+        audio, np.array([len(a) for a, _ in clips]), np.zeros(10, bool), {"tokens": tokens_BxU}
+    )
 
     features = features_lib.build(config.features)
     mesh = make_mesh(config.mesh, jax.devices()[:1])
     raw = np.asarray(features.raw({}, audio)).reshape(-1, CHANNELS)
     statistics = {"mean": raw.mean(0), "std": raw.std(0)}
     with jax.set_mesh(mesh):
-        state, shardings = train_step.init_state(asr, config, features, statistics, mesh)
-        update = train_step.make_train_step(asr, config, features, mesh, shardings)
-        evaluate = train_step.make_eval_step(asr, config, features, mesh)
+        state, shardings = train_step.init_state(asr.TASK, config, features, statistics, mesh)
+        update = train_step.make_train_step(asr.TASK, config, features, mesh, shardings)
+        evaluate = train_step.make_eval_step(asr.TASK, config, features, mesh)
         wer = functools.partial(_wer, vocabulary, [said for _, said in clips])
         for number in range(1, 401):
             state, metrics = update(state, batch)

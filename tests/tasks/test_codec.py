@@ -9,6 +9,7 @@ import pytest
 from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.losses import codec_training as losses
 from uniwav_jax.tasks import codec
+from uniwav_jax.types import Example, Variables
 
 
 def small(**options):
@@ -20,7 +21,7 @@ def small(**options):
     return from_dict(values)
 
 
-LOSS = jax.jit(codec.loss, static_argnums=7)
+LOSS = jax.jit(codec.loss, static_argnums=5)
 RVQ = {"bottleneck": "rvq", "structure": {"codebooks": 3, "codewords": 32}}
 
 
@@ -31,21 +32,29 @@ def x(clip):
 
 def setup(config, x):
     params, state = jax.jit(codec.init, static_argnums=(1, 2))(jax.random.key(0), config, 1)
-    frames = jnp.full(len(x), x.shape[1])
-    draws = codec.draw(jax.random.key(1), x, frames, config)
-    return params, state, frames, draws
+    example = Example(x, jnp.full(len(x), x.shape[1]))
+    return Variables(params, {}, state, {}), example, codec.draw(jax.random.key(1), example, config)
+
+
+def gradient_of(variables, *rest, config):
+    """Gradient by the parameters, and sums."""
+
+    def loss(params):
+        return codec.loss(variables.replace(params=params), *rest, config)
+
+    return jax.grad(loss, has_aux=True)(variables.params)
 
 
 def test_microbatches_sum_to_the_whole(x):
     """Sums, not gradients: the balancer's norms are of a microbatch."""
     config = small()
-    params, state, frames, draws = setup(config, x)
-    key, norm = jax.random.key(2), codec.normalizer(draws)
-    _, whole = LOSS(params, state, x, frames, draws, norm, key, config)
+    variables, example, draws = setup(config, x)
+    key, norm = jax.random.key(2), codec.weight(example, draws)
+    _, whole = LOSS(variables, example, draws, norm, key, config)
     halves = []
     for first in range(2):
-        rows = jax.tree.map(lambda a, first=first: a[first::2], (x, frames, draws))
-        halves.append(LOSS(params, state, *rows, norm, key, config)[1])
+        rows = jax.tree.map(lambda a, first=first: a[first::2], (example, draws))
+        halves.append(LOSS(variables, *rows, norm, key, config)[1])
     total = jax.tree.map(jnp.add, *halves)
     for name in ("loss_wave", "loss_mel", "loss_adversarial", "z_square", "rows"):
         np.testing.assert_allclose(total[name], whole[name], rtol=1e-3, err_msg=name)
@@ -53,13 +62,13 @@ def test_microbatches_sum_to_the_whole(x):
 
 def test_gradients_are_shared_and_sides_kept_apart(x):
     """Equal shares of the generator's gradient, whatever the losses' own scales."""
-    params, state, frames, draws = setup(small(), x)
-    gradient = jax.jit(jax.grad(codec.loss, has_aux=True), static_argnums=7)
+    variables, example, draws = setup(small(), x)
+    gradient = jax.jit(gradient_of, static_argnames="config")
 
     def of(**shares):
         config = small(penalty=0.0, **{f"{n}_share": shares.get(n, 0.0) for n in codec.SHARED})
-        norm, key = codec.normalizer(draws), jax.random.key(2)
-        return gradient(params, state, x, frames, draws, norm, key, config)[0]
+        norm, key = codec.weight(example, draws), jax.random.key(2)
+        return gradient(variables, example, draws, norm, key, config=config)[0]
 
     mel, features, mixed = of(mel=1.0), of(features=1.0), of(mel=1.0, features=1.0)
     mean = jax.tree.map(lambda a, b: (a + b) / 2, mel["generator"], features["generator"])
@@ -81,23 +90,22 @@ def test_gradients_are_shared_and_sides_kept_apart(x):
 @pytest.mark.parametrize("options", [{}, RVQ], ids=["noise", "rvq"])
 def test_overfits_one_batch(x, options):
     config = small(**options)
-    params, state, frames, _ = setup(config, x)
+    variables, example, _ = setup(config, x)
     optimizer = optax.adam(3e-3, b1=0.5, b2=0.9)
 
     @jax.jit
-    def step(params, state, opt_state, index):
+    def step(variables, opt_state, index):
         key = jax.random.fold_in(jax.random.key(3), index)
-        draws = codec.draw(key, x, frames, config)
-        (_, sums), grads = jax.value_and_grad(codec.loss, has_aux=True)(
-            params, state, x, frames, draws, codec.normalizer(draws), key, config
-        )
+        draws = codec.draw(key, example, config)
+        weight = codec.weight(example, draws)
+        grads, sums = gradient_of(variables, example, draws, weight, key, config=config)
         updates, opt_state = optimizer.update(grads, opt_state)
-        new = optax.apply_updates(params, updates)
-        return new, codec.update(state, new, sums, index, config), opt_state, sums
+        new = variables.replace(params=optax.apply_updates(variables.params, updates))
+        return new.replace(state=codec.update(new, sums, index, config)), opt_state, sums
 
-    opt_state, mel = optimizer.init(params), []
+    opt_state, mel = optimizer.init(variables.params), []
     for index in range(60):
-        params, state, opt_state, sums = step(params, state, opt_state, jnp.asarray(index))
+        variables, opt_state, sums = step(variables, opt_state, jnp.asarray(index))
         mel.append(float(sums["loss_mel"]))
     assert np.isfinite(mel).all()
     assert np.mean(mel[-5:]) < 0.75 * np.mean(mel[:3]), mel
@@ -109,9 +117,10 @@ def test_overfits_one_batch(x, options):
 
 def test_quantiser_dropout_leaves_out_later_stages(x):
     config = small(**RVQ)
-    _, state, _, draws = setup(config, x)
+    state = setup(config, x)[0].state
     z = jax.random.normal(jax.random.key(5), (4, 25, 16))
-    draws = codec.draw(jax.random.key(6), jnp.zeros((4, 25 * 320, 1)), jnp.full(4, 8000), config)
+    silence = Example(jnp.zeros((4, 25 * 320, 1)), jnp.full(4, 8000))
+    draws = codec.draw(jax.random.key(6), silence, config)
     draws = draws.replace(stages_B=jnp.array([1, 2, 3, 1]))
     used, _, sums = codec._bottleneck(state, z, draws, config, train=True)
     counts = sums["targets"]["counts"].sum(-1)
@@ -125,13 +134,25 @@ def test_quantiser_dropout_leaves_out_later_stages(x):
     np.testing.assert_allclose(gradient, 1.0)  # straight through
 
 
+def test_samples_pass_through_the_quantiser(x):
+    """What is rendered and scored is decoded from the codewords, as a user of the codec gets it."""
+    config = small(**RVQ)
+    variables, example, _ = setup(config, x)
+    variables = variables.replace(ema=variables.params)
+    decoded = codec.samples(variables, example, jax.random.key(0), config)["decoded"]
+    books = jax.tree.map(lambda a: a + 1.0, variables.state["codebooks"])
+    other = variables.replace(state={**variables.state, "codebooks": books})
+    assert decoded.shape == x.shape
+    again = codec.samples(other, example, jax.random.key(0), config)["decoded"]
+    assert np.abs(decoded - again).max() > 1e-4
+
+
 def test_norms_start_with_the_first_gradients(x):
     config = small()
-    params, state, frames, draws = setup(config, x)
-    norm = codec.normalizer(draws)
-    key = jax.random.key(0)
-    _, sums = LOSS(params, state, x, frames, draws, norm, key, config)
-    new = codec.update(state, params, sums, jnp.asarray(0), config)
+    variables, example, draws = setup(config, x)
+    key, norm = jax.random.key(0), codec.weight(example, draws)
+    _, sums = LOSS(variables, example, draws, norm, key, config)
+    new = codec.update(variables, sums, jnp.asarray(0), config)
     for name in codec.SHARED:
         assert float(sums["norms"][name]) > 0
         np.testing.assert_allclose(new["norms"][name], 0.9 * sums["norms"][name], rtol=1e-5)

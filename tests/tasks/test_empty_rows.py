@@ -7,6 +7,7 @@ import pytest
 
 from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.tasks import asr, codec, pretrain
+from uniwav_jax.types import Example, Variables
 
 ENCODER = {
     "layers": 2,
@@ -20,14 +21,15 @@ ENCODER = {
 DECODER = {"layers": 2, "width": 32, "heads": 2, "ffn": 48, "position_kernel": 5}
 
 
-def networks(task, **asr_options):
+def networks(task, **text_options):
     values = default_config("tiny")
     values.task, values.evaluate.sample_every = task, 0
     values.model.update(compute_dtype="float32", remat="none")
     values.model.encoder.update(ENCODER)
     values.model.decoder.update(DECODER)
     values.distillation.update(top_layers=2, codewords=16)
-    values.asr.update(freeze_steps=0, **asr_options)
+    values.asr.freeze_steps = 0
+    values.text.update(text_options)
     return from_dict(values)
 
 
@@ -63,28 +65,28 @@ def twice_and_filled_up(name):
     x = 0.1 * jax.random.normal(jax.random.key(1), (len(frames), total, channels))
     x = jnp.where(inside[..., None], x, 0.0)
     tokens = jnp.array([[1, 2, 3], [2, 2, -1], [3, -1, -1]])
-    rows = [jnp.concatenate([a, a]) for a in (x, frames, tokens)]
-    draws = task.draw(jax.random.key(2), *rows[:2], config, rows[2])
+    one = Example(x, frames, {"tokens": tokens})
+    rows = jax.tree.map(lambda a: jnp.concatenate([a, a]), one)
+    draws = task.draw(jax.random.key(2), rows, config)
     draws = jax.tree.map(lambda a: jnp.concatenate([a[:3], a[:3]]), draws)
-    empty = [
-        jnp.concatenate([a, jnp.full_like(a, v)]) for a, v in zip((x, frames, tokens), (0, 0, -1))
-    ]
-    filled = task.draw(jax.random.key(2), *empty[:2], config, empty[2])
+    none = Example(jnp.zeros_like(x), jnp.zeros_like(frames), {"tokens": jnp.full_like(tokens, -1)})
+    empty = jax.tree.map(lambda *both: jnp.concatenate(both), one, none)
+    filled = task.draw(jax.random.key(2), empty, config)
     # The real rows have the same random choices in both, the empty ones have those of no speech.
     filled = jax.tree.map(lambda a, b: jnp.concatenate([a[:3], b[3:]]), draws, filled)
-    return (*rows[:2], draws), (*empty[:2], filled)
+    return (rows, draws), (empty, filled)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_evaluation_averages_over_rows_with_speech(name):
     task, config, (_, channels) = CASES[name]
     params, state = jax.jit(task.init, static_argnums=(1, 2))(jax.random.key(0), config, channels)
-    loss = jax.jit(task.loss, static_argnums=(6, 7))
+    loss = jax.jit(task.loss, static_argnums=(4, 5))
 
     def measured(rows):
-        _, sums = loss(params, state, *rows, 1.0, None, config)
+        _, sums = loss(Variables(params, {}, state, {}), *rows, 1.0, None, config)
         sums.pop("outputs", None)
-        return task.metrics(task.average(sums), jnp.asarray(0), config)
+        return task.metrics(task.mean(sums), jnp.asarray(0), config)
 
     twice, filled = map(measured, twice_and_filled_up(name))
     assert float(twice["loss"]) > 0
@@ -95,10 +97,15 @@ def test_evaluation_averages_over_rows_with_speech(name):
 def test_unreadable_rows_do_not_train_a_codec():
     config, (_, channels) = CASES["codec"][1:]
     params, state = jax.jit(codec.init, static_argnums=(1, 2))(jax.random.key(0), config, channels)
-    gradient = jax.jit(jax.grad(codec.loss, has_aux=True), static_argnums=7)
-    twice, filled = (
-        gradient(params, state, *rows, codec.normalizer(rows[2]), jax.random.key(3), config)[0]
-        for rows in twice_and_filled_up("codec")
-    )
+
+    @jax.jit
+    def gradient(params, example, draws):
+        def loss(params):
+            variables, weight = Variables(params, {}, state, {}), codec.weight(example, draws)
+            return codec.loss(variables, example, draws, weight, jax.random.key(3), config)
+
+        return jax.grad(loss, has_aux=True)(params)[0]
+
+    twice, filled = (gradient(params, *rows) for rows in twice_and_filled_up("codec"))
     for ours, expected in zip(jax.tree.leaves(filled), jax.tree.leaves(twice), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())

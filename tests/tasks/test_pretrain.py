@@ -17,6 +17,7 @@ from uniwav_jax.parallel.mesh import make_mesh, to_global
 from uniwav_jax.tasks import pretrain
 from uniwav_jax.train import compiled
 from uniwav_jax.train import step as train_step
+from uniwav_jax.types import Example, Variables
 
 CHANNELS, FRAMES, ROWS = 20, 40, 16
 SMALL = {
@@ -52,21 +53,22 @@ def make_config(changes=None):
 
 
 def problem(config, rows=4):
-    """(parameters, task state, x, real frames, draws) of white noise; the last row is shorter."""
+    """(parameters, state, example, draws) of white noise; the last row is shorter."""
     x = jax.random.normal(jax.random.key(1), (rows, FRAMES, CHANNELS))
     frames = jnp.full(rows, FRAMES).at[-1].set(25)
     x = jnp.where(masking.frame_mask(frames, FRAMES)[..., None], x, 0)
     params, state = jax.jit(lambda: pretrain.init(jax.random.key(0), config, CHANNELS))()
-    draws = pretrain.draw(jax.random.key(2), x, frames, config)
-    return params, state, x, frames, draws
+    example = Example(x, frames)
+    return params, state, example, pretrain.draw(jax.random.key(2), example, config)
 
 
 def loss_of(config):
-    """Compiled (params, task state, x, frames, draws) -> (loss, sums), without dropout."""
+    """Compiled (params, state, example, draws) -> (loss, sums), without dropout."""
 
-    def loss(params, state, x, frames, draws):
-        normalizer = pretrain.normalizer(draws)
-        return pretrain.loss(params, state, x, frames, draws, normalizer, None, config)
+    def loss(params, state, example, draws):
+        weight = pretrain.weight(example, draws)
+        variables = Variables(params, {}, state, {})
+        return pretrain.loss(variables, example, draws, weight, None, config)
 
     return jax.jit(loss)
 
@@ -118,9 +120,8 @@ def test_the_loss_knows_the_teacher_by_its_codes_alone():
         assert abs(loss({**state, part: other})[0] - before) > 1e-3
 
 
-def pretrain_loss(config, params, state, x, frames, draws):
-    normalizer = pretrain.normalizer(draws)
-    return pretrain.loss(params, state, x, frames, draws, normalizer, None, config)[0]
+def pretrain_loss(config, *arguments):
+    return loss_of(config)(*arguments)[0]
 
 
 def test_every_parameter_learns_and_the_decoder_teaches_the_encoder():
@@ -144,9 +145,9 @@ def test_every_parameter_learns_and_the_decoder_teaches_the_encoder():
 def test_targets_count_on_hidden_frames_alone(part, monkeypatch):
     """What the encoder should predict, and the decoder's velocity, differ on visible frames."""
     config = make_config()
-    params, state, x, frames, draws = problem(config)
+    params, state, example, draws = problem(config)
     params, hidden = noisy(params), draws.span_mask_BxT
-    before, _ = loss_of(config)(params, state, x, frames, draws)
+    before, _ = loss_of(config)(params, state, example, draws)
     assign, velocity = quantizer.assign, flow.target
 
     def losses_with_changed(frames_BxT):
@@ -161,7 +162,7 @@ def test_targets_count_on_hidden_frames_alone(part, monkeypatch):
             monkeypatch.setattr(quantizer, "assign", other_codes)
         else:
             monkeypatch.setattr(flow, "target", other_velocity)
-        return loss_of(config)(params, state, x, frames, draws)[0]
+        return loss_of(config)(params, state, example, draws)[0]
 
     assert losses_with_changed(~hidden) == before
     assert abs(losses_with_changed(hidden) - before) > 1e-3
@@ -169,26 +170,27 @@ def test_targets_count_on_hidden_frames_alone(part, monkeypatch):
 
 def test_padding_does_not_count():
     config = make_config()
-    params, state, x, frames, draws = problem(config)
+    params, state, example, draws = problem(config)
     loss = loss_of(config)
     params = noisy(params)
-    before, _ = loss(params, state, x, frames, draws)
-    real = masking.frame_mask(frames, FRAMES)[..., None]
-    dirty, _ = loss(params, state, jnp.where(real, x, 7.0), frames, draws)
+    before, _ = loss(params, state, example, draws)
+    real = masking.frame_mask(example.frames_B, FRAMES)[..., None]
+    dirty = example.replace(x_BxTxC=jnp.where(real, example.x_BxTxC, 7.0))
+    dirty, _ = loss(params, state, dirty, draws)
     np.testing.assert_allclose(dirty, before, rtol=1e-5)
 
 
 def test_draws():
     config = make_config({"flow.condition_drop": 0.25})
-    frames = jnp.full(4000, FRAMES)
-    draws = pretrain.draw(jax.random.key(0), jnp.zeros((4000, FRAMES, 2)), frames, config)
+    example = Example(jnp.zeros((4000, FRAMES, 2)), jnp.full(4000, FRAMES))
+    draws = pretrain.draw(jax.random.key(0), example, config)
     assert abs(draws.drop_B.mean() - 0.25) < 0.03
     assert abs(draws.t_B.mean() - 0.5) < 0.02
     assert draws.t_B.min() >= 0
     assert draws.t_B.max() < 1
     assert abs(draws.x0_BxTxC.mean()) < 0.01
     assert abs(draws.x0_BxTxC.std() - 1) < 0.01
-    assert pretrain.normalizer(draws) == draws.span_mask_BxT.sum()
+    assert pretrain.weight(example, draws) == draws.span_mask_BxT.sum()
 
 
 # ---- whole steps -------------------------------------------------------------------------------
@@ -215,8 +217,8 @@ def start(config, mesh, batch):
     raw = np.asarray(surface.raw({}, batch.audio))
     real = np.asarray(masking.frame_mask(surface.output_length(batch.samples), raw.shape[1]))
     statistics = {"mean": raw[real].mean(0), "std": raw[real].std(0)}
-    state, shardings = train_step.init_state(pretrain, config, surface, statistics, mesh)
-    return state, train_step.make_train_step(pretrain, config, surface, mesh, shardings)
+    state, shardings = train_step.init_state(pretrain.TASK, config, surface, statistics, mesh)
+    return state, train_step.make_train_step(pretrain.TASK, config, surface, mesh, shardings)
 
 
 def host(tree):
@@ -249,7 +251,7 @@ def test_accumulation_and_devices_change_nothing(accumulate, devices):
         error = np.abs(a - b).max() if a.size else 0
         assert error <= 1e-5 * np.abs(a).max() + 1e-7, jax.tree_util.keystr(path)
 
-    for name in ("params", "opt_state", "ema", "task"):
+    for name in ("params", "opt_state", "ema", "state"):
         jax.tree_util.tree_map_with_path(assert_near, getattr(whole, name), getattr(parts, name))
     for name, value in whole_metrics.items():
         np.testing.assert_allclose(parts_metrics[name], value, rtol=2e-5, err_msg=name)
@@ -263,14 +265,14 @@ def test_step_moves_everything_once():
     # Teacher: average of the old teacher and the new student; its input path is the latter's.
     kernel = [
         tree["layers"]["up"]["kernel"].astype(np.float64)
-        for tree in (before.task["teacher"], new["encoder"], after.task["teacher"])
+        for tree in (before.state["teacher"], new["encoder"], after.state["teacher"])
     ]
     decay = float(teacher.decay_at(jnp.int32(0), make_config().distillation, 100))
     assert decay < 1
     expected = decay * kernel[0] + (1 - decay) * kernel[1]
     np.testing.assert_allclose(kernel[2], expected, atol=2e-8)
     for name in ("norm_input", "project", "positions"):
-        ours, theirs = after.task["teacher"][name], new["encoder"][name]
+        ours, theirs = after.state["teacher"][name], new["encoder"][name]
         jax.tree.map(np.testing.assert_array_equal, ours, theirs)
     # The sampling average starts at decay (1 + 0) / (10 + 0).
     expected = 0.1 * before.ema["condition"]["mix"] + 0.9 * new["condition"]["mix"]
@@ -286,17 +288,17 @@ def test_non_finite_batch_changes_nothing_but_the_counts():
     mesh = make_mesh(MeshConfig(), devices=jax.devices()[:1])
     batch = noise_batch(mesh)
     state, step = start(config, mesh, batch)
-    good = host(state.features)
+    good = host(state.frozen)
     broken = jax.tree.map(lambda a: np.full_like(a, np.nan), good)
-    before = host((state.params, state.opt_state, state.ema, state.task))
+    before = host((state.params, state.opt_state, state.ema, state.state))
     for skips in (1, 2):
-        state, metrics = step(dataclasses.replace(state, features=broken), batch)
+        state, metrics = step(dataclasses.replace(state, frozen=broken), batch)
         assert not np.isfinite(metrics["loss"])
-        after = host((state.params, state.opt_state, state.ema, state.task))
+        after = host((state.params, state.opt_state, state.ema, state.state))
         jax.tree.map(np.testing.assert_array_equal, after, before)
         assert int(state.step) == skips
         np.testing.assert_array_equal(state.skipped, [skips, skips])
-    state, metrics = step(dataclasses.replace(state, features=good), batch)
+    state, metrics = step(dataclasses.replace(state, frozen=good), batch)
     assert np.isfinite(metrics["loss"])
     np.testing.assert_array_equal(state.skipped, [2, 0])  # in all, in a row
     assert np.abs(host(state.params)["heads"]["kernel"] - before[0]["heads"]["kernel"]).max() > 0

@@ -25,7 +25,7 @@ SMALL = {
     "evaluate.sample_every": 0,
     "asr.freeze_steps": 0,
 }
-ASR = {"task": "asr", "asr.symbols": tuple("abc|")}
+ASR = {"task": "asr", "text.symbols": tuple("abc|")}
 CODEC = {"task": "codec", "features.kind": "waveform"}
 
 

@@ -11,22 +11,30 @@ from uniwav_jax import features as features_lib
 from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.data import manifest
 from uniwav_jax.parallel.mesh import make_mesh
+from uniwav_jax.tasks.task import Scores, Task
 from uniwav_jax.train.evaluate import Evaluator
 from uniwav_jax.types import TrainState
 
 
-def count_frames(params, task_state, x_BxTxC, frames_B, draws, normalizer, key, config):
+def count_frames(variables, example, draws, weight, key, config):
     """A loss that only counts, so that each clip's share in it is known."""
+    frames_B = example.frames_B
     sums = {"frames": frames_B.sum(), "rows": (frames_B > 0).sum(), "batches": jnp.ones(())}
-    return frames_B.sum(), {**sums, "outputs": {"path_BxT": x_BxTxC[..., 0]}}
+    return frames_B.sum(), {**sums, "outputs": {"path_BxT": example.x_BxTxC[..., 0]}}
 
 
-COUNTING = types.SimpleNamespace(
-    draw=lambda key, x_BxTxC, frames_B, config, tokens: frames_B,
+def count_clips(outputs, corpora, config):
+    return Scores({"clips": len(outputs)}, "counts", [["clip"], *([str(c)] for c in outputs)])
+
+
+COUNTING = Task(
+    name="count",
+    init=None,
+    draw=lambda key, example, config: example.frames_B,
     loss=count_frames,
-    average=lambda total: total,
+    mean=lambda total: total,
     metrics=lambda sums, step, config: sums,
-    samples=None,
+    score=count_clips,
 )
 
 
@@ -43,13 +51,14 @@ def test_each_clip_counts_once(small_corpus, tmp_path, batches):
     written = {}
     writer = types.SimpleNamespace(write=lambda step, metrics: written.update(metrics))
     params = {"mean": np.zeros(features.channels), "std": np.ones(features.channels)}
-    params |= features.weights
-    state = TrainState(jnp.zeros((), jnp.int32), {}, {}, {}, {}, params, jnp.zeros(2, jnp.int32))
+    frozen = {"features": params | features.weights}
+    state = TrainState(jnp.zeros((), jnp.int32), {}, {}, {}, {}, frozen, jnp.zeros(2, jnp.int32))
     with jax.set_mesh(mesh):
         evaluator = Evaluator(COUNTING, config, features, mesh, tmp_path, writer)
-        evaluator._word_error = lambda step, heard: {"clips": len(heard)}
         metrics = evaluator.measure(3, state)
     assert metrics == written
+    table = (tmp_path / "counts" / "step_0000003.tsv").read_text().splitlines()
+    assert len(table) == 1 + metrics["eval_clips"]
     assert metrics["eval_batches"] == (1 if batches == 1 else 2)
     assert metrics["eval_rows"] == metrics["eval_clips"] == (8 if batches == 1 else 12)
     lengths = manifest.load(config.data.manifest, cache=str(tmp_path)).lengths(16000)

@@ -16,6 +16,7 @@ from uniwav_jax.config import (
     default_config,
     from_dict,
 )
+from uniwav_jax.tasks import TASKS
 from uniwav_jax.train.health import ALARMS, Health, UnhealthyRunError
 from uniwav_jax.train.loop import Meter
 from uniwav_jax.train.metrics import MetricsWriter
@@ -100,7 +101,7 @@ def test_healthy_lines_of_all_tasks_pass(config, line):
 def test_every_alarm_has_a_limit_and_a_case():
     """A new row of the table needs a field, a text that can be written, and a line above."""
     covered = {name for _, ill, _ in ILL for name in ill} | {"input_wait", "skipped_share"}
-    for alarm in ALARMS:
+    for alarm in (*ALARMS, *(alarm for task in TASKS.values() for alarm in task.alarms)):
         limit = getattr(HealthConfig(), alarm.field)
         assert "\n" not in alarm.text.format(value=limit, limit=limit)
         assert alarm.metric in covered
@@ -200,7 +201,7 @@ def run(folder, steps, *, ill=None, is_skipped=lambda step: False, config=None):
     """
     config = config or Config()
     writer = MetricsWriter(str(folder), enabled=True)
-    meter = Meter(config, writer, Progress(steps, 0, enabled=False))
+    meter = Meter(config, writer, Progress(steps, 0, (), enabled=False))
     skipped = in_a_row = 0
     stopped, error = None, ""
     for step in range(1, steps + 1):

@@ -38,10 +38,10 @@ class Steps:
         random = np.random.default_rng(0)
         samples = np.linspace(FRAMES // 2, FRAMES, rows).astype(np.int32) * features.hop
         latents = random.normal(size=(rows, FRAMES, features.channels)).astype(np.float16)
-        local = {"audio": latents, "samples": samples, "bad": np.zeros(rows, bool)}
-        local["tokens"] = random.integers(1, 9, (rows, 4))
-        if task is pretrain:
-            del local["tokens"]
+        local = {"latents": latents, "samples": samples, "bad": np.zeros(rows, bool)}
+        local["labels"] = {"tokens": random.integers(1, 9, (rows, 4))}
+        if task is pretrain.TASK:
+            del local["labels"]
         statistics = {"mean": np.zeros(features.channels), "std": np.ones(features.channels)}
         with jax.set_mesh(mesh):
             state, shardings = step_lib.init_state(task, config, features, statistics, mesh)
@@ -79,7 +79,7 @@ def test_microbatches_have_keys_of_their_own():
 
 def evaluated(name, accumulate, devices):
     """(sums, outputs) of an evaluation."""
-    tasks = {"pretrain": (pretrain, PRETRAIN), "asr": (asr, RECOGNISER)}
+    tasks = {"pretrain": (pretrain.TASK, PRETRAIN), "asr": (asr.TASK, RECOGNISER)}
     steps = Steps(*tasks[name], accumulate, devices)
     with jax.set_mesh(steps.mesh):
         return jax.device_get(steps.evaluate(steps.state, steps.batch, jnp.asarray(3)))
@@ -97,9 +97,9 @@ def test_evaluation_does_not_depend_on_microbatches_and_devices(name):
 
 @functools.cache
 def started(accumulate, devices):
-    steps = Steps(pretrain, PRETRAIN, accumulate, devices)
+    steps = Steps(pretrain.TASK, PRETRAIN, accumulate, devices)
     with jax.set_mesh(steps.mesh):
-        return jax.device_get(steps.start(steps.state, steps.batch).task["codebooks"])
+        return jax.device_get(steps.start(steps.state, steps.batch).state["codebooks"])
 
 
 def test_start_does_not_depend_on_microbatches_and_devices():
@@ -111,11 +111,11 @@ def test_start_does_not_depend_on_microbatches_and_devices():
 
 def test_codewords_start_at_frames_of_the_whole_batch():
     """Each at the target of one of the frames that are drawn for the whole batch."""
-    steps = Steps(pretrain, PRETRAIN, 1)
+    steps = Steps(pretrain.TASK, PRETRAIN, 1)
     state, config = jax.device_get(steps.state), steps.config
-    x, frames = surface(steps.batch, steps.state.features, steps.features)
+    x, frames = surface(steps.batch, steps.state.frozen["features"], steps.features)
     mask = masking.frame_mask(frames, x.shape[1])
-    targets, _ = uniwav.targets(state.task["teacher"], x, mask, config)
+    targets, _ = uniwav.targets(state.state["teacher"], x, mask, config)
     found = []
     for word in started(1, 1)["sums"][0]:
         distance = np.abs(np.asarray(targets[0]) - word).max(-1)
@@ -131,7 +131,7 @@ def test_codewords_start_at_frames_of_the_whole_batch():
 
 def test_evaluation_and_start_fit_where_the_update_fits():
     """In sixteen microbatches of four rows; undivided, evaluation and start would need more."""
-    steps = Steps(pretrain, {**PRETRAIN, "distillation.codewords": 256}, 16, rows=64)
+    steps = Steps(pretrain.TASK, {**PRETRAIN, "distillation.codewords": 256}, 16, rows=64)
     with jax.set_mesh(steps.mesh):
         lowered = {
             "update": steps.update.lower(steps.state, steps.batch),

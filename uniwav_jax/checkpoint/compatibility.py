@@ -5,18 +5,21 @@ read the last layer fit heads that read each its own, and rows of one alphabet f
 same size. So each part of a model names the fields of the configuration that its meaning rests on.
 """
 
-import dataclasses
 import importlib.metadata
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from etils import epath
 
+from uniwav_jax import config as config_lib
+from uniwav_jax import tasks
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
+from uniwav_jax.tasks.task import FOREVER
 
-SCHEMA = 2
+SCHEMA = 3
 # Parts that are computed otherwise since a schema, with the parameters' names and shapes unchanged.
 CHANGED = {2: {"decoder": "its U-Net skips held the layers' outputs and now hold their inputs"}}
 # Fields of the configuration that a schema has no longer; what took their place has its default.
@@ -26,49 +29,15 @@ DROPPED = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """Arrays that belong together.
-
-    Attributes:
-        arrays: where they lie in `TrainState`.
-        fields: fields and groups of the configuration that decide what the arrays mean.
-    """
-
-    arrays: tuple[str, ...]
-    fields: tuple[str, ...]
-
-
-PARTS = {
-    "encoder": Part(("params/encoder", "task/teacher"), ("model.encoder",)),
-    "heads": Part(
-        ("params/heads", "task/codebooks"),
-        (
-            *("model.encoder", "distillation.prediction"),
-            *("distillation.top_layers", "distillation.codewords"),
-        ),
-    ),
-    "decoder": Part(
-        ("params/condition", "params/decoder", "ema/condition", "ema/decoder"),
-        ("model.encoder", "model.decoder", "flow.context"),
-    ),
-    "ctc": Part(
-        ("params/ctc",), ("model.encoder", "asr.layers", "asr.units", "asr.lexicon", "asr.symbols")
-    ),
-    "generator": Part(
-        ("params/generator", "ema/generator", "task/norms", "task/codebooks"),
-        ("codec.structure", "codec.bottleneck"),
-    ),
-    "discriminator": Part(
-        ("params/discriminator",), ("codec.discriminator_filters", "codec.discriminator_windows")
-    ),
+# Fields that a schema has under another name: (field now, field before).
+RENAMED = {
+    3: tuple(
+        (f"text.{name}", f"asr.{name}") for name in ("symbols", "units", "lexicon", "lowercase")
+    )
 }
-TASKS = {
-    "pretrain": ("encoder", "heads", "decoder"),
-    "asr": ("encoder", "ctc"),
-    "codec": ("generator", "discriminator"),
-}
-# Fields of those groups that change nothing in what parameters mean.
+# Places in `TrainState` that a schema has under another name: (place now, place before).
+MOVED = {3: (("state", "task"), ("frozen/features", "features"))}
+# Fields that change nothing in what parameters mean.
 FREE = frozenset(
     """features.codec features.stats features.stats_seconds model.encoder.dropout
     model.encoder.attention_dropout model.encoder.activation_dropout model.encoder.layer_drop
@@ -88,11 +57,39 @@ def current(meta: dict[str, Any], path: str | epath.Path) -> dict[str, Any]:
             " version that wrote it"
         )
     config = json.loads(json.dumps(meta["config"]))
+    for number, pairs in RENAMED.items():
+        for now, before in pairs if schema < number else ():
+            group, name = before.split(".")
+            if name in config.get(group, {}):
+                new_group, new_name = now.split(".")
+                config.setdefault(new_group, {})[new_name] = config[group].pop(name)
+    if schema < 3 and config.get("task") == "codec" and "ema_decay" in config.get("flow", {}):
+        config["codec"]["ema_decay"] = config["flow"]["ema_decay"]
     for number, fields in DROPPED.items():
         for field in fields if schema < number else ():
             group, name = field.split(".")
             config.get(group, {}).pop(name, None)
     return {**meta, "config": config}
+
+
+def place_then(place: str, meta: dict[str, Any]) -> str:
+    """Where the arrays of `place`, a path in `TrainState`, lie in a checkpoint.
+
+    Args:
+        place: path such as "state/teacher/layers/up/kernel"; items of tuples are "[0]", "[1]", ...
+        meta: of the checkpoint.
+    """
+    schema = meta.get("schema", 0)
+    if schema < 3:
+        # An encoder that was frozen for good had moments, and freezing came first in the chain.
+        found = re.fullmatch(r"opt_state/inner_states/trained/inner_state/\[(\d+)\](/.*)?", place)
+        if found:
+            return f"opt_state/[{int(found[1]) + 1}]{found[2] or ''}"
+    for number, pairs in MOVED.items():
+        for now, before in pairs if schema < number else ():
+            if place == now or place.startswith(now + "/"):
+                return before + place.removeprefix(now)
+    return place
 
 
 def versions() -> dict[str, str]:
@@ -140,7 +137,7 @@ def outdated(meta: dict[str, Any]) -> dict[str, str]:
     for number, parts in CHANGED.items():
         if meta.get("schema", 0) < number:
             changed |= parts
-    parts = TASKS[values_then(meta)["task"]]
+    parts = tasks.get(values_then(meta)["task"]).parts
     return {part: how for part, how in changed.items() if part in parts}
 
 
@@ -151,35 +148,38 @@ def check_resume(meta: dict[str, Any], config: Config, folder: epath.Path) -> No
         UserError: in one line, with the first field at fault.
     """
     instead = "choose another --workdir, or start from its parameters with --config.init_from"
-    parts = TASKS[config.task]
-    fields = {"task", "features"}.union(*(PARTS[part].fields for part in parts))
+    parts = tasks.get(config.task).parts
+    fields = {"task", "features", "options"}.union(*(part.fields for part in parts.values()))
     # An alphabet is what its symbols are, however the texts are turned into them.
-    fields -= {"asr.lexicon"}
+    fields -= {"text.lexicon"}
     for part, how in outdated(meta).items():
         raise UserError(
             f"checkpoint {folder} was written by an older version, and the {part} has changed since"
             f" ({how}); use that version, or start from the other parts in another --workdir with"
             f" --config.init_from and --config.init_parts={','.join(p for p in parts if p != part)}"
         )
-    freezes = _freezes(values_then(meta))
     for key, (then, now) in differences(meta, config).items():
         change = f"config.{key}: {then!r} in the checkpoint, {now!r} now"
         if matters(key, fields):
             raise UserError(f"checkpoint {folder} was made with another {change}; {instead}")
-        if key in ("asr.frozen", "asr.freeze_steps") and freezes != _freezes(values_now(config)):
-            raise UserError(
-                f"checkpoint {folder} was made with another {change}: only one of the two freezes"
-                f" the encoder, so that the optimizer's states differ; {instead}"
-            )
         if not key.startswith(("checkpoint.", "evaluate.", "mesh.", "train.log_every", "init_")):
             print(f"note: {change}; the resumed run differs from an undisturbed one", flush=True)
+    frozen_then, frozen_now = _freezing(config_lib.build(meta["config"])), _freezing(config)
+    if frozen_then != frozen_now:
+        changes = ", ".join(f"config.{key}" for key in differences(meta, config))
+        raise UserError(
+            f"checkpoint {folder} was made with other frozen parts ({frozen_then or 'none'}; now"
+            f" {frozen_now or 'none'}), so that the optimizer's states differ; changed are"
+            f" {changes}; {instead}"
+        )
     current = versions()
     for name, version in meta.get("versions", {}).items():
         if current.get(name) != version:
             print(f"note: checkpoint written with {name} {version}, running {current.get(name)}")
 
 
-def _freezes(values: dict[str, Any]) -> bool:
-    """Whether the optimizer of these values freezes the encoder at first or for good."""
-    frozen = values["asr.frozen"] or values["asr.freeze_steps"] > 0
-    return values["task"] == "asr" and frozen
+def _freezing(config: Config) -> str:
+    """Which parts are frozen at first and which for good: this decides the optimizer's arrays."""
+    freezes = tasks.get(config.task).freezes(config)
+    kinds = {part: "for good" if n == FOREVER else "at first" for part, n in freezes.items()}
+    return ", ".join(f"{part} {kind}" for part, kind in sorted(kinds.items()))

@@ -11,13 +11,12 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from flax import traverse_util
@@ -32,7 +31,7 @@ from uniwav_jax.types import PyTree, TrainState
 
 def manager(workdir: str | epath.Path, config: Config) -> ocp.CheckpointManager:
     """The manager of `workdir/checkpoints`; saves are asynchronous."""
-    _quiet()
+    quiet()
     return CheckpointManager(
         epath.Path(workdir) / "checkpoints",
         item_handlers={"state": ocp.PyTreeCheckpointHandler(), "meta": ocp.JsonCheckpointHandler()},
@@ -46,26 +45,52 @@ def manager(workdir: str | epath.Path, config: Config) -> ocp.CheckpointManager:
 
 
 def save(
-    checkpoints: ocp.CheckpointManager, state: TrainState, config: Config, data: dict[str, Any]
+    checkpoints: ocp.CheckpointManager,
+    state: TrainState,
+    config: Config,
+    data: dict[str, Any],
+    codec: dict[str, Any] | None = None,
 ) -> None:
-    """Start saving `state` (returns when it is safe to donate it); no-op if the step is there."""
+    """Start saving `state` (returns when it is safe to donate it); no-op if the step is there.
+
+    Args:
+        checkpoints: the manager.
+        state: what is saved.
+        config: of the run.
+        data: what decides the batches (`BatchPlan.fingerprint`).
+        codec: of codec features, `CodecFeatures.described`: with it the checkpoint can be used
+            without the codec's folder.
+    """
     step = int(state.step)
     if step in checkpoints.all_steps():
         return
-    meta = {
-        "schema": compatibility.SCHEMA,
-        "step": step,
-        "config": dataclasses.asdict(config),
-        "versions": compatibility.versions(),
-        "data": {"position": step, **data},
-        "checksums": checksums(state),
-    }
+    meta = _meta(config, step, {"position": step, **data}, codec, checksums(state))
     args = ocp.args.Composite(state=ocp.args.PyTreeSave(state), meta=ocp.args.JsonSave(meta))
     with _writing(checkpoints):
         checkpoints.save(step, args=args, force=True)
 
 
-def save_parts(workdir: str, parts: PyTree, config: Config, step: int) -> None:
+def _meta(
+    config: Config,
+    step: int,
+    data: dict[str, Any],
+    codec: dict[str, Any] | None,
+    sums: dict[str, int],
+) -> dict[str, Any]:
+    return {
+        "schema": compatibility.SCHEMA,
+        "step": step,
+        "config": dataclasses.asdict(config),
+        "versions": compatibility.versions(),
+        "data": data,
+        "codec": codec,
+        "checksums": sums,
+    }
+
+
+def save_parts(
+    workdir: str, parts: PyTree, config: Config, step: int, codec: dict[str, Any] | None = None
+) -> None:
     """Write arrays that were not trained here, as `config.init_from` and tools read them.
 
     Args:
@@ -73,16 +98,12 @@ def save_parts(workdir: str, parts: PyTree, config: Config, step: int) -> None:
         parts: numpy arrays by the fields of `TrainState`; what is left out starts fresh.
         config: of the arrays.
         step: number of the checkpoint.
+        codec: as for `save`.
     """
     with contextlib.closing(manager(workdir, config)) as checkpoints:
         if checkpoints.all_steps():
             raise UserError(f"{workdir} has checkpoints; give another folder")
-        meta = {"schema": compatibility.SCHEMA, "step": step, "config": dataclasses.asdict(config)}
-        meta |= {
-            "versions": compatibility.versions(),
-            "data": {},
-            "checksums": _named(_bit_sums(parts)),
-        }
+        meta = _meta(config, step, {}, codec, named(bit_sums(parts)))
         args = ocp.args.Composite(state=ocp.args.PyTreeSave(parts), meta=ocp.args.JsonSave(meta))
         with _writing(checkpoints):
             checkpoints.save(step, args=args, force=True)
@@ -121,7 +142,7 @@ def _writing(checkpoints: ocp.CheckpointManager) -> Iterator[None]:
         yield
     except Exception as error:  # Orbax and TensorStore raise many kinds, also for a full disk
         raise UserError(
-            f"a checkpoint could not be written to {checkpoints.directory} ({_reason(error)});"
+            f"a checkpoint could not be written to {checkpoints.directory} ({reason(error)});"
             " mend that or choose another --workdir; the same command continues from the last one"
             " that was completed"
         ) from error
@@ -132,21 +153,24 @@ def checksums(state: PyTree) -> dict[str, int]:
 
     Computed on the devices; all processes must call it.
     """
-    sums = jax.jit(_bit_sums, out_shardings=state.step.sharding)(state)
-    return _named(jax.device_get(jax.block_until_ready(sums)))
+    sums = jax.jit(bit_sums, out_shardings=state.step.sharding)(state)
+    return named(jax.device_get(jax.block_until_ready(sums)))
 
 
-def _bit_sums(tree: PyTree) -> PyTree:
+def bit_sums(tree: PyTree) -> PyTree:
+    """For each array the sum of its bits, as unsigned integers, modulo 2^32."""
     return jax.tree.map(lambda x: x.view(f"uint{8 * x.dtype.itemsize}").sum(dtype="uint32"), tree)
 
 
-def _named(sums: PyTree) -> dict[str, int]:
+def named(sums: PyTree) -> dict[str, int]:
+    """{place in `TrainState`: sum}."""
     leaves = jax.tree_util.tree_leaves_with_path(sums)
     return {path_string(path): int(value) for path, value in leaves}
 
 
-def _compare(found: dict[str, int], meta: dict[str, Any]) -> None:
+def compare(found: dict[str, int], meta: dict[str, Any]) -> None:
     """Raise unless the arrays are those that were saved; older checkpoints have no sums."""
+    found = {compatibility.place_then(name, meta): value for name, value in found.items()}
     saved = meta.get("checksums", found)
     changed = [name for name in found if found[name] != saved.get(name)]
     if changed:
@@ -181,24 +205,50 @@ def restore(
             abstract,
             shardings,
         )
+        current = meta.get("schema", 0) == compatibility.SCHEMA
+        item = target if current else _older(target, meta)
         args = ocp.args.PyTreeRestore(
-            item=target, restore_args=ocp.checkpoint_utils.construct_restore_args(target)
+            item=item,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+            partial_restore=not current,
         )
         state = checkpoints.restore(step, args=ocp.args.Composite(state=args))["state"]
-        _compare(checksums(state), meta)
+        if not current:
+            state = _newer(state, target, meta)
+        compare(checksums(state), meta)
     except UserError:
         raise
     except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
         older = [number for number in checkpoints.all_steps() if number < step]
         what = f"continue from step {max(older)}" if older else "begin again (there is no other)"
         raise UserError(
-            f"checkpoint {folder} cannot be read ({_reason(error)}); delete that folder to {what},"
+            f"checkpoint {folder} cannot be read ({reason(error)}); delete that folder to {what},"
             " or choose another --workdir"
         ) from error
     return state, meta
 
 
-def _reason(error: Exception) -> str:
+def _older(target: TrainState, meta: dict[str, Any]) -> PyTree:
+    """The leaves of `target` as a tree of dicts, at their places in a checkpoint `meta` of old."""
+    leaves = jax.tree_util.tree_leaves_with_path(target)
+    return nested(
+        {_key(compatibility.place_then(path_string(p), meta)): leaf for p, leaf in leaves}
+    )
+
+
+def _newer(tree: PyTree, target: TrainState, meta: dict[str, Any]) -> TrainState:
+    """The inverse of `_older`, with arrays."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: get(tree, _key(compatibility.place_then(path_string(path), meta))), target
+    )
+
+
+def _key(place: str) -> str:
+    """Orbax's path of a place: items of tuples are plain numbers."""
+    return re.sub(r"\[(\d+)\]", r"\1", place)
+
+
+def reason(error: Exception) -> str:
     """One line about an error of Orbax or TensorStore, without their details."""
     line = str(error).strip().split("\n")[0]
     for details in (" [tensorstore_spec", " See full TensorStore"):
@@ -209,7 +259,7 @@ def _reason(error: Exception) -> str:
 
 
 @functools.cache
-def _quiet() -> None:
+def quiet() -> None:
     """After a failed read or write do not print what is raised anyway, once per array under way."""
     before = sys.unraisablehook
 
@@ -228,66 +278,6 @@ def _quiet() -> None:
     )
 
 
-def find(path: str) -> epath.Path:
-    """The step folder meant by `path`: a workdir, its checkpoints folder or a step folder."""
-    folder = epath.Path(path if "://" in path else os.path.abspath(path))  # Orbax wants absolute
-    if not folder.is_dir():
-        raise UserError(f"checkpoint folder {path} does not exist")
-    if (folder / "state").is_dir():
-        return folder
-    if (folder / "checkpoints").is_dir():
-        folder = folder / "checkpoints"
-    steps = [int(child.name) for child in folder.iterdir() if child.name.isdigit()]
-    if not steps:
-        raise UserError(f"{path} holds no checkpoint; give a workdir or one of its step folders")
-    return folder / str(max(steps))
-
-
-def load_meta(path: str) -> dict[str, Any]:
-    """What is saved beside the arrays: step, configuration, versions, data.
-
-    Args:
-        path: workdir, checkpoints folder or step folder.
-    """
-    _quiet()
-    folder = find(path)
-    try:
-        meta = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(folder / "meta")
-    except Exception as error:
-        raise UserError(f"checkpoint {folder} cannot be read ({_reason(error)})") from error
-    return compatibility.current(meta, folder)
-
-
-def load_numpy(path: str, parts: tuple[str, ...]) -> tuple[dict[str, PyTree], dict[str, Any]]:
-    """Some parts of a checkpointed `TrainState` as numpy arrays, and its meta; any topology.
-
-    Args:
-        path: workdir, checkpoints folder or step folder.
-        parts: fields of `TrainState` or parts of them, for example ("params/encoder", "features");
-            what the checkpoint lacks is left out.
-    """
-    meta = load_meta(path)
-    folder = find(path)
-    for part, how in compatibility.outdated(meta).items():
-        if set(parts) & set(compatibility.PARTS[part].arrays):
-            raise UserError(
-                f"checkpoint {folder} was written by an older version, and the {part} has changed"
-                f" since ({how}); use that version"
-            )
-    try:
-        checkpointer = ocp.PyTreeCheckpointer()
-        tree = checkpointer.metadata(folder / "state").item_metadata.tree
-        wanted = _nested({part: get(tree, part) for part in parts})
-        item = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), wanted)
-        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-        args = ocp.args.PyTreeRestore(item=item, restore_args=restore_args, partial_restore=True)
-        arrays = checkpointer.restore(folder / "state", args=args)
-        _compare(_named(_bit_sums(arrays)), meta)
-    except Exception as error:
-        raise UserError(f"checkpoint {folder} cannot be read ({_reason(error)})") from error
-    return arrays, meta
-
-
 def get(tree: PyTree, path: str) -> PyTree:
     """What lies at "a/b" in a tree of dicts; {} where there is nothing."""
     for name in path.split("/"):
@@ -295,7 +285,7 @@ def get(tree: PyTree, path: str) -> PyTree:
     return tree
 
 
-def _nested(parts: dict[str, PyTree]) -> PyTree:
+def nested(parts: dict[str, PyTree]) -> PyTree:
     """{"a/b": x} -> {"a": {"b": x}}, without what is empty below."""
     flat = {path: value for path, value in parts.items() if value != {} or "/" not in path}
     return traverse_util.unflatten_dict(flat, sep="/")

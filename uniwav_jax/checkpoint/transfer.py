@@ -9,34 +9,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from uniwav_jax.checkpoint import compatibility, store
+from uniwav_jax import tasks
+from uniwav_jax.checkpoint import compatibility, reader
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
 from uniwav_jax.parallel.mesh import path_string
 from uniwav_jax.types import PyTree, TrainState
 
-FIELDS = ("params", "ema", "task", "features")  # of `TrainState`; step and optimizer start fresh
-FOLLOWERS = {  # running averages, and the parameters that they start as a copy of
-    "task/teacher": "params/encoder",
-    **{f"ema/{part}": f"params/{part}" for part in ("condition", "decoder", "generator")},
-}
-# Arrays whose last axis has a column for blank and one for each symbol, and the fields that decide
-# what a column means beside its symbol.
-COLUMNS = ("params/ctc/kernel", "params/ctc/bias")
-HEAD_FIELDS = ("asr.layers", "asr.units", "asr.lexicon")
-
+FIELDS = ("params", "ema", "state", "frozen")  # of `TrainState`; step and optimizer start fresh
 Arrays = dict[str, Any]  # by their paths in `TrainState`
 
 
 def init_from(
     state: TrainState, shardings: PyTree, config: Config
-) -> tuple[TrainState, list[str], bool]:
+) -> tuple[TrainState, list[str], frozenset[str]]:
     """Replace the values of `state` by those of the run `config.init_from`, part by part.
 
-    Taken are the surface features and the parts (`compatibility.PARTS`) that both runs have, or
-    those of them that `config.init_parts` names. A running average or a teacher that the other run
+    Taken are the surface features and the parts (`Task.parts`) that both runs have, or those of
+    them that `config.init_parts` names. A running average or a teacher that the other run
     lacks starts as a copy of the parameters that it follows. In a recognition head the columns of
     blank and of the symbols that both alphabets have are copied; with other units, another lexicon
     or other input the head stays new.
@@ -47,48 +38,53 @@ def init_from(
         config: of this run, with its alphabet.
 
     Returns:
-        The new state; a report (loaded, left: only there, new: only here); whether some of the
-        task's own state is new, so that the task has to take its start from the first batch.
+        The new state; a report (loaded, left: only there, new: only here); the entries of
+        `TrainState.state` that were taken whole, which the task's warm start leaves as they are.
 
     Raises:
         UserError: the configurations give a part another meaning, the other run lacks a part or
             some of its arrays, or it computes other surface features.
     """
-    path = config.init_from
-    source, meta = store.load_numpy(path, FIELDS)
+    path, task = config.init_from, tasks.get(config.task)
+    other = reader.open(path)
+    source, meta = other.arrays(*FIELDS), other.meta
     target = {field: getattr(state, field) for field in FIELDS}
     places = {field: getattr(shardings, field) for field in FIELDS}
     there, here, where = _named(source), _named(target), _named(places)
-    available = _copies(there) | there
+    follows = task.follows(config)
+    available = _copies(there, follows) | there
 
     parts = _choose(available, here, meta, config)
     _check_features(there, here, where, meta, config)
     _check_meaning(parts, meta, config)
-    columns, notes, new_heads = None, [], []
-    if "ctc" in parts:
-        columns, notes = _match_symbols(meta, config)
-        new_heads += ["ctc"] if columns is None else []
-    # Exports have no codebooks, and a head's rows mean nothing without their codewords.
-    alone = _inside("params/heads", available) and not _inside("task/codebooks", available)
-    if alone and "heads" in parts:
-        notes.append("heads: new ones, since the codebooks that they predict are not there")
-        new_heads.append("heads")
-    for part in new_heads:
+    columns, notes, new_parts = {}, [], []
+    for part in parts:
+        if matched := task.parts[part].columns:
+            found, more = matched.match(compatibility.values_then(meta), config)
+            notes += more
+            columns |= dict.fromkeys(matched.arrays if found is not None else (), found)
+            new_parts += [part] if found is None else []
+        missing = [place for place in task.parts[part].needs if not _inside(place, available)]
+        if missing:
+            notes.append(f"{part}: a new one, since there is no {', '.join(missing)}")
+            new_parts.append(part)
+    for part in new_parts:
         if part in config.init_parts:
             raise UserError(f"config.init_parts: {path} has no {part} to start from: {notes[-1]}")
         parts.remove(part)
-    wanted = ["features", *(place for part in parts for place in _arrays(part))]
+    wanted = ["frozen", *(place for part in parts for place in task.parts[part].arrays)]
     taken = {name for place in wanted for name in _inside(place, available) if name in here}
-    _check_complete(wanted, taken, available, here, path)
+    _check_complete(wanted, taken, available, here, path, columns)
 
     def pick(key_path: tuple, leaf: jax.Array, sharding: jax.sharding.Sharding) -> jax.Array:
         name = path_string(key_path)
         if name not in taken:
             return leaf
         value = available[name].astype(leaf.dtype)
-        if name in COLUMNS:
-            known = columns >= 0
-            value = jax.jit(jnp.where, out_shardings=sharding)(known, value[..., columns], leaf)
+        if name in columns:
+            known = columns[name] >= 0
+            value = value[..., columns[name]]
+            value = jax.jit(jnp.where, out_shardings=sharding)(known, value, leaf)
         return jax.device_put(value, sharding)
 
     result = jax.tree_util.tree_map_with_path(pick, target, places)
@@ -99,14 +95,14 @@ def init_from(
         *(f"  {note}" for note in notes),
         *(
             f"  {follower}: a copy of {leader}"
-            for follower, leader in FOLLOWERS.items()
+            for follower, leader in follows.items()
             if _inside(follower, taken) and not _inside(follower, there)
         ),
         *(f"  left: {name}" for name in left),
         *(f"  new:  {name}" for name in new),
     ]
-    start = any(name.startswith("task/") for name in new)
-    return state.replace(**result), report, start
+    kept = [name for name in state.state if not _inside(f"state/{name}", new)]
+    return state.replace(**result), report, frozenset(kept)
 
 
 def _named(tree: PyTree) -> Arrays:
@@ -118,15 +114,11 @@ def _inside(place: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if name.startswith(f"{place}/")]
 
 
-def _arrays(part: str) -> tuple[str, ...]:
-    return compatibility.PARTS[part].arrays
-
-
-def _copies(there: Arrays) -> Arrays:
+def _copies(there: Arrays, follows: dict[str, str]) -> Arrays:
     """The averages that the other run lacks, as copies of what they follow."""
     return {
         name.replace(leader, follower, 1): there[name]
-        for follower, leader in FOLLOWERS.items()
+        for follower, leader in follows.items()
         if not _inside(follower, there)
         for name in _inside(leader, there)
     }
@@ -134,11 +126,11 @@ def _copies(there: Arrays) -> Arrays:
 
 def _choose(available: Arrays, here: Arrays, meta: dict[str, Any], config: Config) -> list[str]:
     """The parts to take, in the order of the task's."""
-    ours, path = compatibility.TASKS[config.task], config.init_from
+    ours, path = tasks.get(config.task).parts, config.init_from
     both = [
         part
         for part in ours
-        if any(_inside(place, available) and _inside(place, here) for place in _arrays(part))
+        if any(_inside(place, available) and _inside(place, here) for place in ours[part].arrays)
     ]
     if not both:
         raise UserError(
@@ -167,7 +159,7 @@ def _check_features(
                 f" fit only the same surface features: --config.{field}={then}"
             )
     # The folder of a codec may lie elsewhere, but the codec must be the same.
-    names = {name for name in (*there, *here) if name.startswith("features/network/")}
+    names = {name for name in (*there, *here) if name.startswith("frozen/features/network/")}
     same = all(
         name in there and name in here and there[name].shape == here[name].shape for name in names
     )
@@ -185,12 +177,13 @@ def _check_features(
 def _check_meaning(parts: list[str], meta: dict[str, Any], config: Config) -> None:
     """Raise if the configurations, or the two versions of the program, give a part two meanings."""
     path, differ = config.init_from, compatibility.differences(meta, config)
-    # How a head's columns differ is for `_match_symbols`.
-    differ = {field: values for field, values in differ.items() if not field.startswith("asr.")}
-    at_fault = {
-        part: {f for f in differ if compatibility.matters(f, compatibility.PARTS[part].fields)}
-        for part in parts
-    }
+    ours = tasks.get(config.task).parts
+    at_fault = {part: set() for part in parts}
+    for part in parts:
+        fields = ours[part].fields
+        if ours[part].columns:  # `Columns.match` knows how the columns differ
+            fields = [field for field in fields if field.startswith("model.")]
+        at_fault[part] = {field for field in differ if compatibility.matters(field, fields)}
     outdated = compatibility.outdated(meta)
     fit = [part for part in parts if not at_fault[part] and part not in outdated]
     rest = f"; or take the rest alone: --config.init_parts={','.join(fit)}" if fit else ""
@@ -211,30 +204,13 @@ def _check_meaning(parts: list[str], meta: dict[str, Any], config: Config) -> No
             )
 
 
-def _match_symbols(meta: dict[str, Any], config: Config) -> tuple[np.ndarray | None, list[str]]:
-    """For each column of this run's head that of the other's, -1 for none; None: a new head."""
-    differ = compatibility.differences(meta, config)
-    for field in HEAD_FIELDS:
-        if field in differ:
-            then, now = differ[field]
-            return None, [f"ctc: a new head, since {field} is {then!r} there and {now!r} here"]
-    theirs, ours = compatibility.values_then(meta)["asr.symbols"], config.asr.symbols
-    common = set(theirs) & set(ours)
-    if not common:
-        return None, ["ctc: a new head, since the two alphabets have no symbol in common"]
-    numbers = {symbol: number for number, symbol in enumerate(theirs, start=1)}
-    columns = np.array([0, *(numbers.get(symbol, -1) for symbol in ours)])  # 0: blank
-    if list(theirs) == list(ours):
-        return columns, []
-    note = f"ctc: the columns of blank and of {len(common)} symbols are taken by name"
-    for what, symbols in (("new", ours), ("left", theirs)):
-        if only := [symbol for symbol in symbols if symbol not in common]:
-            note += f"; {what}: {' '.join(only)}"
-    return columns, [note]
-
-
 def _check_complete(
-    wanted: list[str], taken: set[str], available: Arrays, here: Arrays, path: str
+    wanted: list[str],
+    taken: set[str],
+    available: Arrays,
+    here: Arrays,
+    path: str,
+    columns: Iterable[str],
 ) -> None:
     """Raise if one of the wanted places would be filled in part, or with other shapes."""
     for place in wanted:
@@ -244,7 +220,7 @@ def _check_complete(
             if name not in taken:
                 raise UserError(f"config.init_from: {path} has {place}, but no {name}")
             there, ours = available[name].shape, here[name].shape
-            if name in COLUMNS:
+            if name in columns:
                 there, ours = there[:-1], ours[:-1]
             if there != ours:
                 raise UserError(

@@ -3,15 +3,15 @@
 from uniwav_jax.config.build import (
     SIZES,
     Row,
+    build,
     default_config,
     did_you_mean,
     from_dict,
+    named_value,
     recognition_config,
 )
 from uniwav_jax.config.fields import (
-    AsrConfig,
     CheckpointConfig,
-    CodecConfig,
     Config,
     DataConfig,
     DecoderConfig,
@@ -27,6 +27,7 @@ from uniwav_jax.config.fields import (
     OptimConfig,
     TrainConfig,
 )
+from uniwav_jax.config.task_fields import AsrConfig, CodecConfig, TextConfig
 
 __all__ = [
     "SIZES",
@@ -47,9 +48,12 @@ __all__ = [
     "ModelConfig",
     "OptimConfig",
     "Row",
+    "TextConfig",
     "TrainConfig",
+    "build",
     "default_config",
     "did_you_mean",
     "from_dict",
+    "named_value",
     "recognition_config",
 ]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import importlib
 import typing
 from typing import Any
 
@@ -106,9 +107,38 @@ def from_dict(values: Any) -> Config:
     """
     if isinstance(values, ml_collections.ConfigDict):
         values = values.to_dict()
-    config = _build(Config, values, "config")
+    config = build(values)
     validate(config)
     return config
+
+
+def build(values: dict[str, Any]) -> Config:
+    """A `Config` of a nested dict, with defaults for what is left out; types are checked.
+
+    Raises:
+        UserError: an unknown key or a value of the wrong type.
+    """
+    options = values.get("options")
+    config = _build(Config, {**values, "options": None}, "config")
+    if ":" not in config.task:
+        return config
+    cls = named_value(config.task).Options
+    if cls is None:
+        return config
+    return dataclasses.replace(config, options=_build(cls, options or {}, "config.options"))
+
+
+def named_value(name: str) -> Any:
+    """The value VALUE of a module for "module:VALUE", for tasks outside the package.
+
+    Raises:
+        UserError: there is no such module or value.
+    """
+    module, _, value = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), value)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"config.task={name} cannot be imported: {error}") from error
 
 
 def _build(cls: type, values: dict[str, Any], path: str) -> Any:
@@ -139,6 +169,8 @@ def _cast(hint: Any, value: Any, path: str) -> Any:
         return tuple(_cast(typing.get_args(hint)[0], item, path) for item in items)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is Any:
+        return value
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise UserError(f"{path} must be {hint.__name__}, got {value!r}")
     return value

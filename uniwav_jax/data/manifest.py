@@ -1,6 +1,6 @@
 """Manifests: one row per clip, in a TSV (or JSONL) file or in a folder of packed records.
 
-    path    samples   sample_rate   [speaker]   [text]   ...
+    path    samples   sample_rate   [speaker]   [text]   [any other label]
 
 `path` is relative to the manifest's folder or absolute; `samples` counts one channel at the file's
 own `sample_rate`. tools/build_manifest.py writes such files, tools/pack_array_record.py such
@@ -25,7 +25,9 @@ from etils import epath
 from uniwav_jax.errors import UserError
 
 COLUMNS = {"path": pa.large_string(), "samples": pa.int64(), "sample_rate": pa.int32()}
-LABELS = {"speaker": pa.large_string(), "text": pa.large_string()}  # may be missing or empty
+TEXT = pa.large_string()
+LABELS = ("speaker", "text")  # may be missing or empty
+LAYOUT = 2  # of the memory-mapped copy: goes up when its columns change
 
 
 @dataclasses.dataclass
@@ -77,7 +79,14 @@ class Manifest:
         return name if name.startswith("/") or "://" in name else os.path.join(self.folder, name)
 
     def label(self, row: int, column: str) -> str:
-        """`speaker` or `text` of a row; empty where the manifest has none."""
+        """What a column beside `COLUMNS` has in a row, as text; empty where it has nothing.
+
+        Raises:
+            UserError: the manifest has no such column; "speaker" and "text" are always there.
+        """
+        if column not in self._table.column_names:
+            known = ", ".join(self._table.column_names)
+            raise UserError(f"manifest {self.source} has no column {column} (found: {known})")
         return self._table.column(column)[row].as_py() or ""
 
     def lengths(self, sample_rate: int, rows: Any = slice(None)) -> np.ndarray:
@@ -112,7 +121,7 @@ def load(path: str, *, cache: str) -> Manifest:
         )
     content = file.read_bytes()
     digest = hashlib.blake2b(content, digest_size=8).hexdigest()
-    target = pathlib.Path(cache) / f"manifest-{digest}.arrow"
+    target = pathlib.Path(cache) / f"manifest-{digest}-{LAYOUT}.arrow"
     if not target.exists():
         _write_arrow(_parse(content, path), target)
     latents = file.parent / "latents.json"
@@ -138,10 +147,13 @@ def _parse(content: bytes, path: str) -> pa.Table:
         if path.endswith((".jsonl", ".json")):
             table = pa.json.read_json(buffer)
         else:
+            header = content.split(b"\n", 1)[0].decode(errors="replace").rstrip("\r").split("\t")
             table = pa.csv.read_csv(
                 buffer,
                 parse_options=pa.csv.ParseOptions(delimiter="\t", quote_char=False),
-                convert_options=pa.csv.ConvertOptions(column_types=COLUMNS | LABELS),
+                convert_options=pa.csv.ConvertOptions(
+                    column_types=dict.fromkeys(header, TEXT) | COLUMNS
+                ),
             )
         missing = [name for name in COLUMNS if name not in table.column_names]
         if missing:
@@ -152,9 +164,10 @@ def _parse(content: bytes, path: str) -> pa.Table:
             )
         for name in LABELS:
             if name not in table.column_names:
-                table = table.append_column(name, pa.nulls(len(table), pa.large_string()))
-        schema = COLUMNS | LABELS
-        table = table.select(list(schema)).cast(pa.schema(schema))
+                table = table.append_column(name, pa.nulls(len(table), TEXT))
+        names = [*COLUMNS, *(name for name in table.column_names if name not in COLUMNS)]
+        schema = pa.schema({name: COLUMNS.get(name, TEXT) for name in names})
+        table = table.select(names).cast(schema)
     except pa.ArrowInvalid as error:
         raise UserError(f"manifest {path}: {str(error).splitlines()[0]}") from error
     if not len(table):

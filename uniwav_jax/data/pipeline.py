@@ -17,17 +17,16 @@ from uniwav_jax.config import Config, DataConfig
 from uniwav_jax.data.plan import BatchPlan, OncePlan, PlannedBatch
 from uniwav_jax.data.sources import ClipReader
 from uniwav_jax.errors import MachineError, UserError
-from uniwav_jax.text.alphabet import Vocabulary
 
 
 class LoadRows(grain.transforms.Map):
     """PlannedBatch -> {"bucket", "audio" int16 [R, S], "samples" int32 [R], "bad" bool [R], ...}.
 
-    R are the rows of this host, in rising order; S is the bucket with `context` on both sides. Of
-    corpora of latents "audio" is float16 [R, T, C]. For recognition there is "tokens" int32 [R, U],
-    -1 after each row's end. A clip that cannot be read is a row of silence with 0 samples, so that
-    no loss sees it; it is "bad", and "problems" names it. An empty row of the plan is silence too,
-    but not bad.
+    R are the rows of this host, in rising order; S is the bucket with `context` on both sides.
+    Corpora of latents give "latents", float16 [R, T, C], in place of "audio". "labels" are arrays
+    [R, ...] by name (`Labels`). A clip that cannot be read becomes a row of silence with 0 samples,
+    so that no loss counts it; it is marked in "bad", and "problems" names it. An empty row of the
+    plan is silence too, but not bad.
     """
 
     def __init__(
@@ -35,15 +34,18 @@ class LoadRows(grain.transforms.Map):
         plan: BatchPlan | OncePlan,
         *,
         host_rows: dict[int, np.ndarray],
-        rate: int,
+        config: Config,
         context: tuple[int, int],
-        vocabulary: Vocabulary,
     ) -> None:
-        self._rows, self._context = host_rows, context
-        self._corpora, self._vocabulary, self._tokens = plan.corpora, vocabulary, plan.tokens
+        self._rows, self._context, self._config = host_rows, context, config
+        self._corpora, self._labels = plan.corpora, plan.labels
+        self._label_lengths = plan.label_lengths
         described = plan.corpora[0].latents
         self._hop, self._channels = described.get("hop", 0), described.get("channels", 0)
-        self._readers = [ClipReader(manifest, sample_rate=rate) for manifest in plan.corpora]
+        self._readers = [
+            ClipReader(manifest, sample_rate=config.features.sample_rate)
+            for manifest in plan.corpora
+        ]
 
     def map(self, batch: PlannedBatch) -> dict[str, Any]:
         rows = self._rows[batch.bucket]
@@ -51,12 +53,15 @@ class LoadRows(grain.transforms.Map):
         frames = -(-batch.bucket // self._hop) if self._hop else sum(self._context) + batch.bucket
         shape = (frames, self._channels) if self._hop else (frames,)
         audio = np.zeros((len(rows), *shape), np.float16 if self._hop else np.int16)
+        labels = self._labels.empty(len(rows), self._label_lengths[batch.bucket])
         samples, bad = np.zeros(len(rows), np.int32), np.zeros(len(rows), bool)
         problems = []
         for place, row in enumerate(rows):
             if batch.clip[row] < 0:
                 continue
             reader, clip = self._readers[batch.corpus[row]], int(batch.clip[row])
+            corpus = self._corpora[batch.corpus[row]]
+            self._labels.fill(labels, place, corpus, clip, self._config)
             try:
                 samples[place] = load(
                     reader, clip, int(batch.start[row]), int(batch.samples[row]), audio[place]
@@ -66,22 +71,12 @@ class LoadRows(grain.transforms.Map):
                 problems.append((reader.name(clip), " ".join(str(error).split())))  # one line
         return {
             "bucket": batch.bucket,
-            "audio": audio,
+            "latents" if self._hop else "audio": audio,
             "samples": samples,
             "bad": bad,
             "problems": problems,
-            **({"tokens": self._text(batch, rows)} if self._tokens else {}),
+            "labels": labels,
         }
-
-    def _text(self, batch: PlannedBatch, rows: np.ndarray) -> np.ndarray:
-        tokens_RxU = np.full((len(rows), self._tokens[batch.bucket]), -1, np.int32)
-        for place, row in enumerate(rows):
-            if batch.clip[row] < 0:
-                continue
-            text = self._corpora[batch.corpus[row]].label(int(batch.clip[row]), "text")
-            tokens = self._vocabulary.encode(text)
-            tokens_RxU[place, : len(tokens)] = tokens
-        return tokens_RxU
 
     def _audio(
         self, reader: ClipReader, clip: int, start: int, wanted: int, out_S: np.ndarray
@@ -118,7 +113,7 @@ def make_loader(
     The same batches come out for any number of threads and reader processes. Call `close()`.
 
     Args:
-        config: `data` and `features.sample_rate` are used.
+        config: of the run; `data`, `features.sample_rate` and what the labels read are used.
         plan: the batch plan.
         host_rows: for each bucket the global rows that this host loads.
         start: first global batch, that is, the step to continue from.
@@ -128,9 +123,8 @@ def make_loader(
     load = LoadRows(
         plan,
         host_rows=host_rows,
-        rate=config.features.sample_rate,
+        config=config,
         context=context,
-        vocabulary=Vocabulary(config.asr),
     )
     batches = grain.MapDataset.source(plan)[start:].map(load)
     per_process = grain.ReadOptions(

@@ -6,9 +6,10 @@
 So hosts, reader processes and devices do not matter, and one integer is the whole data position.
 
 A clip no longer than the longest bucket is one segment, padded to the shortest bucket that holds
-it. A longer clip is n = round(length / longest) segments of full length; segment i starts at
-random in the i-th n-th of the room there is, anew in each pass. One bucket: fixed crops. For
-recognition a clip belongs to its whole text: longer ones, and those without, are left out.
+it. A longer clip is n = round(length / longest) segments of full length; segment i starts at a
+random point of the i-th of n equal parts of the slack, which is drawn again in each pass. With one
+bucket the crops have a fixed length. Where labels belong to whole clips, such as a text, longer
+clips are left out (data/labels.py).
 
 Every segment is drawn equally often (or as `data.weights` says), and none twice in a batch while
 another of its bucket is unused:
@@ -27,6 +28,7 @@ import functools
 import hashlib
 import json
 import math
+import operator
 import os
 import pathlib
 import tempfile
@@ -40,8 +42,8 @@ from uniwav_jax.config import Config
 from uniwav_jax.data import buckets as buckets_lib
 from uniwav_jax.data import manifest as manifest_lib
 from uniwav_jax.data import shuffle
+from uniwav_jax.data.labels import NONE, Labels
 from uniwav_jax.errors import UserError
-from uniwav_jax.text import alphabet
 
 ENDLESS = 2**40  # batches; Grain wants a length
 ORDER, CROPS = 0, 2  # independent random streams
@@ -75,11 +77,12 @@ class BatchPlan:
     Attributes:
         corpora: the manifests.
         rows: {bucket length in samples: rows of a batch}, buckets without segments left out.
-        tokens: {bucket: tokens of the longest text in it}; empty where text plays no part.
+        labels: what the batches have beside audio.
+        label_lengths: {bucket: {label: length of the longest sequence in it}}.
     """
 
-    def __init__(self, config: Config, cache: str) -> None:
-        self._config, data = config, config.data
+    def __init__(self, config: Config, cache: str, labels: Labels = NONE) -> None:
+        self._config, self.labels, data = config, labels, config.data
         rate = config.features.sample_rate
         sources = [source.strip() for source in data.manifest.split(",")]
         self._cache = local(cache)
@@ -88,14 +91,12 @@ class BatchPlan:
         lengths = [manifest.lengths(rate) for manifest in self.corpora]
         shortest = max(round(data.min_seconds * rate), 1)
         per_corpus = [buckets_lib.segments(length, buckets, shortest) for length in lengths]
-        tokens: list[np.ndarray] = []
+        sizes = [labels.sizes(corpus, config) for corpus in self.corpora]
         self._left_out: list[str] = [""] * len(sources)
-        if config.task == "asr":
-            tokens = [alphabet.token_counts(corpus, config.asr) for corpus in self.corpora]
-            for number, counts in enumerate(tokens):
-                per_corpus[number], self._left_out[number] = self._with_text(
-                    per_corpus[number], lengths[number], counts, int(buckets[-1])
-                )
+        for number, per_clip in enumerate(sizes):
+            per_corpus[number], self._left_out[number] = self._usable(
+                per_corpus[number], lengths[number], per_clip, int(buckets[-1])
+            )
         if not sum(len(s) for s in per_corpus):
             raise UserError(
                 f"{data.manifest}: no clip of at least config.data.min_seconds"
@@ -110,10 +111,12 @@ class BatchPlan:
         corpus_N = np.repeat(np.arange(len(sources)), [len(s) for s in per_corpus])
         table, drawn = np.concatenate(per_corpus), repeats[corpus_N] > 0
         table, corpus_N = table[drawn], corpus_N[drawn]
-        length_N, token_N = (
-            np.concatenate([n[s[:, 0]] for n, s in zip(per_clip, per_corpus)])[drawn]
-            for per_clip in (lengths, tokens or lengths)
-        )
+
+        def of_segments(per_clip: list[np.ndarray]) -> np.ndarray:
+            return np.concatenate([n[s[:, 0]] for n, s in zip(per_clip, per_corpus)])[drawn]
+
+        length_N = of_segments(lengths)
+        size_N = {name: of_segments([size[name] for size in sizes]) for name in sizes[0]}
         rows = [
             max(round(data.batch_seconds * rate / bucket / data.row_multiple), 1)
             * data.row_multiple
@@ -124,7 +127,7 @@ class BatchPlan:
         table[:, 3] = corpus_N  # the bucket is no longer needed here
         order = np.lexsort((corpus_N, bucket_N))
         self.rows: dict[int, int] = {}
-        self.tokens: dict[int, int] = {}
+        self.label_lengths: dict[int, dict[str, int]] = {}
         self._streams: dict[int, list[shuffle.Stream]] = {}
         # Corpora of natural shares are one stream: no segment of any comes twice before the rest.
         stream_N = (corpus_N if data.weights else np.zeros_like(corpus_N))[order]
@@ -134,8 +137,9 @@ class BatchPlan:
                 continue
             bucket = int(buckets[index])
             self.rows[bucket] = rows[index]
-            if tokens:
-                self.tokens[bucket] = int(token_N[bucket_N == index].max())
+            self.label_lengths[bucket] = {
+                name: int(size[bucket_N == index].max()) for name, size in size_N.items()
+            }
             self._streams[bucket] = shuffle.streams(
                 first, stream_N[first : first + count], repeats, rows[index]
             )
@@ -204,19 +208,21 @@ class BatchPlan:
             samples=np.pad(samples, empty),
         )
 
-    def _with_text(
-        self, segments: np.ndarray, lengths: np.ndarray, counts: np.ndarray, longest: int
+    def _usable(
+        self,
+        segments: np.ndarray,
+        lengths: np.ndarray,
+        sizes: dict[str, np.ndarray],
+        longest: int,
     ) -> tuple[np.ndarray, str]:
-        """Segments that are whole clips with usable text, and what was left out."""
-        clip = segments[:, 0]
-        tokens, whole = counts[clip], lengths[clip] <= longest
-        reasons = {
-            f"longer than {longest / self._config.features.sample_rate:g} s": ~whole,
-            "without text": tokens == 0,
-            "with symbols outside config.asr.symbols": tokens < 0,
-        }
+        """Segments whose clips have usable labels, and a sentence about those left out."""
+        clip, seconds = segments[:, 0], longest / self._config.features.sample_rate
+        reasons = self.labels.left_out(sizes)
+        if self.labels.whole_clips:
+            reasons = {f"longer than {seconds:g} s": lengths > longest, **reasons}
+        reasons = {reason: chosen[clip] for reason, chosen in reasons.items()}
         numbers = {reason: len(np.unique(clip[chosen])) for reason, chosen in reasons.items()}
-        kept = whole & (tokens > 0)
+        kept = ~np.any([np.zeros(len(clip), bool), *reasons.values()], axis=0)
         left_out = [f"{number} {reason}" for reason, number in numbers.items() if number]
         return segments[kept], "left out: " + ", ".join(left_out) if left_out else ""
 
@@ -284,12 +290,11 @@ class BatchPlan:
     def fingerprint(self) -> dict[str, Any]:
         """What decides the order and the samples; kept in checkpoints."""
         data = self._config.data
-        asr, told = self._config.asr, {}
-        if self._config.task == "asr":
-            told = {
-                name: getattr(asr, name) for name in ("symbols", "units", "lexicon", "lowercase")
-            }
-        return told | {
+        of_labels = {
+            field.rsplit(".", 1)[-1]: operator.attrgetter(field)(self._config)
+            for field in self.labels.fields
+        }
+        return of_labels | {
             "order_of_batches": VERSION,
             "manifests": [manifest.digest for manifest in self.corpora],
             "weights": data.weights,
@@ -337,12 +342,14 @@ class OncePlan:
     Attributes:
         corpora: as `BatchPlan`'s.
         rows: as `BatchPlan`'s.
-        tokens: as `BatchPlan`'s.
+        labels: as `BatchPlan`'s.
+        label_lengths: as `BatchPlan`'s.
     """
 
     def __init__(self, plan: BatchPlan, most: int) -> None:
         self._plan = plan
-        self.corpora, self.rows, self.tokens = plan.corpora, plan.rows, plan.tokens
+        self.corpora, self.rows = plan.corpora, plan.rows
+        self.labels, self.label_lengths = plan.labels, plan.label_lengths
         counts = {
             bucket: -(-sum(stream.last - stream.first for stream in streams) // plan.rows[bucket])
             for bucket, streams in plan._streams.items()

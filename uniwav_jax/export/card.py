@@ -2,12 +2,10 @@
 
 import hashlib
 import json
-import pathlib
 from typing import Any
 
 import numpy as np
-
-from uniwav_jax.checkpoint import store
+from etils import epath
 
 USE = """
 ```python
@@ -25,8 +23,8 @@ or `transformers.AutoModel.from_pretrained("{folder}", trust_remote_code=True)`.
 def write(
     document: dict[str, Any],
     meta: dict[str, Any],
-    path: str,
-    told: dict[str, str],
+    folder: epath.Path,
+    notes: dict[str, str],
     tensors: dict[str, np.ndarray],
 ) -> str:
     """README.md: what the model is, of what it was made, and what was measured.
@@ -34,8 +32,8 @@ def write(
     Args:
         document: content of config.json.
         meta: of the checkpoint.
-        path: of the checkpoint; the metrics beside it are read.
-        told: "data" and "licence", as whoever exports states them.
+        folder: of the checkpoint's step; the metrics of its run are read.
+        notes: "data" and "licence", as stated by whoever exports.
         tensors: the weights.
     """
     c, config = document["uniwav"], meta["config"]
@@ -45,7 +43,7 @@ def write(
         "---",
         "library_name: transformers",
         "tags: [speech, uniwav]",
-        f"license: {told.get('licence', 'unknown')}",
+        f"license: {notes.get('licence', 'unknown')}",
         "---",
         "",
         f"# UniWav, {config['model']['size']}, task {config['task']}",
@@ -57,25 +55,24 @@ def write(
         "| --- | --- |",
         f"| updates | {meta['step']} |",
         f"| audio a batch | {config['data']['batch_seconds']:g} s |",
-        f"| training data | {told.get('data', 'not stated')} |",
-        f"| licence of the weights | {told.get('licence', 'not stated')} |",
+        f"| training data | {notes.get('data', 'not stated')} |",
+        f"| licence of the weights | {notes.get('licence', 'not stated')} |",
         f"| encoder | {encoder['layers']} layers of {encoder['width']}, {encoder['norm']}-norm |",
         f"| numbers in all | {count:,} |",
         f"| parts | {', '.join(c['parts'])} |",
         f"| configuration, sha256 | {digest} |",
         f"| made with | {', '.join(f'{k} {v}' for k, v in meta['versions'].items())} |",
     ]
-    lines += [f"| {name} | {value:.4g} |" for name, value in _figures(path, meta["step"]).items()]
+    lines += [f"| {name} | {value:.4g} |" for name, value in _figures(folder, meta["step"]).items()]
     return "\n".join(lines) + "\n"
 
 
-def _figures(path: str, step: int) -> dict[str, float]:
+def _figures(folder: epath.Path, step: int) -> dict[str, float]:
     """The last evaluation up to the checkpoint's step, if the run's metrics are still there."""
-    folder = pathlib.Path(str(store.find(path)))
-    metrics = folder.parents[1] / "metrics.jsonl"
+    metrics = folder.parent.parent / "metrics.jsonl"
     found: dict[str, float] = {}
-    if metrics.is_file():
-        for line in metrics.read_text(encoding="utf-8").splitlines():
+    if metrics.exists():
+        for line in metrics.read_text().splitlines():
             values = json.loads(line)
             if values["step"] <= step:
                 scores = {k: v for k, v in values.items() if k.startswith("eval_")}

@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from uniwav_jax import features as features_lib
+from uniwav_jax import tasks
+from uniwav_jax.checkpoint import reader
 from uniwav_jax.config import Config
 from uniwav_jax.export import write
 from uniwav_jax.export.torch import uniwav_model
 from uniwav_jax.features.batch import surface
 from uniwav_jax.features.surface import SurfaceFeatures
 from uniwav_jax.models import flow, masking, quantizer, uniwav
-from uniwav_jax.tasks import asr
 from uniwav_jax.types import Batch, PyTree
 
 BOUNDS = {"layer": 1e-5, "end": 1e-4, "sampler": 1e-3, "codes": 1e-3}
@@ -34,8 +34,9 @@ def compare(path: str, folder: str, audio_BxS: np.ndarray, samples_B: np.ndarray
     """
     model = uniwav_model.load(folder)
     weights = model.c["weights"]
-    config, params, _ = write.read(path, **weights)
-    features = features_lib.build(config.features)
+    checkpoint = reader.open(path)
+    config, params = checkpoint.config, write.read(checkpoint, **weights)
+    features = checkpoint.features()
     ours = _ours(config, params, features, audio_BxS, samples_B)
     with torch.inference_mode():
         return _rows(model, config, ours, torch.tensor(audio_BxS), torch.tensor(samples_B))
@@ -59,7 +60,7 @@ def _ours(
         encoded = uniwav.encoder_module(exact).apply({"params": params["encoder"]}, x, mask)
         found = {"x": x, "mask": mask, "encoded": encoded}
         if "ctc" in params:
-            found["logits"] = asr.logits(params, x, frames_B, exact)
+            found["logits"] = tasks.get(config.task).logits(params, x, frames_B, exact)
         if "heads" in params:
             found["heads"] = uniwav.predict_codes(params["heads"], encoded, exact)
             found["codes"] = uniwav.codes(params["heads"], encoded, exact)

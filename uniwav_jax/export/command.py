@@ -6,8 +6,7 @@ import sys
 
 import numpy as np
 
-from uniwav_jax import config as config_lib
-from uniwav_jax.checkpoint import store
+from uniwav_jax.checkpoint import reader
 from uniwav_jax.errors import UserError
 from uniwav_jax.export import write
 
@@ -34,9 +33,11 @@ def run(args: argparse.Namespace) -> int:
     for option, module, extra in (("check", "torch", "torch"), ("onnx", "onnxscript", "onnx")):
         if getattr(args, option) and importlib.util.find_spec(module) is None:
             raise UserError(f'--{option} needs {module}: pip install -e ".[{extra}]"')
-    told = {name: getattr(args, name) for name in ("data", "licence") if getattr(args, name)}
-    write.export(args.checkpoint, args.out, encoder=args.encoder, decoder=args.decoder, told=told)
-    print(f"{args.out}: {store.find(args.checkpoint)}, for PyTorch; see its README.md")
+    notes = {name: getattr(args, name) for name in ("data", "licence") if getattr(args, name)}
+    # Chosen once: a run that goes on saving changes nothing in what is exported and compared.
+    args.checkpoint = str(reader.find(args.checkpoint))
+    write.export(args.checkpoint, args.out, encoder=args.encoder, decoder=args.decoder, notes=notes)
+    print(f"{args.out}: {args.checkpoint}, for PyTorch; see its README.md")
     if args.onnx:
         from uniwav_jax.export import onnx
 
@@ -48,8 +49,8 @@ def check(args: argparse.Namespace) -> int:
     """Print the comparison; 1 where a bound is passed."""
     from uniwav_jax.export import check as check_lib
 
-    features = config_lib.from_dict(store.load_meta(args.checkpoint)["config"]).features
-    audio, samples = clips(args.audio or [], features.sample_rate)
+    rate = reader.open(args.checkpoint).config.features.sample_rate
+    audio, samples = clips(args.audio or [], rate)
     rows = check_lib.compare(args.checkpoint, args.out, audio, samples)
     width = max(len(name) for name, *_ in rows)
     print(f"{'relative difference':{width}}  largest  bound")

@@ -41,7 +41,7 @@ UNUSED = r"(heads|codebooks|student|teacher)\..*|_codebook.*|current_step|.*num_
 
 
 class Encoder(NamedTuple):
-    """Configuration, {"params": {"encoder"}, "features"}, and the front end's structure."""
+    """Configuration, arrays {"params": {"encoder"}, "frozen": {"features"}}, and the front end."""
 
     config: Config
     arrays: PyTree
@@ -175,11 +175,11 @@ def convert(state: State, *, network: str, heads: int | None, gain: float) -> En
         position_groups=width // kernel[1],
     )
     values.distillation.top_layers = min(values.distillation.top_layers, depth)
-    values.asr.freeze_steps = values.evaluate.sample_every = 0
+    values.evaluate.sample_every = 0
     one = np.ones(channels, np.float32)
     arrays = {
         "params": {"encoder": _contiguous(encoder)},
-        "features": {"mean": 0 * one, "std": one, "network": _contiguous(front)},
+        "frozen": {"features": {"mean": 0 * one, "std": one, "network": _contiguous(front)}},
     }
     return Encoder(config_lib.from_dict(values), arrays, structure)
 

@@ -100,6 +100,9 @@ RULES = (
     Rule(r"(.*)/scale", r"\1/weight", _same, _reshape),
     Rule(r"((?:encoder|decoder|condition)/.*)/kernel", r"\1/weight", *_matrix(1)),
     Rule(r"((?:encoder|decoder|condition)/.*/bias)", r"\1", _flat, _reshape),
+    # One linear layer on the encoder's states: the head of a task that PyTorch need not know.
+    Rule(r"(\w+)/kernel", r"linear/\1/weight", *_matrix(1)),
+    Rule(r"(\w+)/bias", r"linear/\1/bias", _same, _reshape),
 )
 STACKS = ("encoder/layers", "decoder/layers_in", "decoder/layers_out")
 

@@ -12,6 +12,8 @@ import numpy as np
 import safetensors.numpy
 
 from uniwav_jax import config as config_lib
+from uniwav_jax import features as features_lib
+from uniwav_jax import tasks
 from uniwav_jax.checkpoint import store
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import Structure
@@ -19,8 +21,7 @@ from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
 from uniwav_jax.export import codec_chains, dinosr, names
 from uniwav_jax.export.torch import uniwav_files
-from uniwav_jax.models import quantizer, uniwav
-from uniwav_jax.tasks import asr
+from uniwav_jax.tasks.task import Task
 from uniwav_jax.types import PyTree
 
 
@@ -31,6 +32,7 @@ class Export(NamedTuple):
     params: PyTree
     step: int
     structure: Structure | None
+    encoder: str  # "student" or "teacher"
 
 
 def load(folder: str) -> Export:
@@ -49,6 +51,7 @@ def load(folder: str) -> Export:
         config, structure = _config(c)
         parts = frozenset(c["parts"])
         channels, step = int(c["features"]["channels"]), int(c["step"])
+        encoder = c["weights"]["encoder"]
     except (UserError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path / uniwav_files.CONFIG} describes no model: {error!r}") from error
     try:
@@ -62,32 +65,30 @@ def load(folder: str) -> Export:
         if name == "features.filters" or ".bias_hh_l" in name:
             tensors.pop(name)  # follows from the rest
     try:
-        shapes = _shapes(config, channels, structure, parts)
+        shapes = _shapes(config, channels, structure, parts, encoder)
         return Export(
             config,
             names.from_torch(tensors, shapes, codec_chains.rules(structure)),
             step,
             structure,
+            encoder,
         )
     except UserError as error:
         raise UserError(f"{path / uniwav_files.WEIGHTS}: {error}") from error
 
 
 def _shapes(
-    config: Config, channels: int, structure: Structure | None, parts: frozenset[str]
+    config: Config,
+    channels: int,
+    structure: Structure | None,
+    parts: frozenset[str],
+    encoder: str,
 ) -> PyTree:
     """Shapes of all parameters that an export must hold."""
-    key = jax.random.key(0)
-    if config.task == "asr":
-        shapes, _ = jax.eval_shape(lambda: asr.init(key, config, channels))
-    else:
-        shapes = jax.eval_shape(lambda: uniwav.init(key, config, channels))
-        c = config.distillation
-        shapes["codebooks"] = jax.eval_shape(
-            lambda: quantizer.init(
-                key, books=c.top_layers, codewords=c.codewords, width=config.model.encoder.width
-            )
-        )
+    task = tasks.get(config.task)
+    params, state = jax.eval_shape(lambda: task.init(jax.random.key(0), config, channels))
+    arrays = {"params": params, "ema": params, "state": state}
+    shapes = {name: store.get(arrays, place) for name, place in _places(task, encoder).items()}
     one = jax.ShapeDtypeStruct((channels,), np.float32)
     shapes["features"] = {"mean": one, "std": one}
     if structure:
@@ -95,8 +96,20 @@ def _shapes(
     return {name: shape for name, shape in shapes.items() if name in parts}
 
 
+def _places(task: Task, encoder: str) -> dict[str, str]:
+    """{part of an export: its place in `TrainState`}."""
+    places = task.exports(encoder, "average") if task.exports else {}
+    if not places:
+        raise UserError(f"task {task.name} has no export with the encoder {encoder!r}")
+    return places
+
+
 def _config(c: dict[str, Any]) -> tuple[Config, Structure | None]:
-    """Our configuration of what config.json says, other fields as by default; and the codec."""
+    """The configuration that config.json describes, and the codec.
+
+    How the model was trained and evaluated is not in config.json; those fields have values that are
+    valid together with the others.
+    """
     values = dataclasses.asdict(Config())
     features = {**c["features"]}
     structure = None
@@ -106,14 +119,13 @@ def _config(c: dict[str, Any]) -> tuple[Config, Structure | None]:
     values["features"] = {name: features[name] for name in values["features"]}
     values["model"]["encoder"] = c["encoder"]
     values["model"]["decoder"] = c.get("decoder", values["model"]["decoder"])
-    values["task"] = c["task"]
-    for name in ("flow", "distillation", "asr"):
-        values[name] = c.get(name, values[name])
-    # How it was trained and evaluated is not told, and must only fit the rest.
+    values |= {"task": c["task"], "init_from": "the export"}
+    values |= {name: c[name] for name in values.keys() & c.keys() - {"features"}}
     if "distillation" not in c:
         values["distillation"]["top_layers"] = 1
-    values["asr"]["freeze_steps"] = values["evaluate"]["sample_every"] = 0
-    return config_lib.from_dict(values), structure
+    values["evaluate"]["sample_every"] = 0
+    config = config_lib.from_dict(values)
+    return dataclasses.replace(config, init_from=""), structure
 
 
 def to_checkpoint(source: str, workdir: str, **options: Any) -> int:
@@ -134,20 +146,24 @@ def to_checkpoint(source: str, workdir: str, **options: Any) -> int:
         config, state, structure = dinosr.load(source, **options)
         step = 0
     else:
-        config, params, step, structure = load(source)
-        state = {"features": params.pop("features")}
-        if "codebooks" in params:  # the teacher was exported
-            state["task"] = {"teacher": params["encoder"], "codebooks": params.pop("codebooks")}
-        if "decoder" in params:
-            state["ema"] = {name: params[name] for name in ("condition", "decoder")}
-        state["params"] = params
+        export = load(source)
+        config, step, structure = export.config, export.step, export.structure
+        task = tasks.get(config.task)
+        places = {**_places(task, export.encoder), "features": "frozen/features"}
+        flat = {places[name]: part for name, part in export.params.items()}
+        # A teacher or an average is also where training from it starts.
+        for follower, leader in task.follows(config).items():
+            if follower in flat:
+                flat.setdefault(leader, flat[follower])
+        state = store.nested(flat)
     if structure:
         target = pathlib.Path(workdir) / "codec"
         if structure.codebooks:
             structure = dataclasses.replace(structure, codebooks=0)
-        weights = {"network": state["features"]["network"]}
+        weights = {"network": state["frozen"]["features"]["network"]}
         files.save(str(target), structure, weights, info={"from": source})
         features = dataclasses.replace(config.features, codec=str(target))
         config = dataclasses.replace(config, features=features)
-    store.save_parts(workdir, {"ema": {}, "task": {}, **state}, config, step)
+    described = features_lib.build(config.features).described
+    store.save_parts(workdir, {"ema": {}, "state": {}, **state}, config, step, described)
     return step

@@ -20,18 +20,27 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from uniwav_jax import config as config_lib
-from uniwav_jax import features as features_lib
-from uniwav_jax.checkpoint import store
+from uniwav_jax.checkpoint import reader, store
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import Structure
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
 from uniwav_jax.export import card, codec_chains, names
 from uniwav_jax.export.torch import uniwav_files
+from uniwav_jax.features import SurfaceFeatures
 from uniwav_jax.types import PyTree
 
 TORCH = pathlib.Path(__file__).parent / "torch"
+# Parts that have modules of their own in the PyTorch model.
+KNOWN = ("ctc", "heads")
+# For `transformers`: the model computes features, so waveforms are only padded.
+PREPROCESSOR = {
+    "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+    "feature_size": 1,
+    "padding_value": 0.0,
+    "do_normalize": False,
+    "return_attention_mask": True,
+}
 
 
 def export(
@@ -40,9 +49,9 @@ def export(
     *,
     encoder: str = "student",
     decoder: str = "average",
-    told: dict[str, str] | None = None,
+    notes: dict[str, str] | None = None,
 ) -> None:
-    """Export a checkpoint of pretraining or recognition.
+    """Export a checkpoint of a task that has a PyTorch model.
 
     Args:
         path: workdir, checkpoints folder or step folder.
@@ -51,15 +60,15 @@ def export(
             codebooks. Heads and decoder learn from the student's states, codebooks cluster the
             teacher's, so neither is exported beside the other encoder.
         decoder: weights that sample: their running "average", or as "trained".
-        told: what the model card says beside what the checkpoint tells: data, licence.
+        notes: "data" and "licence", for the model card.
 
     Raises:
         UserError: no such checkpoint, nothing to export in it, or `out` exists.
     """
-    config, params, meta = read(path, encoder=encoder, decoder=decoder)
-    structure = None
-    if config.features.kind == "codec":
-        structure = files.load_config(config.features.codec)
+    checkpoint = reader.open(path)
+    config, meta = checkpoint.config, checkpoint.meta
+    params, features = read(checkpoint, encoder=encoder, decoder=decoder), checkpoint.features()
+    structure = features.config if config.features.kind == "codec" else None
     tensors = names.to_torch(params, codec_chains.rules(structure))
     tensors |= {
         name.replace("_ih_", "_hh_"): np.zeros_like(bias)  # torch's LSTM has two
@@ -67,51 +76,44 @@ def export(
         if ".bias_ih_l" in name
     }
     if config.features.kind == "log_mel":
-        tensors["features.filters"] = features_lib.build(config.features).filters
-    channels = len(params["features"]["mean"])
-    document = describe(config, meta, sorted(params), channels, structure)
+        tensors["features.filters"] = features.filters
+    document = describe(checkpoint, params, features, structure)
     document["uniwav"]["weights"] = {"encoder": encoder, "decoder": decoder}
+    preprocessor = {**PREPROCESSOR, "sampling_rate": config.features.sample_rate}
+    documents = {uniwav_files.CONFIG: document, "preprocessor_config.json": preprocessor}
+    for name, fields in checkpoint.task.export_documents(config).items():
+        documents[name] = _merged(documents.get(name, {}), fields)
     with files.new_folder(out) as draft:
         safetensors.numpy.save_file(tensors, draft / uniwav_files.WEIGHTS, {"format": "pt"})
-        for name, content in {uniwav_files.CONFIG: document, **preprocessing(config)}.items():
+        for name, content in documents.items():
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             (draft / name).write_text(text, encoding="utf-8")
         for source in TORCH.glob("*.py"):
             shutil.copy(source, draft / source.name)
-        text = card.write(document, meta, path, told or {}, tensors)
+        text = card.write(document, meta, checkpoint.folder, notes or {}, tensors)
         (draft / "README.md").write_text(text, encoding="utf-8")
         write_sums(draft)
 
 
-def read(path: str, *, encoder: str, decoder: str) -> tuple[Config, PyTree, dict[str, Any]]:
-    """Configuration, the parameters that are exported, and the checkpoint's meta."""
-    meta = store.load_meta(path)
-    config = config_lib.from_dict(meta["config"])
-    if config.task == "asr":
-        wanted = {"encoder": "params/encoder", "ctc": "params/ctc"}
-        if encoder != "student":
-            raise UserError(f"{path} is a checkpoint of task asr: it has no {encoder}")
-    elif config.task == "pretrain" and encoder == "teacher":
-        wanted = {"encoder": "task/teacher", "codebooks": "task/codebooks"}
-    elif config.task == "pretrain":
-        of = "ema" if decoder == "average" else "params"
-        wanted = {
-            "encoder": "params/encoder",
-            "heads": "params/heads",
-            "condition": f"{of}/condition",
-            "decoder": f"{of}/decoder",
-        }
-    else:
-        raise UserError(
-            f"{path} is a checkpoint of task {config.task}; tools/export_codec.py takes codecs out"
-        )
-    wanted["features"] = "features"
-    arrays, meta = store.load_numpy(path, tuple(wanted.values()))
-    params = {name: store.get(arrays, source) for name, source in wanted.items()}
+def read(checkpoint: reader.Checkpoint, *, encoder: str, decoder: str) -> PyTree:
+    """The parameters that are exported, by part, and "features".
+
+    Raises:
+        UserError: the task has no export, or no such encoder.
+    """
+    path, task = checkpoint.folder, checkpoint.task
+    if task.exports is None:
+        raise UserError(f"{path} is a checkpoint of task {task.name}, which has no PyTorch model")
+    places = task.exports(encoder, decoder)
+    if not places:
+        raise UserError(f"{path} is a checkpoint of task {task.name}: it has no {encoder}")
+    places = {**places, "features": "frozen/features"}
+    arrays = checkpoint.arrays(*places.values())
+    params = {name: store.get(arrays, place) for name, place in places.items()}
     params = {name: part for name, part in params.items() if part}  # an import has not all
     if "encoder" not in params:
         raise UserError(f"{path} has no {encoder} encoder")
-    return config, params, meta
+    return params
 
 
 def exact(config: Config) -> Config:
@@ -121,78 +123,65 @@ def exact(config: Config) -> Config:
 
 
 def describe(
-    config: Config,
-    meta: dict[str, Any],
-    parts: list[str],
-    channels: int,
+    checkpoint: reader.Checkpoint,
+    params: PyTree,
+    features: SurfaceFeatures,
     structure: Structure | None,
 ) -> dict[str, Any]:
-    """The content of config.json."""
+    """The content of config.json, without what the task adds."""
+    config = checkpoint.config
     values = json.loads(config.to_json())
-    surface = {**values["features"], "channels": channels, "stats": ""}  # names no files of here
+    surface = {**values["features"], "channels": features.channels}
+    surface["stats"] = surface["codec"] = ""  # an export names no files of this machine
     if structure:
         surface |= {part: codec_chains.describe(structure, part) for part in ("encoder", "decoder")}
-        surface["context"] = features_lib.build(config.features).context
+        surface["context"] = features.context
         surface["codec"] = files.describe(structure)
     described = {
         "schema": uniwav_files.SCHEMA,
         "task": config.task,
-        "parts": parts,
-        "step": int(meta["step"]),
+        "parts": sorted(params),
+        "linear": linear_heads(params),
+        "step": checkpoint.step,
         "features": surface,
+        "encoder": values["model"]["encoder"],
     }
-    described["encoder"] = values["model"]["encoder"]
-    if "decoder" in parts:
+    if "decoder" in params:
         described |= {"decoder": values["model"]["decoder"], "flow": values["flow"]}
-    if config.task == "pretrain":
-        described["distillation"] = values["distillation"]
-    if "ctc" in parts:
-        described["asr"] = values["asr"]
-    modules = {"AutoConfig": "configuration_uniwav.UniWavConfig"}
-    modules["AutoModel"] = "modeling_uniwav.UniWavModel"
-    if "ctc" in parts:
-        modules["AutoModelForCTC"] = "modeling_uniwav.UniWavForCTC"
+    described |= {group: values[group] for group in checkpoint.task.export_groups}
     c = config.model.encoder
     return {
         "model_type": "uniwav",
-        "architectures": ["UniWavForCTC" if "ctc" in parts else "UniWavModel"],
-        "auto_map": modules,
+        "architectures": ["UniWavModel"],
+        "auto_map": {
+            "AutoConfig": "configuration_uniwav.UniWavConfig",
+            "AutoModel": "modeling_uniwav.UniWavModel",
+        },
         "hidden_size": c.width,
         "num_hidden_layers": c.layers,
         "num_attention_heads": c.heads,
-        "vocab_size": len(config.asr.symbols) + 1,
+        "vocab_size": 1,
         "pad_token_id": 0,
         "uniwav": described,
     }
 
 
-def preprocessing(config: Config) -> dict[str, Any]:
-    """Files for `transformers`: the model computes features, so waveforms are only padded."""
-    documents: dict[str, Any] = {
-        "preprocessor_config.json": {
-            "feature_extractor_type": "Wav2Vec2FeatureExtractor",
-            "sampling_rate": config.features.sample_rate,
-            "feature_size": 1,
-            "padding_value": 0.0,
-            "do_normalize": False,
-            "return_attention_mask": True,
-        }
+def linear_heads(params: PyTree) -> dict[str, list[int]]:
+    """{part: [inputs, outputs]} of the parts that are one linear layer {"kernel", "bias"}.
+
+    The PyTorch model has them as `linear.PART`, which read the encoder's states.
+    """
+    return {
+        name: list(part["kernel"].shape)
+        for name, part in params.items()
+        if set(part) == {"kernel", "bias"} and name not in KNOWN
     }
-    if config.task == "asr":
-        documents["preprocessor_config.json"]["processor_class"] = "Wav2Vec2Processor"
-        symbols = enumerate(config.asr.symbols, start=1)
-        documents["vocab.json"] = {"<pad>": 0, **{symbol: number for number, symbol in symbols}}
-        documents["tokenizer_config.json"] = {
-            "tokenizer_class": "Wav2Vec2CTCTokenizer",
-            "processor_class": "Wav2Vec2Processor",
-            "pad_token": "<pad>",
-            "unk_token": "<pad>",
-            "bos_token": None,
-            "eos_token": None,
-            "word_delimiter_token": "|" if config.asr.units == "letters" else None,
-            "do_lower_case": config.asr.lowercase,
-        }
-    return documents
+
+
+def _merged(fields: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """`fields` with `more`, dicts inside merged as well."""
+    both = {n: _merged(fields[n], v) for n, v in more.items() if isinstance(fields.get(n), dict)}
+    return {**fields, **more, **both}
 
 
 def write_sums(folder: pathlib.Path) -> None:

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from uniwav_jax.codec import files
 from uniwav_jax.config import FeaturesConfig
 from uniwav_jax.errors import UserError
 from uniwav_jax.features.codec_latents import CodecFeatures
@@ -11,11 +10,11 @@ from uniwav_jax.features.surface import SurfaceFeatures
 from uniwav_jax.features.waveform import Waveform
 
 
-def check_corpora(config: FeaturesConfig, latents: list[dict[str, Any]]) -> None:
+def check_corpora(features: SurfaceFeatures, latents: list[dict[str, Any]]) -> None:
     """Check that all corpora are extracted latents of this run's codec, or none is.
 
     Args:
-        config: configuration of the features.
+        features: the features of the run.
         latents: `Manifest.latents` of each corpus.
 
     Raises:
@@ -25,16 +24,24 @@ def check_corpora(config: FeaturesConfig, latents: list[dict[str, Any]]) -> None
         return
     if not all(latents):
         raise UserError("config.data: corpora of latents and of audio cannot be mixed")
-    known = {"codec": files.digest(config.codec)} if config.kind == "codec" else {}
+    codec = (features.described or {}).get("digest")
     for described in latents:
-        if described["codec"] != known.get("codec"):
+        if described["codec"] != codec:
             raise UserError(
-                f"config.data: latents of codec {described['codec']}, config.features is"
-                f" {config.kind} {known.get('codec', '')}; set config.features.kind=codec and"
+                f"config.data: latents of codec {described['codec']}, but config.features has"
+                f" {f'codec {codec}' if codec else 'no codec'}; set config.features.kind=codec and"
                 " config.features.codec to the folder that they were extracted with"
             )
 
 
-def build(config: FeaturesConfig) -> SurfaceFeatures:
-    """The surface features that `config.kind` names (checked by `config.validate`)."""
-    return {"log_mel": LogMel, "codec": CodecFeatures, "waveform": Waveform}[config.kind](config)
+def build(config: FeaturesConfig, codec: dict[str, Any] | None = None) -> SurfaceFeatures:
+    """The surface features that `config.kind` names (checked by `config.validate`).
+
+    Args:
+        config: of the features.
+        codec: `CodecFeatures.described` of a checkpoint, whose codec is then taken; None: the
+            codec in the folder `config.codec`.
+    """
+    if config.kind == "codec":
+        return CodecFeatures(config, codec)
+    return {"log_mel": LogMel, "waveform": Waveform}[config.kind](config)

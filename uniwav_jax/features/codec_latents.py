@@ -9,8 +9,11 @@ extracted before. With an LSTM in the codec the last is true only nearly, becaus
 how much of the past it reads.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from uniwav_jax.codec import chunked, files
 from uniwav_jax.codec.config import FrontEndConfig
@@ -23,11 +26,26 @@ MEMORY = 1.0  # seconds of audio before a crop that an LSTM reads; ours
 
 
 class CodecFeatures:
-    """Latents of the codec in the folder `config.codec`; implements `surface.SurfaceFeatures`."""
+    """Latents of a codec; implements `surface.SurfaceFeatures`.
 
-    def __init__(self, config: FeaturesConfig) -> None:
-        codec, params = files.load(config.codec)
-        self.config = codec
+    Args:
+        config: configuration of the features.
+        described: `described` of the codec in a checkpoint. The checkpoint has the weights too, so
+            `weights` are zeros of their shapes. None: read the codec in the folder `config.codec`.
+
+    Raises:
+        UserError: the folder has no codec, or its rates are not those of `config`.
+    """
+
+    def __init__(self, config: FeaturesConfig, described: dict[str, Any] | None = None) -> None:
+        if described is None:
+            codec, params = files.load(config.codec)
+            described = {**files.describe(codec), "digest": files.digest(config.codec)}
+        else:
+            codec = files.from_description(described)
+            shapes = files.parameters(codec)
+            params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        self.config, self.described = codec, described
         for name, needed in (("sample_rate", codec.sample_rate), ("hop", codec.hop)):
             if getattr(config, name) != needed:
                 raise UserError(

@@ -34,6 +34,7 @@ class LogMel:
         self.channels = config.mel_bands
         self.weights: PyTree = {}
         self.context = (0, 0)
+        self.described = None
         self.window = config.window
         self.filters = stft.mel_filters(
             config.mel_bands, config.window, config.sample_rate, config.mel_low, config.mel_high

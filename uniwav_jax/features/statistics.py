@@ -24,8 +24,8 @@ def measure(
 
     Args:
         features: the surface features; only `raw` is used.
-        batches: items of `data.pipeline.make_loader`: audio int16 [B, S] or latents float16
-            [B, T, C], samples int32 [B].
+        batches: items of `data.pipeline.make_loader`: "audio" int16 [B, S] or "latents" float16
+            [B, T, C], "samples" int32 [B].
         seconds: stop after this much audio.
 
     Raises:
@@ -33,8 +33,13 @@ def measure(
     """
 
     @jax.jit
-    def sums(weights: PyTree, audio: jax.Array, samples_B: jax.Array) -> tuple[jax.Array, ...]:
-        x_BxTxC = features.raw(weights, audio) if audio.ndim == 2 else audio.astype(jnp.float32)
+    def sums(
+        weights: PyTree, audio: jax.Array | None, latents: jax.Array | None, samples_B: jax.Array
+    ) -> tuple[jax.Array, ...]:
+        if latents is None:
+            x_BxTxC = features.raw(weights, audio)
+        else:
+            x_BxTxC = latents.astype(jnp.float32)
         real = jnp.arange(x_BxTxC.shape[1]) < features.output_length(samples_B)[:, None]
         x_BxTxC = jnp.where(real[..., None], x_BxTxC, 0.0)
         return real.sum(), x_BxTxC.sum((0, 1)), (x_BxTxC**2).sum((0, 1))
@@ -43,7 +48,7 @@ def measure(
     for index, item in enumerate(batches):
         n, s, q = (
             np.asarray(a, np.float64)
-            for a in sums(features.weights, item["audio"], item["samples"])
+            for a in sums(features.weights, item.get("audio"), item.get("latents"), item["samples"])
         )
         count, total, squares = count + n, total + s, squares + q
         measured += item["samples"].sum() / features.sample_rate

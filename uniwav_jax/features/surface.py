@@ -20,6 +20,7 @@ class SurfaceFeatures(Protocol):
         channels: C.
         weights: parameters other than the statistics, float32; {} where there are none.
         context: numbers of samples before and after the wanted ones that `raw` and `encode` read.
+        described: structure and hash of a codec as JSON values, for checkpoints; None without one.
     """
 
     sample_rate: int
@@ -28,6 +29,7 @@ class SurfaceFeatures(Protocol):
     channels: int
     weights: PyTree
     context: tuple[int, int]
+    described: dict[str, Any] | None
 
     def raw(self, params: PyTree, audio_BxS: jax.Array) -> jax.Array:
         """Frames before normalisation, float32 [B, T, C].

@@ -16,6 +16,7 @@ class Waveform:
         self.frame_rate = float(config.sample_rate)
         self.weights: PyTree = {}
         self.context = (0, 0)
+        self.described = None
         self._mel = LogMel(config)
 
     def raw(self, params: PyTree, audio_BxS: jax.Array) -> jax.Array:

@@ -48,7 +48,7 @@ def align(recognizer: Recognizer, log_probs_TxV: np.ndarray, said: str) -> Align
         UserError: the text is empty, has symbols that the model does not know, or is too long for
             the audio.
     """
-    config, rate = recognizer.config.asr, recognizer.frame_rate
+    config, rate = recognizer.config.text, recognizer.frame_rate
     try:
         tokens = recognizer.vocabulary.encode(said)
     except text_lib.UnknownSymbolError as error:

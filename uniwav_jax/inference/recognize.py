@@ -14,12 +14,12 @@ from collections.abc import Iterable
 import jax
 import numpy as np
 
-from uniwav_jax import config as config_lib
-from uniwav_jax.checkpoint import store
+from uniwav_jax import tasks
+from uniwav_jax.checkpoint import reader
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
+from uniwav_jax.features import SurfaceFeatures
 from uniwav_jax.inference import windowed
-from uniwav_jax.tasks import asr
 from uniwav_jax.text import alphabet
 from uniwav_jax.types import PyTree
 
@@ -46,7 +46,7 @@ class Word:
 
 
 class Recognizer(windowed.WindowedModel):
-    """A model of task asr, ready to hear files; `run` gives log-probabilities [T, V + 1].
+    """A model that recognises; `run` gives log-probabilities [T, V] of each file.
 
     Args:
         config: of the run, with its alphabet.
@@ -54,29 +54,37 @@ class Recognizer(windowed.WindowedModel):
         options: of `windowed.WindowedModel`.
     """
 
-    def __init__(self, config: Config, arrays: PyTree, **options: float) -> None:
-        super().__init__(config, arrays, **options)
-        self.vocabulary = alphabet.Vocabulary(config.asr)
+    def __init__(
+        self,
+        config: Config,
+        arrays: PyTree,
+        features: SurfaceFeatures | None = None,
+        **options: float,
+    ) -> None:
+        super().__init__(config, arrays, features, **options)
+        self._logits = tasks.get(config.task).logits
+        self.vocabulary = alphabet.vocabulary(config.text)
 
     @classmethod
     def load(cls, path: str, **options: float) -> "Recognizer":
         """From a workdir, its checkpoints folder or a step folder.
 
         Raises:
-            UserError: no checkpoint there, or of another task.
+            UserError: there is no checkpoint, or its task recognises nothing.
         """
-        arrays, meta = store.load_numpy(path, ("params", "features"))
-        config = config_lib.from_dict(meta["config"])
-        if config.task != "asr":
+        checkpoint = reader.open(path)
+        if checkpoint.task.logits is None:
             raise UserError(
-                f"{path} is a checkpoint of task {config.task}, which recognises nothing;"
-                " fine-tune it with configs/asr_demo.py and --config.init_from"
+                f"{path} is a checkpoint of task {checkpoint.task.name}, which recognises nothing;"
+                " fine-tune it with --config=asr_demo and --config.init_from"
             )
-        return cls(config, arrays, **options)
+        arrays = checkpoint.arrays("params", "frozen/features")
+        arrays = {"params": arrays["params"], "features": arrays["frozen"]["features"]}
+        return cls(checkpoint.config, arrays, checkpoint.features(), **options)
 
     def compute(self, params: PyTree, x_BxTxC: jax.Array, frames_B: jax.Array) -> jax.Array:
-        """Log-probabilities of blank and tokens."""
-        return jax.nn.log_softmax(asr.logits(params, x_BxTxC, frames_B, self.config))
+        """Log-probabilities of blank and tokens, float32 [B, T, V]."""
+        return jax.nn.log_softmax(self._logits(params, x_BxTxC, frames_B, self.config))
 
     def greedy(self, log_probs_TxV: np.ndarray) -> list[Word]:
         """Words of the best path: a word lasts from its first symbol's peak to its last's."""
@@ -88,11 +96,11 @@ class Recognizer(windowed.WindowedModel):
 
     def words(self, tokens: Iterable[tuple[int, int, int]]) -> list[Word]:
         """Words from (token, first frame, end frame)."""
-        asr_config, symbols = self.config.asr, self.config.asr.symbols
+        units, symbols = self.config.text.units, self.config.text.symbols
         groups: list[list[tuple[str, int, int]]] = [[]]
         for token, start, end in tokens:
             symbol = symbols[token - 1]
-            if asr_config.units == "tokens":
+            if units == "tokens":
                 groups.append([(symbol, start, end)])
             elif symbol == alphabet.SPACE:
                 groups.append([])
@@ -153,8 +161,8 @@ class Beam:
         word_score: float = WORD_SCORE,
         width: int = 100,
     ) -> None:
-        if recognizer.config.asr.units != "letters":
-            raise UserError("beam search spells words: it needs asr.units=letters")
+        if recognizer.config.text.units != "letters":
+            raise UserError("beam search spells words: it needs text.units=letters")
         try:
             import pyctcdecode
         except ImportError as error:
@@ -165,7 +173,7 @@ class Beam:
         if model and not pathlib.Path(model).is_file():
             raise UserError(f"{model} does not exist; tools/build_lm.py makes one of text")
         words = known_words(pathlib.Path(model)) if model else None
-        symbols = [" " if s == alphabet.SPACE else s for s in recognizer.config.asr.symbols]
+        symbols = [" " if s == alphabet.SPACE else s for s in recognizer.config.text.symbols]
         try:
             self.decoder = pyctcdecode.build_ctcdecoder(
                 ["", *symbols], model, words, alpha=weight, beta=word_score

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
-from uniwav_jax import config as config_lib
-from uniwav_jax.checkpoint import store
+from uniwav_jax.checkpoint import reader
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
+from uniwav_jax.features import SurfaceFeatures
 from uniwav_jax.inference import windowed
 from uniwav_jax.models import masking, uniwav
 from uniwav_jax.types import PyTree
@@ -36,9 +36,14 @@ class Extractor(windowed.WindowedModel):
     """
 
     def __init__(
-        self, config: Config, arrays: PyTree, layers: tuple[int, ...] | str, **options: float
+        self,
+        config: Config,
+        arrays: PyTree,
+        layers: tuple[int, ...] | str,
+        features: SurfaceFeatures | None = None,
+        **options: float,
     ) -> None:
-        super().__init__(config, arrays, **options)
+        super().__init__(config, arrays, features, **options)
         count = config.model.encoder.layers
         if isinstance(layers, tuple) and not all(0 <= layer <= count for layer in layers):
             raise UserError(f"--layers={layers}: this encoder has layers 0 to {count}")
@@ -55,20 +60,22 @@ class Extractor(windowed.WindowedModel):
     @classmethod
     def load(cls, path: str, layers: tuple[int, ...] | str, **options: float) -> "Extractor":
         """From a workdir, its checkpoints folder or a step folder."""
-        parts = ["params", "ema", "features"]
-        if layers == TEACHER_CODES:
-            parts += ["task/teacher", "task/codebooks"]
-        arrays, meta = store.load_numpy(path, tuple(parts))
-        config = config_lib.from_dict(meta["config"])
-        if config.task not in ("pretrain", "asr"):
+        checkpoint = reader.open(path)
+        config = checkpoint.config
+        if "encoder" not in checkpoint.task.parts:
             raise UserError(f"{path} is a checkpoint of task {config.task}: it has no encoder")
+        places = ["params", "ema", "frozen/features"]
+        if layers == TEACHER_CODES:
+            places += ["state/teacher", "state/codebooks"]
+        arrays = checkpoint.arrays(*places)
         params = {**arrays["params"], **arrays["ema"]}  # what samples is what is exported
-        params |= arrays.get("task", {})
+        params |= arrays.get("state", {})
         params.pop("decoder", None)
         # What is kept in files is not rounded to the training's bfloat16.
         model = dataclasses.replace(config.model, compute_dtype="float32")
         config = dataclasses.replace(config, model=model)
-        return cls(config, {"params": params, "features": arrays["features"]}, layers, **options)
+        arrays = {"params": params, "features": arrays["frozen"]["features"]}
+        return cls(config, arrays, layers, checkpoint.features(), **options)
 
     def compute(self, params: PyTree, x_BxTxC: jax.Array, frames_B: jax.Array) -> jax.Array:
         """See the class."""

@@ -13,6 +13,7 @@ import numpy as np
 from uniwav_jax import features as features_lib
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
+from uniwav_jax.features import SurfaceFeatures
 from uniwav_jax.features.batch import surface
 from uniwav_jax.inference import windows
 from uniwav_jax.types import Batch, PyTree
@@ -27,6 +28,7 @@ class WindowedModel:
     Args:
         config: of the run.
         arrays: {"params", "features"} of its state.
+        features: the surface features; None: those of the configuration.
         batch_seconds: audio, padding included, that is computed at once.
         window: seconds heard at once at most; None: the training's longest clips.
 
@@ -38,12 +40,13 @@ class WindowedModel:
         self,
         config: Config,
         arrays: PyTree,
+        features: SurfaceFeatures | None = None,
         *,
         batch_seconds: float = 120.0,
         window: float | None = None,
     ) -> None:
         self.config = config
-        self.features = features_lib.build(config.features)
+        self.features = features or features_lib.build(config.features)
         self._arrays = jax.device_put(arrays)
         self._batch_seconds = batch_seconds
         if window is not None and window * self.frame_rate < 4:

@@ -7,6 +7,7 @@ split over data x fsdp, parameters over fsdp and tensor. Sharding goes through `
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -159,15 +160,27 @@ def host_rows(mesh: Mesh, rows: int) -> np.ndarray:
     return np.unique(np.concatenate([np.arange(rows)[index] for index in indices.values()]))
 
 
-def to_global(local: dict[str, np.ndarray], mesh: Mesh, rows: int) -> Batch:
-    """The global `Batch` of `rows` rows from this process's rows of each array."""
+def to_global(local: dict[str, Any], mesh: Mesh, rows: int) -> Batch:
+    """The global `Batch` from this process's rows.
+
+    Args:
+        local: "samples", "bad", either "audio" or "latents", and perhaps "labels": numpy arrays of
+            this process's rows, as the data pipeline gives them.
+        mesh: the device mesh.
+        rows: rows of the global batch.
+    """
     sharding = NamedSharding(mesh, ROWS)
 
     def place(array: np.ndarray) -> jax.Array:
         return jax.make_array_from_process_local_data(sharding, array, (rows, *array.shape[1:]))
 
-    names = ("audio", "samples", "bad", "tokens")
-    return Batch(**{name: place(local[name]) for name in names if name in local})
+    return Batch(
+        audio=place(local["audio"]) if "audio" in local else None,
+        samples=place(local["samples"]),
+        bad=place(local["bad"]),
+        labels={name: place(label) for name, label in local.get("labels", {}).items()},
+        latents=place(local["latents"]) if "latents" in local else None,
+    )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -1,36 +1,47 @@
 """Recognition: a linear CTC head on a pretrained encoder (method section 7).
 
-The functions are those of tasks/pretrain.py. `config.init_from` names the pretrained run; its
-encoder is taken by name. For a while the head learns alone (train/optim.py holds the encoder).
+`config.init_from` names the pretrained run, whose encoder is taken. During the first
+`asr.freeze_steps` updates only the head learns; with `asr.frozen` it alone ever learns.
 """
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from uniwav_jax.config import Config
+from uniwav_jax.data.manifest import Manifest
+from uniwav_jax.data.text_labels import TEXT
+from uniwav_jax.evaluation import word_error
 from uniwav_jax.losses import ctc
 from uniwav_jax.models import masking, uniwav
-from uniwav_jax.types import AddUp, Metrics, PyTree
+from uniwav_jax.tasks.parts import ENCODER
+from uniwav_jax.tasks.task import FOREVER, Alarm, Columns, Outputs, Part, Scores, Task
+from uniwav_jax.text import alphabet
+from uniwav_jax.types import Example, Metrics, PyTree, Variables
 
-SAMPLING_PARTS = ()  # nothing is generated
-SCORED = None
-ENCODER = "encoder"  # the part of the parameters that stays as it is at first
+# Fields that decide what a column of the head means, beside its symbol.
+HEAD_FIELDS = ("asr.layers", "text.units", "text.lexicon")
 
 
 @struct.dataclass
 class Draws:
-    """The texts, and what is hidden: [B, T] frames and [B, D] channels."""
+    """What is hidden from the encoder: bool [B, T] frames and [B, D] channels."""
 
-    tokens_BxU: jax.Array
     span_mask_BxT: jax.Array
     channel_mask_BxD: jax.Array
 
 
 def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]:
-    """Fresh parameters {"encoder", "ctc": {"kernel" [D, V + 1], "bias", ["mix" [L + 1]]}}."""
+    """Fresh parameters {"encoder", "ctc": {"kernel" [D, V], "bias" [V], ["mix" [L + 1]]}}.
+
+    V counts the blank, which is column 0. There is no state.
+    """
     encoder_key, head_key = jax.random.split(key)
-    width, tokens = config.model.encoder.width, len(config.asr.symbols) + 1
+    width, tokens = config.model.encoder.width, len(config.text.symbols) + 1
     x = jnp.zeros((1, 20, channels))
     encoder = uniwav.encoder_module(config).init(encoder_key, x, jnp.ones(x.shape[:2], bool))
     head = {
@@ -42,29 +53,13 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
     return {"encoder": encoder["params"], "ctc": head}, {}
 
 
-def start(
-    key: jax.Array,
-    task_state: PyTree,
-    x_BxTxC: jax.Array,
-    frames_B: jax.Array,
-    config: Config,
-    add_up: AddUp,
-) -> PyTree:
-    """Nothing is taken from the first batch."""
-    del key, x_BxTxC, frames_B, config, add_up
-    return task_state
-
-
-def draw(
-    key: jax.Array, x_BxTxC: jax.Array, frames_B: jax.Array, config: Config, tokens_BxU: jax.Array
-) -> Draws:
+def draw(key: jax.Array, example: Example, config: Config) -> Draws:
     """Spans of frames and of channels to hide."""
     time_key, channel_key = jax.random.split(key)
-    asr, (rows, total, _) = config.asr, x_BxTxC.shape
+    asr, (rows, total, _) = config.asr, example.x_BxTxC.shape
     width = config.model.encoder.width
     return Draws(
-        tokens_BxU=tokens_BxU,
-        span_mask_BxT=_spans(time_key, frames_B, asr.time_length, total, asr.time_mask),
+        span_mask_BxT=_spans(time_key, example.frames_B, asr.time_length, total, asr.time_mask),
         channel_mask_BxD=_spans(
             channel_key, jnp.full(rows, width), asr.channel_length, width, asr.channel_mask
         ),
@@ -79,13 +74,15 @@ def _spans(
     return masking.sample_spans(key, counts_B, length=length, total=total, probability=probability)
 
 
-def normalizer(draws: Draws) -> jax.Array:
-    """Tokens of the global batch."""
-    return jnp.maximum(ctc.token_mask(draws.tokens_BxU).sum(), 1).astype(jnp.float32)
+def weight(example: Example, draws: Draws) -> jax.Array:
+    """Tokens of the global batch, []."""
+    del draws
+    mask_BxU = ctc.token_mask(example.labels["tokens"])
+    return jnp.maximum(mask_BxU.sum(), 1).astype(jnp.float32)
 
 
 def logits(params: PyTree, x_BxTxC: jax.Array, frames_B: jax.Array, config: Config) -> jax.Array:
-    """Scores of blank and tokens in evaluation mode, float32 [B, T, V + 1]."""
+    """Scores of blank and tokens in evaluation mode, float32 [B, T, V]."""
     return _logits(params, x_BxTxC, frames_B, config, {})
 
 
@@ -105,21 +102,28 @@ def _logits(
 
 
 def loss(
-    params: PyTree,
-    task_state: PyTree,
-    x_BxTxC: jax.Array,
-    frames_B: jax.Array,
+    variables: Variables,
+    example: Example,
     draws: Draws,
-    normalizer: jax.Array,
+    weight: jax.Array,
     key: jax.Array | None,
     config: Config,
 ) -> tuple[jax.Array, PyTree]:
     """This microbatch's share of the loss per token, and sums.
 
-    In evaluation (`key` None) nothing is hidden, and the sums have "outputs": {"path_BxT": the
-    best token of each frame, -1 on padding}.
+    Args:
+        variables: `params` are read.
+        example: "tokens" int32 [B, U] among the labels, -1 after each row's end.
+        draws: this microbatch's rows of `draw`.
+        weight: tokens of the whole global batch.
+        key: dropout key; None for evaluation, in which nothing is hidden.
+        config: the configuration.
+
+    Returns:
+        The loss [] in nats, and {"loss", "tokens", "impossible", "blanks", "frames"}, all []; in
+        evaluation also "outputs": {"path_BxT": the best token of each frame, -1 on padding}.
     """
-    del task_state
+    x_BxTxC, frames_B, tokens_BxU = example.x_BxTxC, example.frames_B, example.labels["tokens"]
     hidden = {}
     if key is not None:
         hidden = {
@@ -127,12 +131,12 @@ def loss(
             "channel_mask_BxD": draws.channel_mask_BxD,
             "key": key,
         }
-    logits_BxTxV = _logits(params, x_BxTxC, frames_B, config, hidden)
+    logits_BxTxV = _logits(variables.params, x_BxTxC, frames_B, config, hidden)
     frame_mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
-    fits_B = ctc.possible(frame_mask, draws.tokens_BxU)
-    nats = ctc.loss(logits_BxTxV, frame_mask, draws.tokens_BxU).sum() / normalizer
+    fits_B = ctc.possible(frame_mask, tokens_BxU)
+    nats = ctc.loss(logits_BxTxV, frame_mask, tokens_BxU).sum() / weight
     path_BxT = jnp.where(frame_mask, logits_BxTxV.argmax(-1), -1)
-    tokens_B = ctc.token_mask(draws.tokens_BxU).sum(-1)
+    tokens_B = ctc.token_mask(tokens_BxU).sum(-1)
     sums = {
         "loss": nats,
         "tokens": jnp.where(fits_B, tokens_B, 0).sum(dtype=jnp.float32),
@@ -146,21 +150,13 @@ def loss(
     return nats, sums
 
 
-def update(
-    task_state: PyTree, params: PyTree, sums: PyTree, step: jax.Array, config: Config
-) -> PyTree:
-    """There is no task state."""
-    del params, sums, step, config
-    return task_state
-
-
-def average(total: PyTree) -> PyTree:
-    """Sums over evaluation batches (of normalizer one) to the loss per token."""
+def mean(total: PyTree) -> PyTree:
+    """Sums over evaluation batches (of weight 1) to the loss per token."""
     return {**total, "loss": total["loss"] / jnp.maximum(total["tokens"], 1)}
 
 
 def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
-    """Scalars of a step: nats per token, rows whose text is too long for them, share of blanks."""
+    """Scalars of a step: nats per token, rows too short for their text, share of blanks."""
     del step, config
     return {
         "loss": sums["loss"],
@@ -169,12 +165,135 @@ def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
     }
 
 
-def describe(config: Config, *, channels: int, frame_rate: float) -> list[str]:
-    """The alphabet, and what is held for how long."""
-    del channels
+def freezes(config: Config) -> dict[str, float]:
+    """The encoder, at first or for good."""
     asr = config.asr
-    held = "for good" if asr.frozen else f"for {asr.freeze_steps} updates"
-    lines = [f"alphabet: {len(asr.symbols)} {asr.units}: {' '.join(asr.symbols)}"]
-    if asr.frozen or asr.freeze_steps:
-        lines.append(f"the head learns alone {held}")
+    updates = FOREVER if asr.frozen else asr.freeze_steps
+    return {"encoder": updates} if updates else {}
+
+
+def score(outputs: Outputs, corpora: Sequence[Manifest], config: Config) -> Scores:
+    """Error rates of the greedily decoded paths, and a table of texts and hypotheses."""
+    vocabulary = alphabet.vocabulary(config.text)
+    outputs = dict(sorted(outputs.items()))
+    texts = [corpora[corpus].label(clip, "text") for corpus, clip in outputs]
+    texts = [vocabulary.decode(vocabulary.encode(line)) for line in texts]
+    paths = [output["path_BxT"] for output in outputs.values()]
+    hypotheses = [vocabulary.decode(alphabet.collapse(path[path >= 0])) for path in paths]
+    rates = {"wer": word_error.words(texts, hypotheses).rate}
+    if config.text.units == "letters":
+        rates["cer"] = word_error.characters(texts, hypotheses).rate
+    names = [corpora[corpus].name(clip) for corpus, clip in outputs]
+    rows = zip(names, texts, hypotheses, strict=True)
+    return Scores(rates, "hypotheses", [("path", "text", "hypothesis"), *rows])
+
+
+def match_symbols(then: Mapping[str, Any], config: Config) -> tuple[np.ndarray | None, list[str]]:
+    """Columns of another run's head for the columns of this run's; see `task.Columns`."""
+    for field in HEAD_FIELDS:
+        group, name = field.split(".")
+        now = getattr(getattr(config, group), name)
+        if then[field] != now:
+            return None, [f"ctc: a new head, since {field} is {then[field]!r} there, {now!r} here"]
+    theirs, ours = then["text.symbols"], config.text.symbols
+    common = set(theirs) & set(ours)
+    if not common:
+        return None, ["ctc: a new head, since the two alphabets have no symbol in common"]
+    numbers = {symbol: number for number, symbol in enumerate(theirs, start=1)}
+    columns = np.array([0, *(numbers.get(symbol, -1) for symbol in ours)])  # 0: blank
+    if list(theirs) == list(ours):
+        return columns, []
+    note = f"ctc: the columns of blank and of {len(common)} symbols are taken by name"
+    for what, symbols in (("new", ours), ("left", theirs)):
+        if only := [symbol for symbol in symbols if symbol not in common]:
+            note += f"; {what}: {' '.join(only)}"
+    return columns, [note]
+
+
+def describe(config: Config, *, channels: int, frame_rate: float) -> list[str]:
+    """The alphabet, and how long the encoder is frozen."""
+    del channels
+    asr, text = config.asr, config.text
+    duration = "the whole run" if asr.frozen else f"the first {asr.freeze_steps} updates"
+    lines = [f"alphabet: {len(text.symbols)} {text.units}: {' '.join(text.symbols)}"]
+    if freezes(config):
+        lines.append(f"the encoder is frozen for {duration}: only the head learns")
     return [*lines, f"{frame_rate:g} frames a second; texts that need more are left out"]
+
+
+def _until_all_learns(config: Config) -> int:
+    """Updates until the whole model has learned at its full rate."""
+    warmup = round(config.optim.warmup * config.train.steps)
+    return max(warmup, 0 if config.asr.frozen else config.asr.freeze_steps)
+
+
+def exports(encoder: str, decoder: str) -> dict[str, str] | None:
+    """Encoder and head; there is no teacher."""
+    del decoder
+    if encoder != "student":
+        return {}
+    return {"encoder": "params/encoder", "ctc": "params/ctc"}
+
+
+def export_documents(config: Config) -> dict[str, Any]:
+    """What `transformers` needs beside a bare encoder: the CTC model and its alphabet."""
+    text = config.text
+    symbols = enumerate(text.symbols, start=1)
+    return {
+        "config.json": {
+            "architectures": ["UniWavForCTC"],
+            "auto_map": {"AutoModelForCTC": "modeling_uniwav.UniWavForCTC"},
+            "vocab_size": len(text.symbols) + 1,
+        },
+        "preprocessor_config.json": {"processor_class": "Wav2Vec2Processor"},
+        "vocab.json": {"<pad>": 0, **{symbol: number for number, symbol in symbols}},
+        "tokenizer_config.json": {
+            "tokenizer_class": "Wav2Vec2CTCTokenizer",
+            "processor_class": "Wav2Vec2Processor",
+            "pad_token": "<pad>",
+            "unk_token": "<pad>",
+            "bos_token": None,
+            "eos_token": None,
+            "word_delimiter_token": "|" if text.units == "letters" else None,
+            "do_lower_case": text.lowercase,
+        },
+    }
+
+
+TASK = Task(
+    name="asr",
+    init=init,
+    draw=draw,
+    weight=weight,
+    loss=loss,
+    mean=mean,
+    metrics=metrics,
+    labels=TEXT,
+    freezes=freezes,
+    parts={
+        "encoder": ENCODER,
+        "ctc": Part(
+            ("params/ctc",),
+            ("model.encoder", "asr.layers", "text.units", "text.lexicon", "text.symbols"),
+            columns=Columns(("params/ctc/kernel", "params/ctc/bias"), match_symbols),
+        ),
+    },
+    score=score,
+    describe=describe,
+    alarms=(
+        Alarm(
+            "blank_share",
+            True,
+            "max_blank_share",
+            "{value:.1%} of the frames are recognised as blank, more than {limit:.1%}: the"
+            " recogniser writes nothing; raise the learning rate or lengthen its warm-up, start"
+            " from a pretrained run (init_from), or check that the texts belong to the audio",
+            grace=_until_all_learns,
+        ),
+    ),
+    headline=(("loss", "loss {:.3f}"), ("blank_share", "blanks {:.0%}")),
+    logits=logits,
+    exports=exports,
+    export_groups=("asr", "text"),
+    export_documents=export_documents,
+)

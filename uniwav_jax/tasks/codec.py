@@ -7,7 +7,7 @@ the hinge from real and decoded speech. The features of this task are the wavefo
 The bottleneck decides what latents are made for:
 
     "noise"  z + Gaussian noise of config.codec.noise, and a penalty on |z|^2: a variational
-             autoencoder of fixed variance, so that small errors of latents are not heard
+             autoencoder of fixed variance, so that small errors of latents are inaudible
     "rvq"    residual vector quantiser with dropped stages; codebooks follow by running averages,
              and codewords that win nothing move to frames of the batch
 """
@@ -21,12 +21,11 @@ from uniwav_jax.config import Config
 from uniwav_jax.losses import codec_training as losses
 from uniwav_jax.models import quantizer
 from uniwav_jax.models.discriminator import Discriminator
-from uniwav_jax.types import AddUp, Metrics, PyTree
+from uniwav_jax.tasks.task import Alarm, Part, Task
+from uniwav_jax.types import Example, Metrics, PyTree, Variables
 
-SAMPLING_PARTS = ("generator",)  # what the running average covers
-SCORED = ("real", "decoded")  # samples of evaluation that are compared by PESQ and STOI
-SHARED = ("wave", "mel", "adversarial", "features")  # losses that the balancer weighs
-COUNTED = ("targets", "offered")  # sums over frames, no means over rows
+SHARED = ("wave", "mel", "adversarial", "features")  # losses that the balancer weights
+COUNTED = ("targets", "candidates")  # sums over frames, not means over rows
 DEAD = 0.1  # running count of frames per update below which a codeword moves; ours
 
 
@@ -37,14 +36,15 @@ class Draws:
     Attributes:
         noise_BxTxC: unit Gaussian.
         stages_B: int32, quantiser stages that the row goes through.
-        offers_BxT: int32, the codeword that may move to this frame; beyond the last: none.
-        real_B: float32, 1 for rows with speech, 0 for empty and unreadable ones, which no loss and
-            no codebook sees.
+        candidates_BxT: int32, the codeword that may move to this frame; a number beyond the last
+            codeword stands for none.
+        real_B: float32, 1 for rows with speech, 0 for empty and unreadable ones, which count in no
+            loss and no codebook.
     """
 
     noise_BxTxC: jax.Array
     stages_B: jax.Array
-    offers_BxT: jax.Array
+    candidates_BxT: jax.Array
     real_B: jax.Array
 
 
@@ -65,34 +65,16 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
             codewords=config.codec.structure.codewords,
             width=config.codec.structure.dimension,
         )
-        # As good as dead: the first batch replaces what it does not use.
+        # Start with counts at the revival threshold, so that the first batch re-initialises the
+        # codewords that it does not use.
         state["codebooks"] = jax.tree.map(lambda x: DEAD * x, books)
     return params, state
 
 
-def start(
-    key: jax.Array,
-    task_state: PyTree,
-    x_BxTxC: jax.Array,
-    frames_B: jax.Array,
-    config: Config,
-    add_up: AddUp,
-) -> PyTree:
-    """Nothing is taken from the first batch."""
-    del key, x_BxTxC, frames_B, config, add_up
-    return task_state
-
-
-def draw(
-    key: jax.Array,
-    x_BxTxC: jax.Array,
-    frames_B: jax.Array,
-    config: Config,
-    tokens_BxU: None = None,
-) -> Draws:
-    """Noise, and as many stages as there are for half of the rows, fewer for the others."""
-    del tokens_BxU
-    noise_key, stages_key, all_key, offers_key = jax.random.split(key, 4)
+def draw(key: jax.Array, example: Example, config: Config) -> Draws:
+    """Noise; and all quantiser stages for half of the rows, a random number for the others."""
+    x_BxTxC, frames_B = example.x_BxTxC, example.frames_B
+    noise_key, stages_key, all_key, candidates_key = jax.random.split(key, 4)
     structure, rows = config.codec.structure, len(x_BxTxC)
     frames = -(-x_BxTxC.shape[1] // structure.hop)
     most = max(structure.codebooks, 1)
@@ -100,53 +82,54 @@ def draw(
     return Draws(
         noise_BxTxC=jax.random.normal(noise_key, (rows, frames, structure.dimension)),
         stages_B=jnp.where(jax.random.bernoulli(all_key, 0.5, (rows,)), most, some_B),
-        offers_BxT=jax.random.permutation(offers_key, rows * frames).reshape(rows, frames),
+        candidates_BxT=jax.random.permutation(candidates_key, rows * frames).reshape(rows, frames),
         real_B=(frames_B > 0).astype(jnp.float32),
     )
 
 
-def normalizer(draws: Draws) -> jax.Array:
-    """Rows of the global batch that have speech."""
+def weight(example: Example, draws: Draws) -> jax.Array:
+    """Rows of the global batch that have speech, []."""
+    del example
     return jnp.maximum(draws.real_B.sum(), 1.0)
 
 
 def loss(
-    params: PyTree,
-    task_state: PyTree,
-    x_BxTxC: jax.Array,
-    frames_B: jax.Array,
+    variables: Variables,
+    example: Example,
     draws: Draws,
-    normalizer: jax.Array,
+    weight: jax.Array,
     key: jax.Array | None,
     config: Config,
 ) -> tuple[jax.Array, PyTree]:
     """This microbatch's share of a surrogate whose gradient is the balanced one, and sums.
 
     Args:
-        params: {"generator", "discriminator"}.
-        task_state: {"norms", "codebooks"}.
-        x_BxTxC: waveform [B, S, 1] in [-1, 1].
-        frames_B: int32, real samples per row; what is beyond is silence and coded as such.
+        variables: `params` {"generator", "discriminator"}, `state` {"norms", "codebooks"}.
+        example: `x_BxTxC` is the waveform [B, S, 1] in [-1, 1]; samples after a row's end are
+            silence and coded as such.
         draws: this microbatch's rows of `draw`.
-        normalizer: rows of the global batch that have speech.
+        weight: rows of the global batch that have speech.
         key: None for evaluation: no noise, all stages.
         config: the configuration.
+
+    Returns:
+        The surrogate [] and sums: "loss_*", "penalty", "z_square", "rows" [], "norms" {loss: []};
+        of a quantiser also "targets" and "candidates" {"sums" [Q, V, C], "counts" [Q, V]}.
     """
-    del frames_B
-    audio_BxS, codec, judge = x_BxTxC[..., 0], _codec(config), _discriminator(config)
+    params, state = variables.params, variables.state
+    audio_BxS = example.x_BxTxC[..., 0]
+    codec, discriminator = _codec(config), _discriminator(config)
     real_B = draws.real_B
     generator = {"params": params["generator"]}
     z_BxTxC = codec.apply(generator, audio_BxS, method="encode")
-    used_BxTxC, penalty, sums = _bottleneck(
-        task_state, z_BxTxC, draws, config, train=key is not None
-    )
+    used_BxTxC, penalty, sums = _bottleneck(state, z_BxTxC, draws, config, train=key is not None)
     decoded_BxS = codec.apply(generator, used_BxTxC, method="decode")[:, : audio_BxS.shape[1]]
 
-    real_logits, real_features = judge.apply({"params": params["discriminator"]}, audio_BxS)
+    real_logits, real_features = discriminator.apply({"params": params["discriminator"]}, audio_BxS)
 
     def distances(fake_BxS: jax.Array) -> dict[str, jax.Array]:
         fixed = jax.lax.stop_gradient(params["discriminator"])
-        fake_logits, fake_features = judge.apply({"params": fixed}, fake_BxS)
+        fake_logits, fake_features = discriminator.apply({"params": fixed}, fake_BxS)
         return {
             "wave": losses.row_mean(jnp.abs(audio_BxS - fake_BxS), real_B),
             "mel": losses.multi_scale_mel(
@@ -163,18 +146,18 @@ def loss(
     norms = losses.gradient_norms(gradients, real_B)
     known = {
         name: jnp.where(average > 0, average, norms[name])
-        for name, average in task_state["norms"].items()
+        for name, average in state["norms"].items()
     }
     balanced_BxS = losses.balance(gradients, _shares(config), known)
     surrogate = losses.row_mean((decoded_BxS * jax.lax.stop_gradient(balanced_BxS)).sum(-1), real_B)
 
-    fake_logits, _ = judge.apply({"params": params["discriminator"]}, fake_BxS)
-    discriminator = losses.discriminator_hinge(real_logits, fake_logits, real_B)
+    fake_logits, _ = discriminator.apply({"params": params["discriminator"]}, fake_BxS)
+    loss_discriminator = losses.discriminator_hinge(real_logits, fake_logits, real_B)
 
-    share = real_B.sum() / normalizer
+    share = real_B.sum() / weight
     sums |= {
         **{f"loss_{name}": value for name, value in values.items()},
-        "loss_discriminator": discriminator,
+        "loss_discriminator": loss_discriminator,
         "penalty": penalty,
         "z_square": losses.row_mean(jnp.square(z_BxTxC), real_B),
         "norms": norms,
@@ -184,11 +167,11 @@ def loss(
         for name, value in sums.items()
     }
     sums["rows"] = real_B.sum()
-    return share * (surrogate + penalty + discriminator), jax.lax.stop_gradient(sums)
+    return share * (surrogate + penalty + loss_discriminator), jax.lax.stop_gradient(sums)
 
 
 def _bottleneck(
-    task_state: PyTree, z_BxTxC: jax.Array, draws: Draws, config: Config, *, train: bool
+    state: PyTree, z_BxTxC: jax.Array, draws: Draws, config: Config, *, train: bool
 ) -> tuple[jax.Array, jax.Array, PyTree]:
     """What the decoder sees, the penalty, and sums for the codebooks."""
     c = config.codec
@@ -196,44 +179,41 @@ def _bottleneck(
         penalty = c.penalty * losses.row_mean(jnp.square(z_BxTxC), draws.real_B)
         return (z_BxTxC + c.noise * draws.noise_BxTxC if train else z_BxTxC), penalty, {}
     quantised_BxTxC, distances, statistics = quantizer.residual(
-        task_state["codebooks"],
+        state["codebooks"],
         z_BxTxC,
         draws.real_B > 0,
-        draws.offers_BxT,
+        draws.candidates_BxT,
         draws.stages_B if train else None,
     )
     penalty = sum((losses.row_mean(d, draws.real_B) for d in distances), jnp.zeros(()))
     straight = z_BxTxC + jax.lax.stop_gradient(quantised_BxTxC - z_BxTxC)
-    sums = {"targets": statistics["targets"], "offered": statistics["candidates"]}
-    return straight, c.penalty * penalty / c.structure.codebooks, sums
+    return straight, c.penalty * penalty / c.structure.codebooks, statistics
 
 
-def update(
-    task_state: PyTree, params: PyTree, sums: PyTree, step: jax.Array, config: Config
-) -> PyTree:
+def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) -> PyTree:
     """Running averages of the gradients' norms, and the codebooks."""
-    del params
+    state = variables.state
     decay = jnp.minimum(config.codec.balance_decay, (1.0 + step) / (10.0 + step))
     new: PyTree = {
         "norms": jax.tree.map(
             lambda average, norm: decay * average + (1.0 - decay) * norm,
-            task_state["norms"],
+            state["norms"],
             sums["norms"],
         )
     }
-    if "codebooks" in task_state:
+    if "codebooks" in state:
         new["codebooks"] = quantizer.update_and_revive(
-            task_state["codebooks"],
+            state["codebooks"],
             sums["targets"],
-            sums["offered"],
+            sums["candidates"],
             decay=config.codec.codebook_decay,
             dead=DEAD,
         )
     return new
 
 
-def average(total: PyTree) -> PyTree:
-    """Sums over evaluation batches (of normalizer one) to means per row."""
+def mean(total: PyTree) -> PyTree:
+    """Sums over evaluation batches (of weight 1) to means per row."""
     rows = jnp.maximum(total["rows"], 1.0)
     return {
         name: value if name in (*COUNTED, "rows") else jax.tree.map(lambda v: v / rows, value)
@@ -257,19 +237,21 @@ def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
 
 
 def samples(
-    params: PyTree,
-    average: PyTree,
-    x_BxTxC: jax.Array,
-    frames_B: jax.Array,
-    key: jax.Array,
-    config: Config,
+    variables: Variables, example: Example, key: jax.Array, config: Config
 ) -> dict[str, jax.Array]:
-    """Waveforms [B, S, 1]: real, and decoded from unquantised latents by the averaged weights."""
-    del params, frames_B, key
-    codec, variables = _codec(config), {"params": average["generator"]}
-    z_BxTxC = codec.apply(variables, x_BxTxC[..., 0], method="encode")
-    decoded_BxS = codec.apply(variables, z_BxTxC, method="decode")[:, : x_BxTxC.shape[1]]
-    return {"real": x_BxTxC, "decoded": decoded_BxS[..., None]}
+    """Waveforms [B, S, 1]: real, and decoded by the averaged weights.
+
+    With a quantiser they are decoded from the latents that all its stages give.
+    """
+    codec, generator = _codec(config), {"params": variables.ema["generator"]}
+    z_BxTxC = codec.apply(generator, example.x_BxTxC[..., 0], method="encode")
+    draws = draw(key, example, config)
+    used_BxTxC, _, _ = _bottleneck(variables.state, z_BxTxC, draws, config, train=False)
+    decoded_BxS = codec.apply(generator, used_BxTxC, method="decode")
+    return {
+        "real": example.x_BxTxC,
+        "decoded": decoded_BxS[:, : example.x_BxTxC.shape[1], None],
+    }
 
 
 def describe(config: Config, *, channels: int, frame_rate: float) -> list[str]:
@@ -292,3 +274,96 @@ def _codec(config: Config) -> Codec:
 
 def _discriminator(config: Config) -> Discriminator:
     return Discriminator(config.codec.discriminator_windows, config.codec.discriminator_filters)
+
+
+def averages(config: Config) -> dict[str, float]:
+    """The codec that is exported follows the trained one."""
+    return {"generator": config.codec.ema_decay}
+
+
+def _adversarial(config: Config) -> bool:
+    """Whether the codec learns from its discriminator."""
+    return config.codec.adversarial_share > 0 or config.codec.features_share > 0
+
+
+def _codewords(config: Config) -> float:
+    """Codewords of the quantiser that the frames of one batch can use."""
+    structure = config.codec.structure
+    frames = config.data.batch_seconds * structure.sample_rate / structure.hop
+    return min(structure.codewords, frames)
+
+
+TASK = Task(
+    name="codec",
+    init=init,
+    draw=draw,
+    weight=weight,
+    loss=loss,
+    update=update,
+    mean=mean,
+    metrics=metrics,
+    averages=averages,
+    parts={
+        "generator": Part(
+            ("params/generator", "ema/generator", "state/norms", "state/codebooks"),
+            ("codec.structure", "codec.bottleneck"),
+        ),
+        "discriminator": Part(
+            ("params/discriminator",),
+            ("codec.discriminator_filters", "codec.discriminator_windows"),
+        ),
+    },
+    samples=samples,
+    compared=("real", "decoded"),
+    describe=describe,
+    alarms=(
+        Alarm(
+            "loss_discriminator",
+            False,
+            "min_discriminator_loss",
+            "discriminator loss {value:.3f} is below {limit:g}: it tells decoded from real speech"
+            " without fail and learns nothing more; lower the learning rate or"
+            " codec.discriminator_filters",
+            applies=_adversarial,
+        ),
+        Alarm(
+            "loss_discriminator",
+            True,
+            "max_discriminator_loss",
+            "discriminator loss {value:.3f} is above {limit:g} (2 is a constant output): it does"
+            " not tell decoded from real speech, and its share of the gradient is noise; lower the"
+            " learning rate or raise codec.discriminator_filters",
+            applies=_adversarial,
+        ),
+        Alarm(
+            "latent_rms",
+            False,
+            "min_latent_rms",
+            "root mean square of the latents is {value:.1e}, below {limit:g}: they shrink to zero;"
+            " lower codec.penalty or the learning rate",
+        ),
+        Alarm(
+            "latent_rms",
+            False,
+            "min_latent_to_noise",
+            "root mean square of the latents is {value:.3f}, below {limit:g}: they carry next to"
+            " nothing through the noise; lower codec.noise or codec.penalty",
+            unit=lambda config: config.codec.noise,
+            applies=lambda config: config.codec.bottleneck == "noise",
+        ),
+        Alarm(
+            "codebook_perplexity",
+            False,
+            "min_codebook_use",
+            "perplexity of the quantiser's codebooks is {value:.1f}, below {limit:.1f}: frames fall"
+            " on few codewords; take larger batches, or fewer codec.structure.codewords",
+            unit=_codewords,
+            applies=lambda config: config.codec.bottleneck == "rvq",
+        ),
+    ),
+    headline=(
+        ("loss", "loss {:.3f}"),
+        ("loss_mel", "mel {:.3f}"),
+        ("loss_discriminator", "discriminator {:.2f}"),
+    ),
+)

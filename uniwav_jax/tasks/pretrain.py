@@ -1,8 +1,4 @@
-"""Joint pretraining: L = L_enc + lambda L_dec (method section 6).
-
-A task is a module of pure functions that train/step.py calls in this order: `init` once, `start`
-with the first batch of a fresh run; per step `draw`, `loss` (per microbatch), `update`, `metrics`.
-"""
+"""Joint pretraining: L = L_enc + lambda L_dec (method section 6)."""
 
 import math
 
@@ -14,10 +10,9 @@ from uniwav_jax.config import Config
 from uniwav_jax.losses import self_distillation
 from uniwav_jax.models import flow, masking, quantizer, teacher, uniwav
 from uniwav_jax.models.encoder import EncoderOutput
-from uniwav_jax.types import AddUp, Metrics, PyTree
-
-SAMPLING_PARTS = ("condition", "decoder")  # what the running average for sampling covers
-SCORED = None  # generated speech is not a copy of the real one: no pair to compare
+from uniwav_jax.tasks.parts import ENCODER
+from uniwav_jax.tasks.task import Alarm, Part, Task
+from uniwav_jax.types import AddUp, Example, Metrics, PyTree, Variables
 
 
 @struct.dataclass
@@ -47,49 +42,32 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
     return params, {"teacher": jax.tree.map(jnp.copy, params["encoder"]), "codebooks": books}
 
 
-def start(
-    key: jax.Array,
-    task_state: PyTree,
-    x_BxTxC: jax.Array,
-    frames_B: jax.Array,
-    config: Config,
-    add_up: AddUp,
+def warm_start(
+    key: jax.Array, variables: Variables, example: Example, config: Config, add_up: AddUp
 ) -> PyTree:
-    """The task state as training begins, from the first batch: codewords at frames, if so set.
+    """Codewords at frames of the first batch, if `distillation.codebook_init` says so.
 
-    Args:
-        key: of the random choices.
-        task_state: of `init`.
-        x_BxTxC: normalised surface features of the whole batch.
-        frames_B: int32, real frames per row.
-        config: the configuration.
-        add_up: `add_up(function, rows)` calls `function(*rows)` on microbatches of `rows` and
-            returns the sum of its results. What depends on the whole batch, such as the choice of
-            frames here, is made before, so that the result does not depend on the microbatches.
+    The choice of frames depends on the whole batch and is made before its microbatches, so that the
+    result does not depend on them.
     """
+    state, frames_B = variables.state, example.frames_B
     if config.distillation.codebook_init == "noise":
-        return task_state
+        return state
     codewords = config.distillation.codewords
-    frame_mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
+    frame_mask = masking.frame_mask(frames_B, example.x_BxTxC.shape[1])
     chosen_BxT = quantizer.choose_frames(key, frame_mask, codewords)
 
     def statistics(x_BxTxC: jax.Array, frame_mask_BxT: jax.Array, chosen_BxT: jax.Array) -> PyTree:
-        target, _ = uniwav.targets(task_state["teacher"], x_BxTxC, frame_mask_BxT, config)
+        target, _ = uniwav.targets(state["teacher"], x_BxTxC, frame_mask_BxT, config)
         return quantizer.chosen_statistics(target, chosen_BxT, codewords)
 
-    at_frames = add_up(statistics, (x_BxTxC, frame_mask, chosen_BxT))
-    return {**task_state, "codebooks": quantizer.update(task_state["codebooks"], at_frames, 0.0)}
+    at_frames = add_up(statistics, (example.x_BxTxC, frame_mask, chosen_BxT))
+    return {**state, "codebooks": quantizer.update(state["codebooks"], at_frames, 0.0)}
 
 
-def draw(
-    key: jax.Array,
-    x_BxTxC: jax.Array,
-    frames_B: jax.Array,
-    config: Config,
-    tokens_BxU: None = None,
-) -> Draws:
-    """Random choices for rows of `frames_B` real frames."""
-    del tokens_BxU
+def draw(key: jax.Array, example: Example, config: Config) -> Draws:
+    """Random choices of an update."""
+    x_BxTxC, frames_B = example.x_BxTxC, example.frames_B
     span_key, t_key, noise_key, drop_key = jax.random.split(key, 4)
     rows, total, _ = x_BxTxC.shape
     return Draws(
@@ -106,52 +84,55 @@ def draw(
     )
 
 
-def normalizer(draws: Draws) -> jax.Array:
-    """What the summed losses are divided by: masked frames of the global batch."""
+def weight(example: Example, draws: Draws) -> jax.Array:
+    """Masked frames of the global batch, []."""
+    del example
     return jnp.maximum(draws.span_mask_BxT.sum(), 1).astype(jnp.float32)
 
 
 def loss(
-    params: PyTree,
-    task_state: PyTree,
-    x_BxTxC: jax.Array,
-    frames_B: jax.Array,
+    variables: Variables,
+    example: Example,
     draws: Draws,
-    normalizer: jax.Array,
+    weight: jax.Array,
     key: jax.Array | None,
     config: Config,
 ) -> tuple[jax.Array, PyTree]:
-    """This microbatch's share of the loss, and sums that add up over microbatches.
+    """This microbatch's share of L = L_enc + lambda L_dec, and sums.
 
     Args:
-        params: trained parameters.
-        task_state: teacher and codebooks; no gradient reaches them.
-        x_BxTxC: normalised surface features.
-        frames_B: int32, real frames per row.
+        variables: `params` are trained; no gradient reaches `state`, the teacher and codebooks.
+        example: this microbatch's rows.
         draws: this microbatch's rows of `draw`.
-        normalizer: masked frames of the whole global batch.
+        weight: masked frames of the whole global batch.
         key: dropout key; None for evaluation.
         config: the configuration.
+
+    Returns:
+        The loss [] and sums: "loss_encoder" and "loss_decoder" [], "targets" {"sums" [K, V, D],
+        "counts" [K, V]}, "predictions_KxV", "variance_K", and "rows", "masked_frames", "frames" [].
     """
+    params, state = variables.params, variables.state
+    x_BxTxC, frames_B = example.x_BxTxC, example.frames_B
     frame_mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
     span_mask = draws.span_mask_BxT
     keys = [None] * 2 if key is None else list(jax.random.split(key))
 
     # No gradient passes: the loss knows the teacher by the indices of codewords alone.
-    target, variance_KxB = uniwav.targets(task_state["teacher"], x_BxTxC, frame_mask, config)
-    codes = quantizer.assign(task_state["codebooks"], target)
+    target, variance_KxB = uniwav.targets(state["teacher"], x_BxTxC, frame_mask, config)
+    codes = quantizer.assign(state["codebooks"], target)
 
     # Student: masked input; its heads predict the teacher's codewords on masked frames.
     student = uniwav.encoder_module(config).apply(
         {"params": params["encoder"]}, x_BxTxC, frame_mask, span_mask_BxT=span_mask, key=keys[0]
     )
     logits = uniwav.predict_codes(params["heads"], student, config)
-    loss_encoder = self_distillation.cross_entropy_sum(logits, codes, span_mask) / normalizer
+    loss_encoder = self_distillation.cross_entropy_sum(logits, codes, span_mask) / weight
 
     loss_decoder = jnp.zeros(())
     if config.flow.weight > 0:
         loss_decoder = decoder_loss(
-            params, student, x_BxTxC, frame_mask, draws, normalizer, keys[1], config
+            params, student, x_BxTxC, frame_mask, draws, weight, keys[1], config
         )
 
     real_rows = (frames_B > 0).astype(jnp.float32)
@@ -174,7 +155,7 @@ def decoder_loss(
     x_BxTxC: jax.Array,
     frame_mask_BxT: jax.Array,
     draws: Draws,
-    normalizer: jax.Array,
+    weight: jax.Array,
     key: jax.Array | None,
     config: Config,
 ) -> jax.Array:
@@ -193,26 +174,25 @@ def decoder_loss(
         context_BxTxC=context,
         key=key,
     )
-    return flow.squared_error_sum(v, u, span_mask) / normalizer
+    return flow.squared_error_sum(v, u, span_mask) / weight
 
 
-def update(
-    task_state: PyTree, params: PyTree, sums: PyTree, step: jax.Array, config: Config
-) -> PyTree:
-    """Teacher and codebooks after an optimizer update; `params` are the new ones."""
+def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) -> PyTree:
+    """Teacher and codebooks after an optimizer update."""
+    state = variables.state
     decay = teacher.decay_at(step, config.distillation, config.train.steps)
     return {
         "teacher": teacher.update(
-            task_state["teacher"], params["encoder"], decay, config.distillation
+            state["teacher"], variables.params["encoder"], decay, config.distillation
         ),
         "codebooks": quantizer.update(
-            task_state["codebooks"], sums["targets"], config.distillation.codebook_decay
+            state["codebooks"], sums["targets"], config.distillation.codebook_decay
         ),
     }
 
 
-def average(total: PyTree) -> PyTree:
-    """Sums over evaluation batches (of normalizer one) to losses per masked frame."""
+def mean(total: PyTree) -> PyTree:
+    """Sums over evaluation batches (of weight 1) to losses per masked frame."""
     masked = jnp.maximum(total["masked_frames"], 1)
     means = {name: total[name] / masked for name in ("loss_encoder", "loss_decoder")}
     return {**total, **means}
@@ -242,20 +222,17 @@ def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
 
 
 def samples(
-    params: PyTree,
-    average: PyTree,
-    x_BxTxC: jax.Array,
-    frames_B: jax.Array,
-    key: jax.Array,
-    config: Config,
+    variables: Variables, example: Example, key: jax.Array, config: Config
 ) -> dict[str, jax.Array]:
-    """Surface features to look at and listen to: real, masked (zero where hidden), generated.
+    """Surface features [B, T, C]: real, masked (zero where hidden) and generated ones.
 
-    The decoder fills the hidden frames from the student's view of the visible ones.
+    The decoder generates the hidden frames, conditioned on the student's output for the visible
+    ones, with the running average of its weights.
     """
+    params, average, x_BxTxC = variables.params, variables.ema, example.x_BxTxC
     span_key, noise_key = jax.random.split(key)
-    frame_mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
-    span_mask = draw(span_key, x_BxTxC, frames_B, config).span_mask_BxT
+    frame_mask = masking.frame_mask(example.frames_B, x_BxTxC.shape[1])
+    span_mask = draw(span_key, example, config).span_mask_BxT
     student = uniwav.encoder_module(config).apply(
         {"params": params["encoder"]}, x_BxTxC, frame_mask, span_mask_BxT=span_mask
     )
@@ -268,8 +245,30 @@ def samples(
     }
 
 
+def averages(config: Config) -> dict[str, float]:
+    """The parts that sample follow the trained ones."""
+    return dict.fromkeys(("condition", "decoder"), config.flow.ema_decay)
+
+
+def exports(encoder: str, decoder: str) -> dict[str, str]:
+    """The student with its heads and the decoder, or the teacher with its codebooks.
+
+    Heads and decoder learn from the student's states, codebooks cluster the teacher's, so neither
+    is exported beside the other encoder.
+    """
+    if encoder == "teacher":
+        return {"encoder": "state/teacher", "codebooks": "state/codebooks"}
+    source = "ema" if decoder == "average" else "params"
+    return {
+        "encoder": "params/encoder",
+        "heads": "params/heads",
+        "condition": f"{source}/condition",
+        "decoder": f"{source}/decoder",
+    }
+
+
 def describe(config: Config, *, channels: int, frame_rate: float) -> list[str]:
-    """What it costs, and the losses of a model that knows nothing, to compare with."""
+    """The cost, and for comparison the losses of an untrained model."""
     codewords = config.distillation.codewords
     flops = uniwav.train_flops_per_second(config, channels, frame_rate)
     left = teacher.first_weights_left(config.distillation, config.train.steps)
@@ -281,3 +280,67 @@ def describe(config: Config, *, channels: int, frame_rate: float) -> list[str]:
         f"loss_encoder starts near ln {codewords} = {math.log(codewords):.2f} nats",
         "loss_decoder: 2 = zero output, pi/2 = what x_t alone tells about white Gaussian data",
     ]
+
+
+TASK = Task(
+    name="pretrain",
+    init=init,
+    warm_start=warm_start,
+    draw=draw,
+    weight=weight,
+    loss=loss,
+    update=update,
+    mean=mean,
+    metrics=metrics,
+    averages=averages,
+    copies={"state/teacher": "params/encoder"},
+    parts={
+        "encoder": ENCODER,
+        "heads": Part(
+            ("params/heads", "state/codebooks"),
+            (
+                *("model.encoder", "distillation.prediction"),
+                *("distillation.top_layers", "distillation.codewords"),
+            ),
+            needs=("state/codebooks",),
+        ),
+        "decoder": Part(
+            ("params/condition", "params/decoder", "ema/condition", "ema/decoder"),
+            ("model.encoder", "model.decoder", "flow.context"),
+        ),
+    },
+    samples=samples,
+    describe=describe,
+    flops=uniwav.train_flops_per_second,
+    alarms=(
+        Alarm(
+            "target_perplexity",
+            False,
+            "min_target_perplexity",
+            "target perplexity {value:.1f} is below {limit:g}: the clusters collapse; lower the"
+            " learning rate, take larger batches, or set distillation.prediction=spidr",
+        ),
+        Alarm(
+            "loss_encoder",
+            False,
+            "min_encoder_loss",
+            "encoder loss {value:.2f} is below {limit:g}: the teacher has become trivial; lengthen"
+            " its horizon (distillation.teacher_horizon_*) and check that the data is not silence",
+        ),
+        Alarm(
+            "target_variance_min",
+            False,
+            "min_target_variance",
+            "variance of a target layer is {value:.1e}, below {limit:g}: the teacher's output is"
+            " constant over time",
+        ),
+    ),
+    headline=(
+        ("loss", "loss {:.3f}"),
+        ("loss_encoder", "enc {:.3f}"),
+        ("loss_decoder", "dec {:.3f}"),
+        ("target_perplexity", "perplexity {:.0f}"),
+    ),
+    exports=exports,
+    export_groups=("distillation",),
+)

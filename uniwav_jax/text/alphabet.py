@@ -12,9 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from uniwav_jax.config import AsrConfig, Config
-from uniwav_jax.data import manifest as manifest_lib
-from uniwav_jax.errors import UserError
+from uniwav_jax.config import TextConfig
 from uniwav_jax.text import lexicon
 
 SPACE = "|"
@@ -24,13 +22,13 @@ class UnknownSymbolError(ValueError):
     """The text holds something that the alphabet does not."""
 
 
-def normalize(text: str, config: AsrConfig) -> str:
-    """NFC, single spaces, lower case where `asr.lowercase`."""
+def normalize(text: str, config: TextConfig) -> str:
+    """NFC, single spaces, lower case where `text.lowercase`."""
     text = " ".join(unicodedata.normalize("NFC", text).split())
     return text.lower() if config.lowercase else text
 
 
-def units(text: str, config: AsrConfig) -> list[str] | str:
+def units(text: str, config: TextConfig) -> list[str] | str:
     """The symbols of a text, in order; a word that is not in the lexicon stays a word."""
     text = normalize(text, config)
     if config.units == "letters":
@@ -40,7 +38,7 @@ def units(text: str, config: AsrConfig) -> list[str] | str:
     return [phone for word in text.split() for phone in pronounce(word, config)]
 
 
-def pronounce(word: str, config: AsrConfig) -> tuple[str, ...]:
+def pronounce(word: str, config: TextConfig) -> tuple[str, ...]:
     """Phones of a word by the lexicon; the word itself if it has none."""
     return lexicon.load(config.lexicon).get(word.lower(), (word,))
 
@@ -49,7 +47,7 @@ def pronounce(word: str, config: AsrConfig) -> tuple[str, ...]:
 class Vocabulary:
     """Symbols of a configuration; `len` counts the blank too."""
 
-    config: AsrConfig
+    config: TextConfig
 
     def __len__(self) -> int:
         return len(self.config.symbols) + 1
@@ -82,40 +80,14 @@ class Vocabulary:
         return " ".join("".join(symbols).replace(SPACE, " ").split())
 
 
+@functools.cache
+def vocabulary(config: TextConfig) -> Vocabulary:
+    """The vocabulary of a configuration, made once."""
+    return Vocabulary(config)
+
+
 def collapse(path_T: np.ndarray) -> list[int]:
     """Tokens of a frame-wise path: repetitions merged, then blanks left out."""
     path_T = np.asarray(path_T)
     changed = np.diff(path_T, prepend=-1) != 0
     return [int(token) for token in path_T[changed] if token]
-
-
-def with_alphabet(config: Config, cache: str) -> Config:
-    """The configuration with `asr.symbols`: as given, or all symbols of the training text, sorted.
-
-    Raises:
-        UserError: no clip has text.
-    """
-    if config.task != "asr" or config.asr.symbols:
-        return config
-    symbols: set[str] = set()
-    for source in config.data.manifest.split(","):
-        corpus = manifest_lib.load(source.strip(), cache=cache)
-        for row in range(len(corpus)):
-            symbols.update(units(corpus.label(row, "text"), config.asr))
-    if config.asr.lexicon:  # its phones, and no words that are not in it
-        symbols &= {p for phones in lexicon.load(config.asr.lexicon).values() for p in phones}
-    if not symbols:
-        raise UserError(
-            f"{config.data.manifest}: no clip has text; recognition learns from a column 'text' in"
-            " the manifest (tools/build_manifest.py reads LibriSpeech's transcripts)"
-        )
-    return dataclasses.replace(
-        config, asr=dataclasses.replace(config.asr, symbols=tuple(sorted(symbols)))
-    )
-
-
-def token_counts(corpus: manifest_lib.Manifest, config: AsrConfig) -> np.ndarray:
-    """Tokens of each clip's text, int64 [N]: 0 without text, -1 with symbols that are unknown."""
-    vocabulary = Vocabulary(config)
-    counts = (vocabulary.count(corpus.label(row, "text")) for row in range(len(corpus)))
-    return np.fromiter(counts, np.int64, len(corpus))

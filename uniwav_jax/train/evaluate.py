@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator
-from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +12,10 @@ from jax.sharding import Mesh
 from uniwav_jax.audio.writer import write_wav
 from uniwav_jax.config import Config
 from uniwav_jax.data import pipeline, plan
-from uniwav_jax.evaluation import signal, word_error
+from uniwav_jax.evaluation import signal
 from uniwav_jax.features import SurfaceFeatures, check_corpora
 from uniwav_jax.parallel import mesh as mesh_lib
-from uniwav_jax.text import alphabet
+from uniwav_jax.tasks.task import Task
 from uniwav_jax.train import pictures
 from uniwav_jax.train import step as step_lib
 from uniwav_jax.train.metrics import MetricsWriter
@@ -28,7 +27,7 @@ class Evaluator:
 
     def __init__(
         self,
-        task: ModuleType,
+        task: Task,
         config: Config,
         features: SurfaceFeatures,
         mesh: Mesh,
@@ -36,6 +35,7 @@ class Evaluator:
         writer: MetricsWriter,
     ) -> None:
         self._task, self._features, self._mesh = task, features, mesh
+        self.samples = task.samples is not None
         self._workdir, self._writer = workdir, writer
         held_out = config.data.eval_manifest
         data = dataclasses.replace(config.data, manifest=held_out or config.data.manifest)
@@ -43,8 +43,8 @@ class Evaluator:
             data = dataclasses.replace(data, weights="")
         self._config = dataclasses.replace(config, data=data, seed=0)
         self._held_out = bool(held_out)
-        self._plan = plan.BatchPlan(self._config, cache=str(workdir / "data"))
-        check_corpora(config.features, [corpus.latents for corpus in self._plan.corpora])
+        self._plan = plan.BatchPlan(self._config, cache=str(workdir / "data"), labels=task.labels)
+        check_corpora(features, [corpus.latents for corpus in self._plan.corpora])
         for rows in self._plan.rows.values():
             mesh_lib.check_rows(rows, mesh, config.train.accumulate)
         self._eval_step = step_lib.make_eval_step(task, self._config, features, mesh)
@@ -65,51 +65,37 @@ class Evaluator:
         """Mean losses over held-out speech, written with the prefix eval_.
 
         Each segment counts once. `evaluate.batches` limits them to a sample, the same each time.
-        For recognition word and character error rates too; the hypotheses go to
-        workdir/hypotheses.
+        What the task scores beside the losses is added, error rates for instance; its table goes
+        to a folder of the workdir.
         """
         if not self._held_out:
             return {}
-        total, heard = None, {}
+        total, found = None, {}
         once = self._plan.once(self._config.evaluate.batches)
         for index, batch in enumerate(self._batches(once)):
             sums, outputs = self._eval_step(state, batch, jnp.asarray(index))
             total = sums if total is None else jax.tree.map(jnp.add, total, sums)
             if outputs:
-                planned, path_BxT = once[index], np.asarray(outputs["path_BxT"])
+                planned, outputs = once[index], jax.tree.map(np.asarray, outputs)
                 for row in np.flatnonzero(planned.clip >= 0):
-                    heard[int(planned.corpus[row]), int(planned.clip[row])] = path_BxT[row]
-        total = self._task.average(total)
+                    clip = int(planned.corpus[row]), int(planned.clip[row])
+                    found[clip] = jax.tree.map(lambda a, row=row: a[row], outputs)
+        total = self._task.mean(total)
         metrics = self._task.metrics(total, state.step, self._config)
         # device_get looks at one device; a process may not leave while others still need its rest.
         metrics = jax.device_get(jax.block_until_ready(metrics))
         metrics.pop("teacher_decay", None)
-        if heard:
-            metrics |= self._word_error(step, heard)
+        if found:
+            scores = self._task.score(found, self._plan.corpora, self._config)
+            metrics |= scores.metrics
+            if scores.table and jax.process_index() == 0:
+                folder = self._workdir / scores.folder
+                folder.mkdir(parents=True, exist_ok=True)
+                lines = "".join("\t".join(row) + "\n" for row in scores.table)
+                (folder / f"step_{step:07d}.tsv").write_text(lines)
         metrics = {f"eval_{name}": float(value) for name, value in metrics.items()}
         self._writer.write(step, metrics)
         return metrics
-
-    def _word_error(self, step: int, heard: dict[tuple[int, int], np.ndarray]) -> dict[str, float]:
-        """Error rates of {(corpus, clip): frame-wise path}, greedily decoded."""
-        asr, corpora = self._config.asr, self._plan.corpora
-        vocabulary = alphabet.Vocabulary(asr)
-        heard = dict(sorted(heard.items()))
-        said = [corpora[corpus].label(clip, "text") for corpus, clip in heard]
-        said = [vocabulary.decode(vocabulary.encode(line)) for line in said]
-        heard_as = [
-            vocabulary.decode(alphabet.collapse(path[path >= 0])) for path in heard.values()
-        ]
-        if jax.process_index() == 0:
-            folder = self._workdir / "hypotheses"
-            folder.mkdir(parents=True, exist_ok=True)
-            rows = zip((corpora[c].name(clip) for c, clip in heard), said, heard_as, strict=True)
-            lines = ["\t".join(row) + "\n" for row in rows]
-            (folder / f"step_{step:07d}.tsv").write_text("path\ttext\theard\n" + "".join(lines))
-        rates = {"wer": word_error.words(said, heard_as).rate}
-        if asr.units == "letters":
-            rates["cer"] = word_error.characters(said, heard_as).rate
-        return rates
 
     def render(self, step: int, state: TrainState) -> None:
         """Pictures and wavs under workdir/samples/step_<n>: real, masked and generated speech."""
@@ -137,8 +123,8 @@ class Evaluator:
                 name: np.asarray(audio[row, : frames * features.hop])
                 for name, audio in rendered["audio"].items()
             }
-            if self._task.SCORED:
-                pair = (waves[name] for name in self._task.SCORED)
+            if self._task.compared:
+                pair = (waves[name] for name in self._task.compared)
                 scores.append(signal.scores(*pair, sample_rate=features.sample_rate))
             for name, wave in waves.items():
                 with (folder / f"clip{row}_{name}.wav").open("wb") as file:

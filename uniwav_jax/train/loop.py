@@ -4,7 +4,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from types import ModuleType
 
 import jax
 import numpy as np
@@ -13,16 +12,16 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from uniwav_jax import features as features_lib
-from uniwav_jax.checkpoint import store, transfer
+from uniwav_jax import tasks
+from uniwav_jax.checkpoint import reader, store, transfer
 from uniwav_jax.config import Config
 from uniwav_jax.data import pipeline, plan
-from uniwav_jax.errors import disk_errors
+from uniwav_jax.errors import UserError, disk_errors
 from uniwav_jax.features import SurfaceFeatures, statistics
 from uniwav_jax.models import uniwav
 from uniwav_jax.parallel import mesh as mesh_lib
 from uniwav_jax.parallel.group import Group
-from uniwav_jax.tasks import asr, codec, pretrain
-from uniwav_jax.text import alphabet
+from uniwav_jax.tasks.task import Task
 from uniwav_jax.train import self_check
 from uniwav_jax.train import step as step_lib
 from uniwav_jax.train.evaluate import Evaluator
@@ -30,8 +29,6 @@ from uniwav_jax.train.health import Health
 from uniwav_jax.train.metrics import MetricsWriter, means
 from uniwav_jax.train.progress import Progress
 from uniwav_jax.types import Metrics, PyTree, TrainState
-
-TASKS = {"pretrain": pretrain, "codec": codec, "asr": asr}
 
 
 def run(config: Config, workdir: str, group: Group) -> bool:
@@ -41,7 +38,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
         UserError: anything a user can mend, in one line.
         LostProcessError: another process of `group` did not come where all wait.
     """
-    task = TASKS[config.task]
+    task = tasks.get(config.task)
     mesh = mesh_lib.make_mesh(config.mesh)
     # Orbax wants absolute paths; a bucket's stays as it is.
     workdir = epath.Path(workdir if "://" in workdir else os.path.abspath(workdir))
@@ -49,14 +46,14 @@ def run(config: Config, workdir: str, group: Group) -> bool:
     say = _say if lead else _silent
     workdir.mkdir(parents=True, exist_ok=True)
 
-    config = alphabet.with_alphabet(config, cache=plan.local(str(workdir / "data")))
-    train_plan = plan.BatchPlan(config, cache=str(workdir / "data"))
+    config = task.labels.prepare(config, plan.local(str(workdir / "data")))
+    train_plan = plan.BatchPlan(config, cache=str(workdir / "data"), labels=task.labels)
     for rows in train_plan.rows.values():
         mesh_lib.check_rows(rows, mesh, config.train.accumulate)
-    features = features_lib.build(config.features)
-    features_lib.check_corpora(config.features, [c.latents for c in train_plan.corpora])
+    features = _features(config, workdir)
+    features_lib.check_corpora(features, [corpus.latents for corpus in train_plan.corpora])
     bad_files = pipeline.BadFileReport(str(workdir / "bad_files.tsv"), config.data)
-    self_check.run(group, config, mesh, train_plan, workdir, say)
+    self_check.run(group, config, mesh, train_plan, features, workdir, say)
 
     with (
         jax.set_mesh(mesh),
@@ -70,7 +67,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
         resuming = checkpoints.latest_step() is not None
         feature_params = _feature_params(config, features, train_plan, bad_files, known=resuming)
         state, shardings = step_lib.init_state(task, config, features, feature_params, mesh)
-        start = True  # a fresh task may take its first state from the first batch
+        taken: frozenset[str] = frozenset()  # entries of the task's state from `init_from`
         if resuming:
             abstract = jax.eval_shape(lambda: state)
             state, meta = store.restore(checkpoints, abstract, shardings, config)
@@ -78,7 +75,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
             say(f"resuming at step {int(state.step)} of {config.train.steps}")
             _compare_data(meta["data"], train_plan.fingerprint(), say)
         elif config.init_from:
-            state, report, start = transfer.init_from(state, shardings, config)
+            state, report, taken = transfer.init_from(state, shardings, config)
             say("\n".join(report))
         first = int(state.step)
         if lead:
@@ -90,7 +87,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
         closing.callback(writer.close)
         writer.truncate_after(first)
         evaluator = Evaluator(task, config, features, mesh, workdir, writer)
-        progress = Progress(config.train.steps, first, enabled=lead)
+        progress = Progress(config.train.steps, first, task.headline, enabled=lead)
         closing.callback(progress.close)
         meter = Meter(config, writer, progress)
         host_rows = {b: mesh_lib.host_rows(mesh, rows) for b, rows in train_plan.rows.items()}
@@ -112,7 +109,9 @@ def run(config: Config, workdir: str, group: Group) -> bool:
                 preempted = checkpoints.reached_preemption(step)
                 if last or preempted or step % config.checkpoint.every == 0:
                     meter.flush()
-                    store.save(checkpoints, state, config, train_plan.fingerprint())
+                    store.save(
+                        checkpoints, state, config, train_plan.fingerprint(), features.described
+                    )
                     group.barrier(f"checkpoint of step {step}")
                 if preempted:
                     store.finish(checkpoints)
@@ -126,8 +125,9 @@ def run(config: Config, workdir: str, group: Group) -> bool:
             waited = time.perf_counter() - waited
             bad_files.add(item)
             batch = mesh_lib.to_global(item, mesh, train_plan.rows[item["bucket"]])
-            if step == 0 and start:
-                state = step_lib.make_start_step(task, config, features, shardings)(state, batch)
+            if step == 0 and set(state.state) - taken:
+                start = step_lib.make_start_step(task, config, features, shardings, taken)
+                state = start(state, batch)
             state, metrics = train_step(state, batch)
             meter.add(step + 1, metrics, waited)
     say(f"finished {config.train.steps} steps; see {workdir}")
@@ -187,9 +187,25 @@ def _evaluate(
         evaluator.measure(step, state)
         group.barrier(f"evaluation of step {step}")
     sample_every = config.evaluate.sample_every
-    if sample_every and (last or step % sample_every == 0):
+    if sample_every and evaluator.samples and (last or step % sample_every == 0):
         evaluator.render(step, state)
         group.barrier(f"samples of step {step}")
+
+
+def _features(config: Config, workdir: epath.Path) -> SurfaceFeatures:
+    """The surface features; a checkpoint's codec, whose folder need not exist any more."""
+    newest = reader.newest(workdir) if config.features.kind == "codec" else None
+    if newest is None or not newest.meta.get("codec"):
+        return features_lib.build(config.features)
+    if epath.Path(config.features.codec).exists():
+        given = features_lib.build(config.features)
+        if given.described != newest.meta["codec"]:
+            raise UserError(
+                f"config.features.codec: {config.features.codec} holds another codec than"
+                f" checkpoint {newest.folder} was trained with; name that one, or choose another"
+                " --workdir"
+            )
+    return newest.features()
 
 
 def _feature_params(
@@ -248,7 +264,7 @@ def _compare_data(then: dict, now: dict, say: Callable[[str], None]) -> None:
 
 
 def _introduction(
-    task: ModuleType,
+    task: Task,
     config: Config,
     features: SurfaceFeatures,
     state: TrainState,

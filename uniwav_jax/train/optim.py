@@ -1,16 +1,19 @@
 """AdamW, the tri-stage schedule and which parameters decay (method section 6)."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import optax
 
 from uniwav_jax.config import Config
 from uniwav_jax.parallel.mesh import path_string
+from uniwav_jax.tasks.task import FOREVER
 from uniwav_jax.types import PyTree
 
 
 def tri_stage(config: Config) -> optax.Schedule:
-    """Linear warm-up, hold, exponential decay to `final_scale` of the peak."""
+    """Linear warm-up, constant rate, exponential decay to `final_scale` of the peak."""
     optim, steps = config.optim, config.train.steps
     warmup, hold = round(optim.warmup * steps), round(optim.hold * steps)
     decay = max(steps - warmup - hold, 1)
@@ -35,30 +38,42 @@ def decays(params: PyTree) -> PyTree:
     return jax.tree_util.tree_map_with_path(is_kernel, params)
 
 
-def hold(steps: int, part: str) -> optax.GradientTransformation:
-    """Nothing reaches `part` of the parameters in the first `steps` updates."""
+def freeze(updates_frozen: Mapping[str, float]) -> optax.GradientTransformation:
+    """Set the gradients of some parts to zero in the first updates.
+
+    Args:
+        updates_frozen: {part: number of updates}.
+    """
 
     def update(
         updates: PyTree, count: jax.Array, params: PyTree | None = None
     ) -> tuple[PyTree, jax.Array]:
         del params
-        held = jax.tree.map(lambda u: jnp.where(count < steps, 0.0, u), updates[part])
-        return {**updates, part: held}, count + 1
+        kept = {
+            part: jax.tree.map(lambda u, n=n: jnp.where(count < n, 0.0, u), updates[part])
+            for part, n in updates_frozen.items()
+        }
+        return {**updates, **kept}, count + 1
 
     return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)
 
 
-def make(config: Config) -> optax.GradientTransformation:
+def make(config: Config, freezes: Mapping[str, float]) -> optax.GradientTransformation:
     """Clip by global norm if `optim.clip` is not 0, then AdamW under the schedule.
 
-    Recognition holds the encoder at first.
-    Held before, so that neither the norm nor Adam's averages see it, and after: decay is no
-    gradient.
+    The gradient of a part that is frozen at first becomes zero before clipping and Adam, and its
+    update becomes zero after AdamW, because weight decay would still move it. A part that is frozen
+    for good has no moments.
+
+    Args:
+        config: the configuration.
+        freezes: of the task (`Task.freezes`).
     """
-    optim, asr = config.optim, config.asr
-    held = (config.train.steps if asr.frozen else asr.freeze_steps) * (config.task == "asr")
-    ends = [hold(held, "encoder")] if held else []
-    return optax.chain(
+    optim = config.optim
+    at_first = {part: n for part, n in freezes.items() if n != FOREVER}
+    for_good = {part for part, n in freezes.items() if n == FOREVER}
+    ends = [freeze(at_first)] if at_first else []
+    trained = optax.chain(
         *ends,
         optax.clip_by_global_norm(optim.clip) if optim.clip else optax.identity(),
         optax.adamw(
@@ -70,4 +85,10 @@ def make(config: Config) -> optax.GradientTransformation:
             mask=decays,
         ),
         *ends,
+    )
+    if not for_good:
+        return trained
+    return optax.partition(
+        {"trained": trained, "frozen": optax.set_to_zero()},
+        lambda params: {part: "frozen" if part in for_good else "trained" for part in params},
     )

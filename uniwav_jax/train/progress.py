@@ -5,23 +5,24 @@ import time
 
 from rich import progress as rich
 
-SHOWN = (
-    ("loss", "loss {:.3f}"),
-    ("loss_encoder", "enc {:.3f}"),
-    ("loss_decoder", "dec {:.3f}"),
-    ("loss_mel", "mel {:.3f}"),
-    ("blank_share", "blanks {:.0%}"),
-    ("loss_discriminator", "discriminator {:.2f}"),
-    ("target_perplexity", "perplexity {:.0f}"),
-    ("audio_seconds_per_second", "{:.1f} s audio/s"),
-)
+SPEED = ("audio_seconds_per_second", "{:.1f} s audio/s")
 
 
 class Progress:
-    """Reports lines of metrics against `total` steps; silent when not `enabled`."""
+    """Reports lines of metrics against `total` steps; silent when not `enabled`.
 
-    def __init__(self, total: int, first: int, *, enabled: bool) -> None:
+    Args:
+        total: steps of the run.
+        first: step that the run starts or continues from.
+        headline: (metric, format) pairs of the task that are shown, if a line has the metric.
+        enabled: False on all processes but one.
+    """
+
+    def __init__(
+        self, total: int, first: int, headline: tuple[tuple[str, str], ...], *, enabled: bool
+    ) -> None:
         self._total, self._first, self._enabled = total, first, enabled
+        self._shown = (*headline, SPEED)
         self._start = time.monotonic()
         self._bar = None
         if enabled and sys.stdout.isatty():
@@ -39,7 +40,7 @@ class Progress:
         """Show the metrics of `step`; names that are not there are left out."""
         if not self._enabled:
             return
-        text = "  ".join(form.format(line[name]) for name, form in SHOWN if name in line)
+        text = "  ".join(form.format(line[name]) for name, form in self._shown if name in line)
         if self._bar:
             self._bar.update(self._task, completed=step, description=text)
         else:

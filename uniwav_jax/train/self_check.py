@@ -16,11 +16,11 @@ from etils import epath
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import uniwav_jax
-from uniwav_jax.codec import files
 from uniwav_jax.config import Config
 from uniwav_jax.data import manifest
 from uniwav_jax.data.plan import BatchPlan
 from uniwav_jax.errors import LostProcessError, UserError
+from uniwav_jax.features import SurfaceFeatures
 from uniwav_jax.parallel import mesh as mesh_lib
 from uniwav_jax.parallel.group import Group
 
@@ -36,6 +36,7 @@ def run(
     config: Config,
     mesh: Mesh,
     plan: BatchPlan,
+    features: SurfaceFeatures,
     workdir: epath.Path,
     say: Callable[[str], None],
 ) -> None:
@@ -50,7 +51,12 @@ def run(
     if group.count == 1:
         return
     rows = {str(b): _ranges(mesh_lib.host_rows(mesh, n)) for b, n in plan.rows.items()}
-    mine = {"host": group.host, "rows": rows, "alike": alike(config, plan), "time": time.time()}
+    mine = {
+        "host": group.host,
+        "rows": rows,
+        "alike": alike(config, plan, features),
+        "time": time.time(),
+    }
     everyone = [json.loads(each) for each in group.exchange("self-check", json.dumps(mine))]
     for line in table(everyone, plan.rows):
         say(line)
@@ -71,7 +77,7 @@ def run(
     say(f"self-check: {group.count} processes agree, an all-reduce took {seconds:.3f} s")
 
 
-def alike(config: Config, plan: BatchPlan) -> dict[str, str]:
+def alike(config: Config, plan: BatchPlan, features: SurfaceFeatures) -> dict[str, str]:
     """What must be the same in all processes; those values are short."""
     kinds = collections.Counter(device.device_kind for device in jax.local_devices())
     content = {"config.data.manifest": " ".join(corpus.digest for corpus in plan.corpora)}
@@ -79,8 +85,8 @@ def alike(config: Config, plan: BatchPlan) -> dict[str, str]:
     if config.data.eval_manifest:
         corpora = [manifest.load(m.strip(), cache=cache) for m in _held_out(config)]
         content["config.data.eval_manifest"] = " ".join(corpus.digest for corpus in corpora)
-    if config.features.codec:
-        content["config.features.codec"] = files.digest(config.features.codec)
+    if features.described:
+        content["config.features.codec"] = features.described["digest"]
     if config.features.stats and epath.Path(config.features.stats).exists():
         content["config.features.stats"] = _hash(epath.Path(config.features.stats).read_bytes())
     return {

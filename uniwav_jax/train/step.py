@@ -1,7 +1,6 @@
 """One update, one evaluation, one set of samples: the functions that are compiled."""
 
 from collections.abc import Callable
-from types import ModuleType
 
 import jax
 import jax.numpy as jnp
@@ -12,29 +11,30 @@ from uniwav_jax.config import Config
 from uniwav_jax.features import SurfaceFeatures
 from uniwav_jax.features.batch import surface
 from uniwav_jax.parallel.mesh import replicated, shard_rows, sharded_init
+from uniwav_jax.tasks.task import Task
 from uniwav_jax.train import optim
-from uniwav_jax.types import Batch, Metrics, PyTree, TrainState
+from uniwav_jax.types import Batch, Example, Metrics, PyTree, TrainState, Variables
 
 
 def fresh_state(
-    task: ModuleType, config: Config, features: SurfaceFeatures, feature_params: PyTree
+    task: Task, config: Config, features: SurfaceFeatures, feature_params: PyTree
 ) -> TrainState:
     """The state before the first update; a function of `config.seed` alone."""
     key = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1)
-    params, task_state = task.init(key, config, features.channels)
+    params, state = task.init(key, config, features.channels)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        opt_state=optim.make(config).init(params),
-        ema={part: jax.tree.map(jnp.copy, params[part]) for part in task.SAMPLING_PARTS},
-        task=task_state,
-        features=jax.tree.map(jnp.asarray, feature_params),
+        opt_state=optim.make(config, task.freezes(config)).init(params),
+        ema={part: jax.tree.map(jnp.copy, params[part]) for part in task.averages(config)},
+        state=state,
+        frozen={"features": jax.tree.map(jnp.asarray, feature_params)},
         skipped=jnp.zeros(2, jnp.int32),
     )
 
 
 def init_state(
-    task: ModuleType,
+    task: Task,
     config: Config,
     features: SurfaceFeatures,
     feature_params: PyTree,
@@ -42,6 +42,11 @@ def init_state(
 ) -> tuple[TrainState, PyTree]:
     """A fresh state, born sharded, and its shardings."""
     return sharded_init(lambda: fresh_state(task, config, features, feature_params), mesh)
+
+
+def _example(batch: Batch, variables: Variables, features: SurfaceFeatures) -> Example:
+    x_BxTxC, frames_B = surface(batch, variables.frozen["features"], features)
+    return Example(x_BxTxC, frames_B, batch.labels)
 
 
 def over_microbatches(
@@ -80,48 +85,55 @@ def over_microbatches(
 
 
 def make_train_step(
-    task: ModuleType, config: Config, features: SurfaceFeatures, mesh: Mesh, shardings: PyTree
+    task: Task, config: Config, features: SurfaceFeatures, mesh: Mesh, shardings: PyTree
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Compile `(state, batch) -> (state, metrics)`; the state is donated.
 
-    Randomness: fold_in(seed, step), so a step replays from its number alone. A non-finite loss or
-    gradient leaves everything but `step` and `skipped` as it was, teacher and codebooks included.
+    All random numbers of a step come from `fold_in(seed, step)`, so a step can be repeated from its
+    number alone. A non-finite loss or gradient leaves everything but `step` and `skipped` as it
+    was, teacher and codebooks included.
     """
-    optimizer = optim.make(config)
+    optimizer = optim.make(config, task.freezes(config))
+    decays = task.averages(config)
     schedule = optim.tri_stage(config)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         draw_key, dropout_key = jax.random.split(key)
-        x_BxTxC, frames_B = surface(batch, state.features, features)
-        draws = task.draw(draw_key, x_BxTxC, frames_B, config, batch.tokens)
-        normalizer = task.normalizer(draws)
-        gradient = jax.value_and_grad(task.loss, has_aux=True)
+        variables = state.variables
+        example = _example(batch, variables, features)
+        draws = task.draw(draw_key, example, config)
+        weight = task.weight(example, draws)
+
+        def loss_of(params: PyTree, *rows_and_key: PyTree) -> tuple[jax.Array, PyTree]:
+            *rows, key = rows_and_key
+            return task.loss(variables.replace(params=params), *rows, weight, key, config)
+
+        gradient = jax.value_and_grad(loss_of, has_aux=True)
 
         def microbatch(rows: PyTree, key: jax.Array) -> tuple[PyTree, PyTree]:
-            (loss, sums), grads = gradient(state.params, state.task, *rows, normalizer, key, config)
+            (loss, sums), grads = gradient(state.params, *rows, key)
             return (loss, sums, grads), {}
 
-        rows = (x_BxTxC, frames_B, draws)
         (loss, sums, grads), _ = over_microbatches(
-            microbatch, rows, config.train.accumulate, dropout_key
+            microbatch, (example, draws), config.train.accumulate, dropout_key
         )
         grad_norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        # The running average starts short, so that early samples are not the initial weights.
-        ema_decay = jnp.minimum(config.flow.ema_decay, (1.0 + state.step) / (10.0 + state.step))
-        ema = jax.tree.map(
-            lambda average, new: ema_decay * average + (1.0 - ema_decay) * new,
-            state.ema,
-            {part: params[part] for part in task.SAMPLING_PARTS},
-        )
-        task_state = task.update(state.task, params, sums, state.step, config)
+        ema = {
+            part: _averaged(average, params[part], decays[part], state.step)
+            for part, average in state.ema.items()
+        }
+        new = variables.replace(params=params, ema=ema)
+        new = new.replace(state=task.update(new, sums, state.step, config))
 
         finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
-        new = (params, opt_state, ema, task_state)
-        old = (state.params, state.opt_state, state.ema, state.task)
-        new = jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+        new, opt_state = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old),
+            (new.replace(frozen={}), opt_state),
+            (variables.replace(frozen={}), state.opt_state),
+        )
         in_all, in_a_row = state.skipped
         skipped = jnp.where(finite, jnp.stack([in_all, 0]), jnp.stack([in_all, in_a_row]) + 1)
         metrics = {
@@ -133,7 +145,15 @@ def make_train_step(
             "audio_seconds": batch.samples.sum() / features.sample_rate,
             "bad_rows": batch.bad.sum(),
         }
-        state = TrainState(state.step + 1, *new[:3], new[3], state.features, skipped)
+        state = TrainState(
+            step=state.step + 1,
+            params=new.params,
+            opt_state=opt_state,
+            ema=new.ema,
+            state=new.state,
+            frozen=state.frozen,
+            skipped=skipped,
+        )
         return state, metrics
 
     return jax.jit(
@@ -144,12 +164,31 @@ def make_train_step(
     )
 
 
-def make_start_step(
-    task: ModuleType, config: Config, features: SurfaceFeatures, shardings: PyTree
-) -> Callable[[TrainState, Batch], TrainState]:
-    """Compile `(state, first batch) -> state` for what a fresh task takes from data.
+def _averaged(average: PyTree, new: PyTree, decay: float, step: jax.Array) -> PyTree:
+    """The running average after update `step`.
 
-    The task sums over rows by a function that takes the update's microbatches one by one.
+    Its horizon is short at first, so that early samples are not made by the initial weights.
+    """
+    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, average, new)
+
+
+def make_start_step(
+    task: Task,
+    config: Config,
+    features: SurfaceFeatures,
+    shardings: PyTree,
+    taken: frozenset[str] = frozenset(),
+) -> Callable[[TrainState, Batch], TrainState]:
+    """Compile `(state, first batch) -> state` with `task.warm_start`.
+
+    Args:
+        task: the task.
+        config: the configuration.
+        features: the surface features.
+        shardings: of the state.
+        taken: names of the entries of `TrainState.state` that came from another run
+            (`config.init_from`) and stay as they are.
     """
 
     def add_up(function: Callable[..., PyTree], rows: tuple[PyTree, ...]) -> PyTree:
@@ -160,8 +199,13 @@ def make_start_step(
 
     def start_step(state: TrainState, batch: Batch) -> TrainState:
         key = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 2)
-        x_BxTxC, frames_B = surface(batch, state.features, features)
-        return state.replace(task=task.start(key, state.task, x_BxTxC, frames_B, config, add_up))
+        example = _example(batch, state.variables, features)
+        started = task.warm_start(key, state.variables, example, config, add_up)
+        return state.replace(
+            state={
+                name: state.state[name] if name in taken else new for name, new in started.items()
+            }
+        )
 
     return jax.jit(
         start_step, in_shardings=(shardings, None), out_shardings=shardings, donate_argnums=0
@@ -169,7 +213,7 @@ def make_start_step(
 
 
 def make_eval_step(
-    task: ModuleType, config: Config, features: SurfaceFeatures, mesh: Mesh
+    task: Task, config: Config, features: SurfaceFeatures, mesh: Mesh
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[PyTree, PyTree]]:
     """Compile `(state, batch, index) -> (sums, outputs of each row)`, without dropout.
 
@@ -179,31 +223,30 @@ def make_eval_step(
 
     def eval_step(state: TrainState, batch: Batch, index: jax.Array) -> tuple[PyTree, PyTree]:
         key = jax.random.fold_in(jax.random.key(0), index)
-        x_BxTxC, frames_B = surface(batch, state.features, features)
-        draws = task.draw(key, x_BxTxC, frames_B, config, batch.tokens)
+        example = _example(batch, state.variables, features)
+        draws = task.draw(key, example, config)
 
         def microbatch(rows: PyTree, key: None) -> tuple[PyTree, PyTree]:
-            # Normalised by 1: sums over batches are divided by all masked frames at the end.
-            _, sums = task.loss(state.params, state.task, *rows, 1.0, key, config)
+            # The weight is 1: `task.mean` divides the sums over all batches at the end.
+            _, sums = task.loss(state.variables, *rows, 1.0, key, config)
             return sums, sums.pop("outputs", {})
 
-        return over_microbatches(microbatch, (x_BxTxC, frames_B, draws), config.train.accumulate)
+        return over_microbatches(microbatch, (example, draws), config.train.accumulate)
 
     return jax.jit(eval_step, out_shardings=replicated(mesh))
 
 
 def make_sample_step(
-    task: ModuleType, config: Config, features: SurfaceFeatures, mesh: Mesh
+    task: Task, config: Config, features: SurfaceFeatures, mesh: Mesh
 ) -> Callable[[TrainState, Batch], dict[str, dict[str, jax.Array]]]:
     """Compile `(state, batch) -> {"features": {name: [B, T, C]}, "audio": {...}, "frames"}`."""
 
     def sample_step(state: TrainState, batch: Batch) -> dict[str, dict[str, jax.Array]]:
         rows = jax.tree.map(lambda a: a[: config.evaluate.samples], batch)
-        x_BxTxC, frames_B = surface(rows, state.features, features)
-        named = task.samples(
-            state.params, state.ema, x_BxTxC, frames_B, jax.random.key(config.seed), config
-        )
-        audio = {name: features.decode(state.features, x) for name, x in named.items()}
-        return {"features": named, "audio": audio, "frames": frames_B}
+        example = _example(rows, state.variables, features)
+        named = task.samples(state.variables, example, jax.random.key(config.seed), config)
+        feature_params = state.frozen["features"]
+        audio = {name: features.decode(feature_params, x) for name, x in named.items()}
+        return {"features": named, "audio": audio, "frames": example.frames_B}
 
     return jax.jit(sample_step, out_shardings=replicated(mesh))

@@ -5,7 +5,7 @@ import json
 import pathlib
 from typing import Any
 
-SCHEMA = 2
+SCHEMA = 3
 CONFIG, WEIGHTS, SUMS = "config.json", "model.safetensors", "SHA256SUMS"
 
 
@@ -20,6 +20,10 @@ def read_config(path: pathlib.Path) -> dict[str, Any]:
         schema = c["schema"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ExportError(f"{path / CONFIG} cannot be read: {error!r}; export again") from error
+    if schema == 2:  # the alphabet was part of recognition
+        names = ("symbols", "units", "lexicon", "lowercase")
+        text = {"text": {name: c["asr"].pop(name) for name in names}} if "asr" in c else {}
+        return {**c, **text, "linear": {}, "schema": SCHEMA}
     if schema != SCHEMA:
         raise ExportError(
             f"{path / CONFIG} has schema {schema!r}; this reader knows {SCHEMA}:"

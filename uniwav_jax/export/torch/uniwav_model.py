@@ -51,7 +51,9 @@ class Networks:
         if "codebooks" in parts:
             self.codebooks = Codebooks(c["distillation"], width)
         if "ctc" in parts:
-            self.ctc = Recognition(c["asr"], c["encoder"])
+            self.ctc = Recognition(c["asr"], c["text"], c["encoder"])
+        if c["linear"]:
+            self.linear = nn.ModuleDict({n: nn.Linear(*size) for n, size in c["linear"].items()})
 
     def run(self, audio_BxS: torch.Tensor, samples_B: torch.Tensor | None = None) -> Heard:
         """Waveform to hidden states.
@@ -121,12 +123,12 @@ class Networks:
     def transcribe(self, heard: Heard) -> list[str]:
         """Text of each row by the best token of each frame."""
         path_BxT = self.logits(heard.encoded).argmax(-1)
-        asr, texts = self.c["asr"], []
+        c, texts = self.c["text"], []
         for path_T, mask_T in zip(path_BxT, heard.frame_mask, strict=True):
             tokens = torch.unique_consecutive(path_T[mask_T]).tolist()
-            symbols = [asr["symbols"][token - 1] for token in tokens if token]
-            text = " ".join(symbols) if asr["units"] == "tokens" else "".join(symbols)
-            texts.append(text if asr["units"] == "tokens" else " ".join(text.split("|")).strip())
+            symbols = [c["symbols"][token - 1] for token in tokens if token]
+            text = " ".join(symbols) if c["units"] == "tokens" else "".join(symbols)
+            texts.append(text if c["units"] == "tokens" else " ".join(text.split("|")).strip())
         return texts
 
     def codes(self, heard: Heard) -> torch.Tensor:
@@ -271,9 +273,9 @@ class Codebooks(nn.Module):
 class Recognition(nn.Module):
     """CTC's linear layer, on the last layer or on a learned sum of all."""
 
-    def __init__(self, asr: dict[str, Any], encoder: dict[str, Any]) -> None:
+    def __init__(self, asr: dict[str, Any], text: dict[str, Any], encoder: dict[str, Any]) -> None:
         super().__init__()
-        self.head = nn.Linear(encoder["width"], len(asr["symbols"]) + 1)
+        self.head = nn.Linear(encoder["width"], len(text["symbols"]) + 1)
         if asr["layers"] == "mix":
             self.mix = nn.Parameter(torch.zeros(encoder["layers"] + 1))
 

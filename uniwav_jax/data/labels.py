@@ -1,0 +1,80 @@
+"""Labels: what a loss reads of each clip beside its audio, made from columns of the manifest."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from uniwav_jax.config import Config
+from uniwav_jax.data.manifest import Manifest
+
+PADDING = -1  # follows the end of each sequence
+
+
+def _unchanged(config: Config, cache: str) -> Config:
+    del cache
+    return config
+
+
+def _nothing(*_: Any) -> dict[str, np.ndarray]:
+    return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """How a task turns columns of a manifest into arrays of the example.
+
+    Reader processes receive this object, so its functions must be functions of a module.
+
+    Attributes:
+        dtypes: {name: dtype} of the arrays. A label is a scalar of each clip, [B] in the batch, or
+            a sequence, [B, U] in the batch: U is the longest sequence of the bucket, and -1 follows
+            a shorter one.
+        encode: (manifest, clip, config) -> {name: value of this clip}.
+        sequences: names of the labels that are sequences.
+        sizes: (manifest, config) -> {name of a sequence: int64 [N], its length in each clip}.
+        left_out: result of `sizes` -> {reason: bool [N], True for clips that cannot be used}.
+        whole_clips: True if a label describes the whole clip, so that a clip which is longer than
+            the longest bucket is left out instead of cropped.
+        prepare: (config, cache folder) -> config with what only the training data can tell, such
+            as an alphabet.
+        fields: fields of the configuration ("group.name") that decide the labels; they are kept in
+            the checkpoint with the other properties of the training data.
+    """
+
+    dtypes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    encode: Callable[[Manifest, int, Config], dict[str, Any]] = _nothing
+    sequences: tuple[str, ...] = ()
+    sizes: Callable[[Manifest, Config], dict[str, np.ndarray]] = _nothing
+    left_out: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = _nothing
+    whole_clips: bool = False
+    prepare: Callable[[Config, str], Config] = _unchanged
+    fields: tuple[str, ...] = ()
+
+    def empty(self, rows: int, lengths: Mapping[str, int]) -> dict[str, np.ndarray]:
+        """Arrays for `rows` rows: [rows, U] of padding, or [rows] of zeros for scalars.
+
+        Args:
+            rows: number of rows.
+            lengths: {name: U} of the sequences.
+        """
+        return {
+            name: np.full((rows, lengths[name]), PADDING, dtype)
+            if name in self.sequences
+            else np.zeros(rows, dtype)
+            for name, dtype in self.dtypes.items()
+        }
+
+    def fill(
+        self, arrays: dict[str, np.ndarray], row: int, corpus: Manifest, clip: int, config: Config
+    ) -> None:
+        """Write the labels of a clip into row `row` of `arrays`, which `empty` made."""
+        for name, value in self.encode(corpus, clip, config).items() if self.dtypes else ():
+            if arrays[name].ndim == 1:
+                arrays[name][row] = value
+            else:
+                arrays[name][row, : len(value)] = value
+
+
+NONE = Labels()
