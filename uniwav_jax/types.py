@@ -1,9 +1,12 @@
 """Shared types and the legend of axis letters used in names such as `x_BxTxC`.
 
-    B  rows of a batch            T  frames (50 per second)      S  waveform samples
-    C  surface-feature channels   D  model width                 H  attention heads
-    L  layers                     K  predicted layers            V  codewords, or symbols
-    F  feed-forward width         U  tokens of a text
+    B  rows of a batch            T  frames                      S  waveform samples
+    C  channels of features       D  model width                 H  attention heads
+    L  layers                     K  codebooks                   V  codewords, or symbols
+    U  tokens of a text           W  samples of a window         F  frequency bins
+
+There is one codebook per predicted layer, or per stage of a codec's quantiser. A few functions use
+more letters, which their docstrings define.
 
 Masks: `frame_mask_BxT` is True on real audio (False on padding); `span_mask_BxT` is True where a
 frame is hidden from the student. Paper symbols keep their letters: x surface features, z

@@ -39,15 +39,15 @@ def test_chunks_equal_the_whole(clip, name):
 
 
 def test_memory_is_bounded():
-    """However long the stream, what is held of it is about one window."""
-    held = []
+    """However long the stream is, only about one window of it is in memory."""
+    lengths = []
 
     def run(window):
-        held.append(window.shape[1])
+        lengths.append(window.shape[1])
         return window[:, ::4]
 
     blocks = (np.full((1000, 1), float(i), np.float32) for i in range(400))
     out = chunked.overlapped(blocks, run, window=2000, left=40, right=9, up=1, down=4)
     total = np.concatenate(list(out))
     np.testing.assert_array_equal(total[:, 0], np.repeat(np.arange(400), 250))
-    assert max(held) <= 2000 + 40 + 9 + 2 * 4
+    assert max(lengths) <= 2000 + 40 + 9 + 2 * 4

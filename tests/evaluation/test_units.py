@@ -128,7 +128,7 @@ def test_probe_report(probe, aligned, speech_dir, capsys):
     manifest = folder / "manifest.tsv"
     arguments = [str(folder / "run"), "--manifest", str(manifest)]
     arguments += ["--alignments", str(speech_dir / "alignments"), "--batch_seconds", "32"]
-    # Codewords of one other clip, whose file has another name than any TextGrid.
+    # Codewords fitted to another clip, which has no TextGrid.
     audio, rate = soundfile.read(next(speech_dir.rglob("5652-19215-0031.opus")))
     soundfile.write(folder / "other.flac", audio, rate)
     other = folder / "other.tsv"
@@ -160,7 +160,7 @@ def test_probe_report(probe, aligned, speech_dir, capsys):
     for layer in (layer for layers in (*heads, *fitted, *inputs) for layer in layers):
         assert 0 < layer["pnmi_shuffled"] < layer["pnmi"] < 1
         assert 0 < layer["cluster_purity"] <= 1 and 1 < layer["active_codewords"] <= 32
-    # Even untrained features hold sound: codebooks fitted to them tell more of the phones.
+    # Untrained features depend on the sound too: codebooks fitted to them know more about phones.
     for noise, from_frames in zip(result["teacher_codes"], fitted[0][1:], strict=True):
         assert from_frames["pnmi"] > noise["pnmi"] + 0.02
         assert from_frames["active_codewords"] > 28

@@ -26,7 +26,7 @@ def test_padding_is_zero_and_nothing_learns(log_mel_features, speech):
 
 def test_latents_are_normalised(log_mel_features):
     latents = np.ones((1, 5, 80), np.float16)
-    batch = Batch(latents, np.array([3 * 320], np.int32), np.zeros(1, bool))
+    batch = Batch(None, np.array([3 * 320], np.int32), np.zeros(1, bool), latents=latents)
     params = {"mean": jnp.full(80, 2.0), "std": jnp.full(80, 4.0)}
     x, frames = surface(batch, params, log_mel_features)
     assert frames.tolist() == [3]

@@ -210,5 +210,5 @@ def test_pickles_run_no_code(tmp_path):
     with pytest.raises(UserError, match="only names another model"):
         importers.load(str(tmp_path / "pointer.th"))
     torch.save([1], tmp_path / "list.th")
-    with pytest.raises(UserError, match="holds a list"):
+    with pytest.raises(UserError, match="is a list"):
         importers.load(str(tmp_path / "list.th"))

@@ -43,10 +43,10 @@ def test_variables_that_cannot_be_meant(monkeypatch, variables, words):
 
 def test_mistake_in_one_ends_all_with_its_message(drill):
     drill.start(["reduce:1", "reduce:2"], ["reduce:1", "mistake:no such file"], limit=60)
-    (first, told), (second, own) = drill.ends()
+    (first, message), (second, own) = drill.ends()
     assert first == second == 2
     assert own == "error: no such file"
-    assert told.startswith("error: process 1 (") and told.endswith("): no such file")
+    assert message.startswith("error: process 1 (") and message.endswith("): no such file")
 
 
 def test_mistake_in_the_first_process(drill):
@@ -54,16 +54,18 @@ def test_mistake_in_the_first_process(drill):
     drill.start(["mistake:no such file"], ["barrier:here"], ["sleep:60"], limit=60)
     (status, own), *others = drill.ends()
     assert status == 2 and own == "error: no such file"
-    for status, told in others:
-        assert status == 2 and told.endswith("): no such file"), told
+    for status, message in others:
+        assert status == 2 and message.endswith("): no such file"), message
 
 
 def test_crash_of_one_ends_all(drill):
     drill.start(["reduce:1", "reduce:2"], ["reduce:1", "crash:unforeseen"], limit=60)
-    (first, told), (second, own) = drill.ends()
+    (first, message), (second, own) = drill.ends()
     assert first == second == 1
     assert own == "error: ValueError: unforeseen"
-    assert told.startswith("error: process 1 (") and told.endswith("): ValueError: unforeseen")
+    assert message.startswith("error: process 1 (") and message.endswith(
+        "): ValueError: unforeseen"
+    )
 
 
 def test_killed_process_is_named(drill):

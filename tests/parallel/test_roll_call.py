@@ -19,7 +19,7 @@ def address():
 
 
 def come(address, *processes, seconds=10.0):
-    """What each process, given as (index, count), is told: None or the exception."""
+    """The outcome for each process, given as (index, count): None or its exception."""
     with concurrent.futures.ThreadPoolExecutor(len(processes)) as pool:
         calls = [pool.submit(roll_call, address, n, index, seconds) for index, n in processes]
         return [call.exception() for call in calls]
@@ -64,7 +64,7 @@ def test_another_program_at_the_port():
         (((0, 3), (1, 3), (1, 3)), ("two processes have index 1", "NODE_RANK")),
     ],
 )
-def test_contradictions_are_told_to_all(address, processes, words):
+def test_contradictions_are_reported_to_all(address, processes, words):
     for error in come(address, *processes):
         assert type(error) is UserError and all(word in str(error) for word in words)
 

@@ -135,7 +135,7 @@ def test_cycles_are_summed_by_part_and_loops_run_out():
     ("scope", "part"),
     [
         ("jvp(Encoder)/body/layers/attention/out/dot", "encoder forward: projections"),
-        ("transpose(Encoder)/attention/BTD,DW->BTW/dot", "encoder backward: projections"),
+        ("transpose(Encoder)/attention/BTD,DE->BTE/dot", "encoder backward: projections"),
         ("jvp(Encoder)/layers/norm_attention/mul", "encoder forward: norms"),
         ("jvp(Encoder)/positions/conv_general_dilated", "encoder forward: positions"),
         ("jit(_where)/select_n", "other forward: rest"),

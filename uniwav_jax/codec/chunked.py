@@ -1,9 +1,9 @@
-"""Audio of any length through a codec in bounded memory, with the whole audio's result.
+"""Audio of any length through a codec in bounded memory, with the same result as all at once.
 
-Convolutions run over overlapping windows, and of each window only what its cut ends did not touch
-is kept; an LSTM carries its memory from block to block. First and last window end where the audio
-does, so that padding there is the codec's own. All windows have one length (the last: up to a hop
-more), for few compilations.
+Convolutions run over overlapping windows; each window contributes the central frames that its cut
+ends do not reach, and an LSTM carries its memory from block to block. The first and the last window
+end where the audio does, so that the padding there is the codec's own. All windows have one length
+(the last up to a hop more), so that few programs are compiled.
 """
 
 import functools
@@ -20,7 +20,7 @@ from uniwav_jax.codec.network import Codec, chain
 from uniwav_jax.types import PyTree
 
 SECONDS = 4.0  # per window
-PIECE = 256  # most steps of an LSTM compiled as one
+PIECE = 256  # largest number of LSTM steps in one call
 
 
 def encode(
@@ -36,10 +36,10 @@ def encode(
         config: the codec's structure.
         params: of `network.Codec`.
         audio: blocks float32 [n] in [-1, 1], of any lengths.
-        seconds: of one window; memory grows with it.
+        seconds: length of one window; memory grows with it.
 
     Yields:
-        Blocks float32 [frames, C]; frames in all: ceil(samples / hop).
+        Blocks float32 [n, C], together ceil(samples / hop) frames.
     """
     window = max(1, round(seconds * config.sample_rate / config.hop)) * config.hop
     return _stream(config, params, "encoder", (block[:, None] for block in audio), window)
@@ -52,7 +52,15 @@ def decode(
     *,
     seconds: float = SECONDS,
 ) -> Iterator[np.ndarray]:
-    """Waveform of a stream of latents, blocks [frames, C]; yields float32 [samples]."""
+    """Waveform of a stream of latents.
+
+    Args:
+        config, params, seconds: as for `encode`.
+        latents: blocks float32 [n, C], of any lengths.
+
+    Yields:
+        Blocks float32 [n], together frames * hop samples.
+    """
     window = max(1, round(seconds * config.sample_rate / config.hop))
     for block in _stream(config, params, "decoder", latents, window):
         yield block[:, 0]
@@ -65,6 +73,7 @@ def _stream(
     blocks: Iterable[np.ndarray],
     window: int,
 ) -> Iterator[np.ndarray]:
+    """A stream of blocks [n, C] through `part`, in windows of `window` input steps; [n, C']."""
     parts = chain(config, part)
     memory = [i for i, layer in enumerate(parts) if isinstance(layer, layers.Lstm)]
     for first, last in zip([0, *(i + 1 for i in memory)], [*memory, len(parts)], strict=True):
@@ -81,7 +90,10 @@ def _stream(
 
 @functools.lru_cache(64)
 def _compiled(config: Structure, part: str, first: int, last: int) -> Callable[..., Any]:
-    """Jitted `(params, x) -> y` of some layers or, of none, `(params, x, carry)` of an LSTM."""
+    """Layers `first` to before `last` as jitted `(params, x [1, n, C]) -> y [1, n', C']`.
+
+    With `first` == `last` it is the LSTM at that place: `(params, x, carry) -> (y, carry)`.
+    """
     options = {"part": part, "index": first, "method": "run_memory"}
     if first < last:
         options = {"part": part, "first": first, "last": last, "method": "run_part"}
@@ -90,7 +102,7 @@ def _compiled(config: Structure, part: str, first: int, last: int) -> Callable[.
 
 
 def _carried(blocks: Iterable[np.ndarray], step: Callable[..., Any]) -> Iterator[np.ndarray]:
-    """The LSTM over a stream, in pieces of 2^n steps: few lengths, few compilations."""
+    """The LSTM over a stream, in pieces of 2^n steps, so that few programs are compiled."""
     carry = None
     for block in blocks:
         out = []
@@ -103,14 +115,14 @@ def _carried(blocks: Iterable[np.ndarray], step: Callable[..., Any]) -> Iterator
 
 
 def has_memory(parts: list[layers.Layer]) -> bool:
-    """Whether an LSTM is among them, whose past has no end."""
+    """Whether an LSTM is among the layers, which depends on its whole past."""
     return any(isinstance(layer, layers.Lstm) for layer in parts)
 
 
 def reach(parts: list[layers.Layer]) -> tuple[int, int, int, int]:
-    """How far beyond an output step its inputs lie, in input steps, left and right; up; down.
+    """Receptive field of one output step: (left, right) in input steps, then up- and downsampling.
 
-    Left is a multiple of `down`. An LSTM's memory is not counted.
+    Left is a multiple of the downsampling. The memory of an LSTM does not count.
     """
     left = right = 0
     up = down = 1
@@ -139,23 +151,25 @@ def overlapped(
     up: int,
     down: int,
 ) -> Iterator[np.ndarray]:
-    """Apply `run` ([1, n, C] -> [1, ceil(n / down) * up, C']) to a stream as if to the whole.
+    """Apply `run` to windows of a stream, with the same result as on the whole stream.
 
     Args:
         blocks: [n, C], of any lengths.
-        run: depends on `left` and `right` input steps around each output.
+        run: [1, n, C] -> [1, ceil(n / down) * up, C']; each output step depends on `left` and
+            `right` input steps around it.
         window: input steps of one call besides those; a multiple of `down`, as `left` is.
-        left, right, up, down: see `reach`.
+        left, right, up, down: of `reach`.
 
     Yields:
-        [n, C'] blocks.
+        Blocks [n, C'].
     """
     window += left + right + -right % down
-    held, start, done = None, 0, 0  # input from step `start` on; outputs of `done` steps are out
+    # `pending` is the input from step `start` on; outputs of `done` input steps have been yielded.
+    pending, start, done = None, 0, 0
 
     def outputs(begin: int, end: int | None) -> np.ndarray:
         nonlocal done
-        piece = held[begin - start : None if end is None else end - start]
+        piece = pending[begin - start : None if end is None else end - start]
         y = np.asarray(run(piece[None])[0])
         since, done = done, begin + len(piece) - right if end is not None else None
         if done is not None:
@@ -164,14 +178,14 @@ def overlapped(
         return y[(since - begin) // down * up : stop]
 
     for block in blocks:
-        held = np.asarray(block) if held is None else np.concatenate([held, block])
-        while start + len(held) > (begin := max(0, done - left)) + window:
+        pending = np.asarray(block) if pending is None else np.concatenate([pending, block])
+        while start + len(pending) > (begin := max(0, done - left)) + window:
             yield outputs(begin, begin + window)
-        # The last window is as long as the others and ends with the audio.
-        drop = min(max(0, done - left), start + len(held) - window - down) - start
+        # Keep enough input for the last window, which is as long as the others and ends with it.
+        drop = min(max(0, done - left), start + len(pending) - window - down) - start
         if drop > 0:
             drop -= drop % down
-            held, start = held[drop:], start + drop
-    if held is not None and len(held):
-        begin = max(0, start + len(held) - window)
+            pending, start = pending[drop:], start + drop
+    if pending is not None and len(pending):
+        begin = max(0, start + len(pending) - window)
         yield outputs(begin - begin % down, None)

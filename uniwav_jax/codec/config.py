@@ -1,4 +1,4 @@
-"""What a codec's structure is: plain values, so that a configuration needs no network."""
+"""The structure of a codec as plain values, so that a configuration imports no network."""
 
 import dataclasses
 import math
@@ -9,23 +9,23 @@ from uniwav_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class SEANetConfig:
-    """Structure of a codec; the defaults are EnCodec's, but at 16 kHz and 50 frames a second."""
+    """A codec like EnCodec; the defaults are EnCodec's, but at 16 kHz and 50 frames per second."""
 
-    sample_rate: int = 16000
+    sample_rate: int = 16000  # Hz
     dimension: int = 128  # latent channels
-    filters: int = 32  # channels at the waveform's rate; doubled by each downsampling
+    filters: int = 32  # channels at the waveform's rate; each downsampling doubles them
     residual_layers: int = 1  # units per rate
     ratios: tuple[int, ...] = (8, 5, 4, 2)  # upsampling in the decoder's order
-    kernel: int = 7  # of the first convolution
-    last_kernel: int = 7
-    residual_kernel: int = 3
+    kernel: int = 7  # of the first convolution, in steps
+    last_kernel: int = 7  # of the last convolution
+    residual_kernel: int = 3  # of the first convolution of a unit
     dilation_base: int = 2  # unit j of a rate has dilation base ** j
-    compress: int = 2  # hidden channels of a unit: its width / compress
+    compress: int = 2  # a unit of width w has w / compress channels inside
     lstm: int = 2  # layers; 0: none
     causal: bool = False
     padding: str = "reflect"  # or "constant" (zeros)
-    true_skip: bool = False  # units add their input itself, not a 1x1 convolution of it
-    trim_right: float = 1.0  # share of a causal transposed convolution's surplus cut on the right
+    true_skip: bool = False  # units add their input unchanged, not a 1x1 convolution of it
+    trim_right: float = 1.0  # share of a causal transposed convolution's surplus that is cut right
     codebooks: int = 0  # quantiser stages; 0: continuous latents only
     codewords: int = 1024  # per stage
 
@@ -38,7 +38,7 @@ class SEANetConfig:
         """Check the values against each other.
 
         Raises:
-            UserError: naming the field.
+            UserError: a value is wrong; names the field.
         """
 
         def require(condition: bool, message: str) -> None:
@@ -68,7 +68,7 @@ class SEANetConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LyraConfig:
-    """There is one structure; only the quantiser may be left out."""
+    """Lyra's codec, of one fixed structure; only its quantiser can be left out."""
 
     codebooks: int = 46  # of 16 codewords each: 9.2 kbit/s; 0: continuous latents only
     codewords: int = 16
@@ -86,17 +86,17 @@ class LyraConfig:
         return math.prod(self.strides)
 
     def validate(self) -> None:
-        """Nothing can be set wrong."""
+        """All values are valid."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FrontEndConfig:
-    """Convolutions over the waveform as in wav2vec 2.0, an encoder alone: nothing leads back."""
+    """Convolutions over the waveform as in wav2vec 2.0: an encoder without a decoder."""
 
-    dimension: int = 512
-    kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
-    strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
-    sample_rate: int = 16000
+    dimension: int = 512  # channels
+    kernels: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)  # steps, per layer
+    strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)  # steps, per layer
+    sample_rate: int = 16000  # Hz
     codebooks: ClassVar[int] = 0
 
     @property
@@ -105,7 +105,11 @@ class FrontEndConfig:
         return math.prod(self.strides)
 
     def validate(self) -> None:
-        """Each layer has a kernel and a stride, none longer than its kernel."""
+        """Check that each layer has a kernel and a stride not longer than the kernel.
+
+        Raises:
+            UserError: it does not.
+        """
         pairs = list(zip(self.kernels, self.strides, strict=False))
         if len(self.kernels) != len(self.strides) or any(k < s or s < 1 for k, s in pairs):
             raise UserError(f"front end: kernels {self.kernels} do not fit strides {self.strides}")

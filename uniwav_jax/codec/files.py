@@ -36,11 +36,11 @@ def save(
     """Write a codec; the folder appears whole or not at all.
 
     Args:
-        folder: new.
+        folder: path of the new folder.
         config: the structure.
-        params: {"network": ..., "codebooks" [Q, V, C] where config.codebooks}.
-        info: where it comes from, licence, figures; JSON values.
-        dtype: of the weights on disk, float32 or float16.
+        params: {"network": ..., and with config.codebooks "codebooks" [K, V, C]}, float32.
+        info: origin, licence, measurements; JSON values.
+        dtype: of the weights on disk, "float32" or "float16".
 
     Raises:
         UserError: the folder exists.
@@ -58,7 +58,7 @@ def save(
 
 @contextlib.contextmanager
 def new_folder(folder: str) -> Iterator[pathlib.Path]:
-    """A folder to fill, which takes its name when all went well and is gone otherwise.
+    """A temporary folder, renamed to `folder` at the end and deleted if the block fails.
 
     Raises:
         UserError: something of that name exists.
@@ -80,7 +80,7 @@ def new_folder(folder: str) -> Iterator[pathlib.Path]:
 
 
 def describe(config: Structure) -> dict[str, Any]:
-    """A structure as plain values."""
+    """The structure as JSON values: {"structure": name, "config": fields}."""
     name = next(name for name, kind in STRUCTURES.items() if isinstance(config, kind))
     return {"structure": name, "config": dataclasses.asdict(config)}
 
@@ -89,7 +89,7 @@ def from_description(document: dict[str, Any]) -> Structure:
     """The inverse of `describe`.
 
     Raises:
-        UserError, KeyError, TypeError: it is none.
+        UserError, KeyError, TypeError: the document describes no structure.
     """
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in document["config"].items()}
     config = STRUCTURES[document["structure"]](**values)
@@ -122,7 +122,7 @@ def load_config(folder: str) -> Structure:
 
 
 def load(folder: str) -> tuple[Structure, PyTree]:
-    """Read what `save` wrote; weights in float32 numpy.
+    """Read a codec of `save`: its structure, and parameters as float32 NumPy arrays.
 
     Raises:
         UserError: something is missing, damaged or of another shape; names the file and tensor.
@@ -145,11 +145,15 @@ def load(folder: str) -> tuple[Structure, PyTree]:
 
 
 def digest(folder: str) -> str:
-    """Hash of a codec's weights: two folders with the same give the same latents."""
+    """Hash of a codec's weights, 16 characters; equal hashes mean equal latents.
+
+    Raises:
+        UserError: the folder has no weights.
+    """
     try:
         content = (pathlib.Path(folder) / WEIGHTS).read_bytes()
     except OSError as error:
-        raise UserError(f"{folder} holds no codec: {error}") from error
+        raise UserError(f"{folder} is no codec folder: {error}") from error
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 

@@ -3,8 +3,8 @@
     waveform [B, S, 1] -> (convolution without padding, LayerNorm, GELU) for each rate
         -> frames [B, ceil(S / hop), C]
 
-Frame i reads samples from i * hop on. What lies beyond the clip's end is silence here and cut off
-there: the last frame or two exist here only.
+Frame i reads 400 samples from i * hop on. Here the clip is followed by silence, so that the last
+one or two frames exist; the original models leave them out.
 """
 
 import functools
@@ -27,6 +27,6 @@ def encoder(c: FrontEndConfig) -> list[layers.Layer]:
 
 
 def decoder(c: FrontEndConfig) -> list[layers.Layer]:
-    """There is none."""
+    """An empty chain, because there is no decoder."""
     del c
     return []

@@ -6,9 +6,9 @@ Three sources with one structure and slightly different names:
     audiocraft                 the same names; {"best_state": ..., "xp.cfg": YAML} around them
     transformers EncodecModel  folder with config.json, encoder.layers.0.conv.weight_g
 
-Weight norm, in torch's old and new spelling, is folded into plain weights. What shapes tell
-(widths, ratios, layers) is read from shapes; what they do not (causal, padding) from the source's
-own configuration, or from the caller.
+Weight norm, in torch's old and new spelling, is folded into plain weights. Widths, ratios and
+numbers of layers are read from the tensors' shapes; the other settings (causal, padding) come from
+the source's own configuration, or from the caller.
 """
 
 import dataclasses
@@ -26,9 +26,9 @@ from uniwav_jax.types import PyTree
 
 State = dict[str, np.ndarray]
 
-# Of the codebooks' training, no part of the codec.
+# State of the codebooks' training, which is no part of the codec.
 TRAINING_ONLY = re.compile(r"quantizer\.layers\.\d+\.codebook\.(inited|cluster_size|embed_avg)")
-NAMES = (  # every source's spelling -> one
+NAMES = (  # spelling of a source -> common spelling
     (".model.", ".layers."),
     (".conv.conv.", ".conv."),
     (".convtr.convtr.", ".conv."),
@@ -75,27 +75,28 @@ def load(path: str, **overrides: Any) -> tuple[SEANetConfig, PyTree]:
 
     Args:
         path: a .safetensors, .th, .pt or .bin file, or a folder of transformers' save_pretrained.
-        **overrides: fields of SEANetConfig that the file does not tell. Without them a bare state
-            dict is taken as EnCodec's 24 kHz model: causal, reflect.
+        **overrides: fields of SEANetConfig that the file lacks. Without them a bare state dict is
+            read as EnCodec's 24 kHz model: causal, with mirrored padding.
 
     Returns:
-        The configuration and float32 numpy parameters {"network": ..., "codebooks" [Q, V, C]}.
+        The configuration and parameters as float32 NumPy arrays, {"network": ..., "codebooks"
+        [K, V, C]}.
 
     Raises:
-        UserError: unreadable, unsafe, incomplete, or not such a codec; names the key.
+        UserError: the file is unreadable, unsafe, incomplete, or no such codec; names the key.
     """
-    state, told = read(pathlib.Path(path))
-    return convert(state, {**told, **overrides})
+    state, settings = read(pathlib.Path(path))
+    return convert(state, {**settings, **overrides})
 
 
 def read(path: pathlib.Path) -> tuple[State, dict[str, Any]]:
-    """Tensors by name, and the fields of SEANetConfig that the source states beside them."""
+    """Tensors by name, and the fields of SEANetConfig that the source's own settings give."""
     if path.is_dir():
         settings = _json(path / "config.json")
         for name in ("model.safetensors", "pytorch_model.bin"):
             if (path / name).exists():
                 return read(path / name)[0], _from_transformers(settings, path / "config.json")
-        raise UserError(f"{path} holds neither model.safetensors nor pytorch_model.bin")
+        raise UserError(f"{path} has neither model.safetensors nor pytorch_model.bin")
     if not path.is_file():
         raise UserError(f"{path} does not exist")
     if path.suffix == ".safetensors":
@@ -118,11 +119,15 @@ def read(path: pathlib.Path) -> tuple[State, dict[str, Any]]:
     return numpy_state(document, path), _encodec_24khz()
 
 
-def convert(state: State, told: dict[str, Any]) -> tuple[SEANetConfig, PyTree]:
+def convert(state: State, settings: dict[str, Any]) -> tuple[SEANetConfig, PyTree]:
     """Our configuration and parameters of a state dict; see `load`.
 
+    Args:
+        state: tensors by name, in any of the three spellings.
+        settings: fields of SEANetConfig.
+
     Raises:
-        UserError: a key is missing, left over, or has another shape than the configuration says.
+        UserError: a key is missing, left over, or has another shape than the settings require.
     """
     original, left, stages = {}, {}, set()
     for name, value in state.items():
@@ -135,14 +140,14 @@ def convert(state: State, told: dict[str, Any]) -> tuple[SEANetConfig, PyTree]:
             original[key], left[key] = name, np.asarray(value, np.float32)
     seen = {**_from_shapes(left), "codebooks": len(stages)}
     for field, value in seen.items():
-        if told.get(field, value) != value:
+        if settings.get(field, value) != value:
             raise UserError(
-                f"the configuration says {field}={told[field]}, the tensors' shapes say {value}"
+                f"the configuration says {field}={settings[field]}, the tensors' shapes say {value}"
             )
-    unknown = set(told) - {field.name for field in dataclasses.fields(SEANetConfig)}
+    unknown = set(settings) - {field.name for field in dataclasses.fields(SEANetConfig)}
     if unknown:
         raise UserError(f"{sorted(unknown)[0]} is no field of a codec's configuration")
-    config = SEANetConfig(**{**told, **seen})
+    config = SEANetConfig(**{**settings, **seen})
     config.validate()
 
     def take(key: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -266,10 +271,10 @@ def _from_transformers(settings: dict[str, Any], path: pathlib.Path) -> dict[str
         raise UserError(f"{path}: norm_type {settings['norm_type']!r} is not supported")
     if settings.get("normalize"):
         raise UserError(f"{path}: codecs that normalise loudness are not supported")
-    told = {ours: settings[theirs] for theirs, ours in TRANSFORMERS.items() if theirs in settings}
+    found = {ours: settings[theirs] for theirs, ours in TRANSFORMERS.items() if theirs in settings}
     if "use_conv_shortcut" in settings:
-        told["true_skip"] = not settings["use_conv_shortcut"]
-    return _tuples(told)
+        found["true_skip"] = not settings["use_conv_shortcut"]
+    return _tuples(found)
 
 
 def _from_audiocraft(settings: Any, path: pathlib.Path) -> dict[str, Any]:
@@ -293,28 +298,28 @@ def _from_audiocraft(settings: Any, path: pathlib.Path) -> dict[str, Any]:
         raise UserError(f"{path}: seanet.norm {section['norm']!r} is not supported")
     if encodec.get("renormalize"):
         raise UserError(f"{path}: codecs that normalise loudness are not supported")
-    # Values such as ${encodec.causal} refer to others.
+    # Values such as ${encodec.causal} refer to other fields.
     variables = {"${encodec.causal}": encodec.get("causal", False)}
-    told = {
+    found = {
         ours: variables.get(section[theirs], section[theirs])
         if isinstance(section[theirs], str)
         else section[theirs]
         for theirs, ours in AUDIOCRAFT.items()
         if theirs in section
     }
-    told["trim_right"] = (section.get("decoder") or {}).get("trim_right_ratio", 1.0)
+    found["trim_right"] = (section.get("decoder") or {}).get("trim_right_ratio", 1.0)
     rate = encodec.get("sample_rate")
-    told["sample_rate"] = rate if isinstance(rate, int) else document["sample_rate"]
-    return _tuples(told)
+    found["sample_rate"] = rate if isinstance(rate, int) else document["sample_rate"]
+    return _tuples(found)
 
 
 def _encodec_24khz() -> dict[str, Any]:
-    """What facebookresearch/encodec's 24 kHz model is, and no state dict tells."""
+    """Settings of facebookresearch/encodec's 24 kHz model, which its state dict lacks."""
     return {"sample_rate": 24000, "causal": True, "padding": "reflect"}
 
 
-def _tuples(told: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(v) if isinstance(v, list) else v for name, v in told.items()}
+def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
 
 
 def _json(path: pathlib.Path) -> dict[str, Any]:
@@ -325,7 +330,11 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def unpickle(path: pathlib.Path) -> dict[str, Any]:
-    """torch.load that builds tensors and plain containers only, never objects."""
+    """Read a file of torch that has only tensors and plain containers; no code in it can run.
+
+    Raises:
+        UserError: torch is not installed, or the file has anything else.
+    """
     try:
         import torch
     except ImportError:
@@ -340,12 +349,16 @@ def unpickle(path: pathlib.Path) -> dict[str, Any]:
             f"{path} cannot be read as plain tensors: {str(error).splitlines()[0]}"
         ) from error
     if not isinstance(document, dict):
-        raise UserError(f"{path} holds a {type(document).__name__}, not a state dict")
+        raise UserError(f"{path} is a {type(document).__name__}, not a state dict")
     return document
 
 
 def numpy_state(state: dict[str, Any], path: pathlib.Path) -> State:
-    """Tensors as float32 numpy arrays."""
+    """Tensors as float32 NumPy arrays.
+
+    Raises:
+        UserError: a value is no tensor; names it.
+    """
     for name, value in state.items():
         if not hasattr(value, "numpy"):
             raise UserError(f"{path}: {name} is a {type(value).__name__}, not a tensor")

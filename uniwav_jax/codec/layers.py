@@ -1,6 +1,6 @@
-"""Layers over time that codecs are chains of; [batch, time, channels] float32 throughout.
+"""Layers over time, of which codecs are chains; all arrays are float32.
 
-A chain's element maps [B, T, C] to [B, ceil(T / stride), C'] or, where it upsamples, to
+Each layer maps [B, T, C] to [B, ceil(T / stride), C'] or, where it upsamples, to
 [B, T * stride, C'].
 """
 
@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-Carry = tuple[jax.Array, jax.Array]  # LSTM memory: hidden and cell, each [layers, B, D]
+Carry = tuple[jax.Array, jax.Array]  # state of an LSTM: hidden and cell, each [layers, B, D]
 
 
 def pad(x_BxTxC: jax.Array, left: int, right: int, mode: str) -> jax.Array:
-    """Pad time by zeros ("constant") or mirrored ("reflect").
+    """Pad time with zeros ("constant") or mirrored ("reflect"); [B, left + T + right, C].
 
-    What is too short to be mirrored is first lengthened by zeros, which are cut off again.
+    Audio that is too short for mirroring is first extended with zeros, which are cut off again.
     """
     short = max(left, right) - x_BxTxC.shape[1] + 1
     if mode == "constant" or short <= 0:
@@ -30,18 +30,18 @@ def pad(x_BxTxC: jax.Array, left: int, right: int, mode: str) -> jax.Array:
 class Convolution(nn.Module):
     """Convolution over time whose result has ceil(T / stride) steps."""
 
-    features: int
-    kernel: int
+    features: int  # output channels
+    kernel: int  # steps
     stride: int = 1
     dilation: int = 1
     groups: int = 1
-    causal: bool = False
-    ahead: bool = False  # step i reads from i * stride on, not around it
+    causal: bool = False  # step i reads inputs up to the i-th stride
+    ahead: bool = False  # step i reads inputs from i * stride on
     mode: str = "constant"  # of `pad`
 
     @property
     def padding(self) -> tuple[int, int]:
-        """Steps of input beyond its two ends that the result depends on."""
+        """Steps of padding before and after the input."""
         total = (self.kernel - 1) * self.dilation + 1 - self.stride
         if self.ahead:
             return 0, total
@@ -59,10 +59,10 @@ class Convolution(nn.Module):
         return self._slide(x_BxTxC, kernel) + bias
 
     def _slide(self, x_BxTxC: jax.Array, kernel: jax.Array) -> jax.Array:
-        """The convolution itself, without padding.
+        """The convolution without padding; [B, T, C] -> [B, T', features].
 
-        XLA's CPU backend runs grouped convolutions on one thread and at a tenth of its matmul
-        speed; those are sums over the kernel's taps.
+        Grouped convolutions are computed as sums over the kernel's taps, because XLA's CPU backend
+        runs them on one thread and at a tenth of its matmul speed.
         """
         if self.groups == 1:
             return jax.lax.conv_general_dilated(
@@ -98,7 +98,7 @@ class ChannelNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x_BxTxC: jax.Array) -> jax.Array:
-        """The same shape."""
+        """[B, T, C] -> [B, T, C]."""
         scale = self.param("scale", nn.initializers.ones, (x_BxTxC.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x_BxTxC.shape[-1],))
         centred = x_BxTxC - x_BxTxC.mean(-1, keepdims=True)
@@ -109,9 +109,9 @@ class ChannelNorm(nn.Module):
 class Upsampling(nn.Module):
     """Transposed convolution of stride r and a kernel of m r: r output steps per input step."""
 
-    features: int
-    stride: int
-    kernel: int
+    features: int  # output channels
+    stride: int  # r
+    kernel: int  # m r steps
     groups: int = 1
     causal: bool = False
     trim_right: float = 1.0  # share of a causal layer's surplus that is cut on the right
@@ -129,7 +129,7 @@ class Upsampling(nn.Module):
         rows, steps, width = x_BxTxC.shape
         inside = width // self.groups
         shape = (self.kernel, inside, self.features)
-        # An output step sees one in `stride` of the kernel's taps.
+        # An output step reads one in `stride` of the kernel's taps.
         scaled = nn.initializers.variance_scaling(self.stride, "fan_in", "truncated_normal")
         kernel = self.param("kernel", scaled, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
@@ -148,13 +148,13 @@ class Upsampling(nn.Module):
 
 
 class Lstm(nn.Module):
-    """Stacked LSTM over time, its input added to its output; gates in torch's order i, f, g, o."""
+    """Stacked LSTM over time, added to its input; the gates are in torch's order i, f, g, o."""
 
-    layers: int
+    layers: int  # number of layers
 
     @nn.compact
     def __call__(self, x_BxTxD: jax.Array, carry: Carry | None = None) -> tuple[jax.Array, Carry]:
-        """Output [B, T, D] and the memory after the last step; `carry` None starts from zeros."""
+        """Output [B, T, D] and the state after the last step; `carry` None starts from zeros."""
         rows, _, width = x_BxTxD.shape
         if carry is None:
             zeros = jnp.zeros((self.layers, rows, width))
@@ -186,7 +186,7 @@ Layer = nn.Module | Callable[[jax.Array], jax.Array]
 
 
 def run(chain: Sequence[Layer], x_BxTxC: jax.Array) -> jax.Array:
-    """Apply the layers in turn, the LSTM from an empty memory."""
+    """Apply the layers in turn, LSTMs from a state of zeros."""
     for layer in chain:
         x_BxTxC = layer(x_BxTxC)[0] if isinstance(layer, Lstm) else layer(x_BxTxC)
     return x_BxTxC

@@ -1,4 +1,4 @@
-"""Lyra's SoundStream (google/lyra, Apache-2.0): causal, 16 kHz, 50 frames a second, 64 channels.
+"""Lyra's SoundStream (google/lyra, Apache-2.0): causal, 16 kHz, 50 frames per second, 64 channels.
 
     waveform [B, S, 1] -> convolution (kernel 64, stride 16)
         -> per further rate: three units, leaky ReLU, strided convolution
@@ -15,7 +15,7 @@ from flax import linen as nn
 from uniwav_jax.codec import layers
 from uniwav_jax.codec.config import LyraConfig
 
-DILATIONS = (1, 3, 9)  # of a rate's units
+DILATIONS = (1, 3, 9)  # of the three units per rate
 
 leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.3)
 Convolution = functools.partial(layers.Convolution, causal=True)
@@ -32,7 +32,7 @@ class SeparableUnit(nn.Module):
 
     @property
     def padding(self) -> tuple[int, int]:
-        """As of `layers.Convolution`."""
+        """Steps of padding before and after the input."""
         return 2 * self.dilation, 0
 
     def __call__(self, x_BxTxC: jax.Array) -> jax.Array:

@@ -1,8 +1,8 @@
 """Lyra's three .tflite files as parameters of `lyra`: convolutions in float32.
 
-The files hold streaming graphs, int8 in part, whose operations stand in the order of our chains. So
+The files are streaming graphs, partly in int8, whose operations have the order of our chains. So
 weights are taken from the convolutions in turn, dequantised where they are int8, and every shape
-must be the one that the chain expects. What is lost is the graphs' rounding of activations.
+must be the one that the chain expects. The graphs' rounding of activations is not reproduced.
 """
 
 import pathlib
@@ -24,10 +24,11 @@ CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 
 
 def load(folder: str) -> tuple[LyraConfig, PyTree]:
-    """Read the encoder, the decoder and, where it is there, the quantiser.
+    """Read the encoder, the decoder and, if its file exists, the quantiser.
 
     Returns:
-        The configuration and float32 numpy parameters {"network": ..., "codebooks" [Q, V, C]}.
+        The configuration and parameters as float32 NumPy arrays, {"network": ..., "codebooks"
+        [K, V, C]}.
 
     Raises:
         UserError: a file is missing, damaged, or another model; names the file and the tensor.
@@ -75,12 +76,12 @@ class _Graph:
                 code = self._model.OperatorCodes(operation.OpcodeIndex())
                 kind = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
                 sides = (operation.InputsAsNumpy(), operation.OutputsAsNumpy())
-                # tflite gives 0 for an empty list.
+                # tflite returns 0 for an empty list.
                 ends = ([] if isinstance(side, int) else side.tolist() for side in sides)
                 self.operations.append((tflite.opcode2name(kind), *ends))
         except FileNotFoundError:
             raise UserError(f"{path} does not exist; Lyra's are {sorted(FILES.values())}") from None
-        except Exception as error:  # flatbuffers reads what it is told to: damage shows anyhow
+        except Exception as error:  # flatbuffers has no errors of its own for damage
             raise UserError(f"{path} is not a readable .tflite file: {error!r}") from error
 
     def constant(self, index: int) -> np.ndarray | None:
@@ -103,7 +104,7 @@ class _Graph:
 
 
 class _Weights:
-    """The kernels and biases of a graph's convolutions, handed out in order."""
+    """The kernels and biases of a graph's convolutions, to be taken in order."""
 
     def __init__(self, path: pathlib.Path) -> None:
         graph = _Graph(path)
@@ -116,7 +117,7 @@ class _Weights:
                 self._left.append((kind, kernel, bias))
 
     def take(self, layer: layers.Convolution | layers.Upsampling, width: int) -> PyTree:
-        """Parameters of `layer`, whose input has `width` channels."""
+        """Parameters {"kernel", "bias"} of `layer`, whose input has `width` channels."""
         up = isinstance(layer, layers.Upsampling)
         # tflite splits a grouped transposed convolution into one per group.
         parts = [self._next(layer) for _ in range(layer.groups if up else 1)]
@@ -131,7 +132,7 @@ class _Weights:
         return {"kernel": np.ascontiguousarray(kernel), "bias": bias}
 
     def finish(self) -> None:
-        """All must be used."""
+        """Check that all convolutions were taken."""
         if self._left:
             raise UserError(f"{self._path}: {len(self._left)} convolutions more than Lyra has")
 
@@ -151,7 +152,7 @@ class _Weights:
 
 
 def _codebooks(path: pathlib.Path, config: LyraConfig) -> np.ndarray:
-    """Tables of the graph that decodes; the slice of the codes that a table is read by names it."""
+    """Codebooks [K, V, C]: the tables of the decoding graph, ordered by stage."""
     graph = _Graph(path)
     stages, books = {}, {}
     for kind, inputs, outputs in graph.operations:

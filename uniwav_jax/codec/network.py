@@ -32,15 +32,15 @@ class Codec(nn.Module):
         return layers.run(self.decoder, z_BxTxC.astype(jnp.float32))[..., 0]
 
     def __call__(self, audio_BxS: jax.Array) -> jax.Array:
-        """Both ways; for initialisation."""
+        """Encode and decode, for initialisation."""
         return self.decode(self.encode(audio_BxS))
 
     def run_part(self, x_BxTxC: jax.Array, *, part: str, first: int, last: int) -> jax.Array:
-        """Layers `first` to before `last` of "encoder" or "decoder"; see `chunked`."""
+        """Layers `first` to before `last` of "encoder" or "decoder", for `chunked`."""
         return layers.run(getattr(self, part)[first:last], x_BxTxC)
 
     def run_memory(
         self, x_BxTxD: jax.Array, carry: layers.Carry | None, *, part: str, index: int
     ) -> tuple[jax.Array, layers.Carry]:
-        """The LSTM at `index` of "encoder" or "decoder", continued from `carry`."""
+        """The LSTM at `index` of "encoder" or "decoder", continued from the state `carry`."""
         return getattr(self, part)[index](x_BxTxD, carry)

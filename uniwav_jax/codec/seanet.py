@@ -5,8 +5,8 @@
         -> LSTM with skip -> ELU -> convolution -> latents [B, ceil(S / hop), C]
 
 and the decoder in mirror image with transposed convolutions. The chains are numbered as in
-EnCodec's state dicts, activations included, which makes import a matter of names. Weights are
-plain: weight norm is folded by the importer.
+EnCodec's state dicts, activations included, so that weights are imported by their names. Weights
+are plain, because the importer folds weight norm into them.
 """
 
 import functools
@@ -19,11 +19,11 @@ from uniwav_jax.codec.config import SEANetConfig
 
 
 class ResidualUnit(nn.Module):
-    """skip(x) + convolution(ELU(convolution(ELU(x)))), narrow in the middle."""
+    """skip(x) + convolution(ELU(convolution(ELU(x)))), with fewer channels in the middle."""
 
     config: SEANetConfig
-    width: int
-    dilation: int
+    width: int  # channels
+    dilation: int  # of the inner convolution
 
     def setup(self) -> None:
         self.block, shortcut = unit(self.config, self.width, self.dilation)
@@ -32,7 +32,7 @@ class ResidualUnit(nn.Module):
 
     @property
     def padding(self) -> tuple[int, int]:
-        """As of `layers.Convolution`."""
+        """Steps of padding before and after the input."""
         c = self.config
         widest = _convolution(c)(1, c.residual_kernel, dilation=self.dilation, parent=None)
         return widest.padding
@@ -46,7 +46,7 @@ class ResidualUnit(nn.Module):
 def unit(
     c: SEANetConfig, width: int, dilation: int
 ) -> tuple[list[layers.Layer], layers.Convolution | None]:
-    """The chain inside a `ResidualUnit`, and what its input passes on the way around it."""
+    """The chain inside a `ResidualUnit`, and its shortcut (None: the input unchanged)."""
     convolution = _convolution(c)
     narrow = convolution(width // c.compress, c.residual_kernel, dilation=dilation)
     shortcut = None if c.true_skip else convolution(width, 1)

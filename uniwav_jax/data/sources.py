@@ -11,7 +11,7 @@ from uniwav_jax.errors import UserError
 
 
 class ClipReader:
-    """Reads clips of a `Manifest`, from files or from packed records; cheap to pickle."""
+    """Reads clips of a `Manifest` from files or from packed records; cheap to pickle."""
 
     def __init__(self, manifest: Manifest, *, sample_rate: int) -> None:
         self._manifest, self._rate = manifest, sample_rate
@@ -25,7 +25,11 @@ class ClipReader:
         self.__init__(state["manifest"], sample_rate=state["sample_rate"])
 
     def read(self, row: int, *, start: int, samples: int) -> np.ndarray:
-        """int16 [n <= samples] of clip `row`; raises `BadAudioError`."""
+        """Samples of clip `row` from `start` on, int16 [n], n <= `samples`.
+
+        Raises:
+            BadAudioError: the clip cannot be read, or ends before `start`.
+        """
         if not self._manifest.packed:
             return read_audio(
                 self._manifest.path(row),
@@ -40,7 +44,11 @@ class ClipReader:
         return audio
 
     def read_latents(self, row: int, *, start: int, frames: int) -> np.ndarray:
-        """float16 [n <= frames, C] of clip `row` from frame `start`; raises `BadAudioError`."""
+        """Latents of clip `row` from frame `start` on, float16 [n, C], n <= `frames`.
+
+        Raises:
+            BadAudioError: the record cannot be read, ends before `start`, or has NaN or infinity.
+        """
         latents = self._record(row, "latents")[start : start + frames]
         if not len(latents):
             raise BadAudioError(f"record {row} ends before frame {start}")
@@ -49,6 +57,7 @@ class ClipReader:
         return latents
 
     def _record(self, row: int, what: str) -> np.ndarray:
+        """The field `what`, "speech" or "latents", of a packed record."""
         if self._manifest.sample_rate[row] != self._rate:
             raise BadAudioError(
                 f"packed at {self._manifest.sample_rate[row]} Hz, config.features.sample_rate is"
@@ -56,7 +65,7 @@ class ClipReader:
             )
         with self._lock:
             if self._packed is None:
-                from uniwav_jax.data.packed import PackedReader  # runs on files do not pay for tfds
+                from uniwav_jax.data.packed import PackedReader  # imports tfds, which is slow
 
                 packed = PackedReader(self._manifest.folder)
                 if len(packed) != len(self._manifest):
@@ -71,7 +80,7 @@ class ClipReader:
             raise BadAudioError(f"record {row} of {self._manifest.folder}: {error}") from error
 
     def name(self, row: int) -> str:
-        """How a report names the clip."""
+        """Name of the clip in reports."""
         if self._manifest.packed:
             return f"{self._manifest.folder}#{row} ({self._manifest.name(row)})"
         return self._manifest.path(row)

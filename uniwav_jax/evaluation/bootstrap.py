@@ -1,9 +1,9 @@
-"""How sure a measure of a test set is: percentile bootstrap over its clips or utterances.
+"""Confidence intervals of a measure on a test set: percentile bootstrap over clips or utterances.
 
-Frames of one clip are not independent, clips nearly are: so clips are drawn, with replacement. For
-two systems on the same clips draw both alike (`minus`), which leaves out what makes a clip hard.
-How much a system differs from one training run to the next no drawing of clips can show: where a
-claim is about training, `over_seeds` adds that.
+Clips are resampled with replacement, because the frames of one clip are not independent while clips
+nearly are. Two systems on the same clips are resampled together (`minus`), so that the difficulty
+of the clips cancels. Resampling clips cannot show how training runs differ; `over_seeds` adds that
+where a claim is about training.
 """
 
 import math
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import special
 
-Counts = np.ndarray  # one row per clip; the rows' sum is what a measure reads
+Counts = np.ndarray  # one row per clip; a measure reads the sum of rows
 
 
 def interval(
@@ -24,24 +24,27 @@ def interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Interval of `measure(sum of per_clip)`, less the same of `minus` where given.
+    """Interval of `measure(sum of per_clip)`, or of its difference to that of `minus`.
 
     Args:
         per_clip: [clips, ...] additive counts, such as errors and words, or joint counts.
-        measure: from the counts' sum [...] to a number.
+        measure: function of the summed counts [...].
         minus: the other system's counts on the same clips; its shape may differ after the first
             dimension.
+        resamples: number of resamplings.
+        level: share of the resamplings that lie within the bounds.
+        seed: seed of the resampling.
 
     Returns:
-        The bounds that hold `level` of `resamples` repetitions.
+        Lower and upper bound.
     """
-    draws = np.random.default_rng(seed).multinomial(
+    weights = np.random.default_rng(seed).multinomial(
         len(per_clip), np.full(len(per_clip), 1 / len(per_clip)), size=resamples
     )
 
     def repeat(counts: Counts) -> np.ndarray:
         flat = counts.reshape(len(counts), -1).astype(np.float64)  # float: numpy's fast matmul
-        return np.array([measure((draw @ flat).reshape(counts.shape[1:])) for draw in draws])
+        return np.array([measure((row @ flat).reshape(counts.shape[1:])) for row in weights])
 
     values = repeat(per_clip) - (0.0 if minus is None else repeat(minus))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
@@ -56,25 +59,25 @@ def over_seeds(
     resamples: int = 1000,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Interval of a measure's mean over training runs, for other seeds and other clips.
+    """Interval of a measure's mean over training runs, with respect to seeds and clips.
 
-    Both kinds of chance are there at once and do not depend on each other, so their half widths are
-    added in quadrature. Over the seeds it is Student's t of the values of the runs, with one degree
-    of freedom fewer than runs: to draw a handful of runs with replacement, as a bootstrap does,
-    gives intervals far too narrow. Over the clips it is `interval` of the counts of all runs.
+    Seeds and clips vary independently, so the half widths of their intervals are added in
+    quadrature. For the seeds it is Student's t interval of the runs' values, because a bootstrap of
+    a handful of runs gives intervals that are far too narrow. For the clips it is `interval` of the
+    counts of all runs.
 
     Args:
-        runs: counts [clips, ...] of the run of each seed, on the same clips. A single run does
-            not show how far seeds differ: its interval is over the clips alone.
-        measure: as for `interval`.
-        minus: runs of the other system with the same seeds in the same order; the values whose
-            spread counts are then the differences of each seed's pair.
+        runs: counts [clips, ...] of each seed's run, on the same clips. With a single run the
+            interval is over the clips only.
+        measure, resamples, level: as for `interval`.
+        minus: runs of the other system with the same seeds in the same order; the interval is then
+            that of the mean difference between the runs of each seed.
 
     Returns:
-        The bounds, the same distance from the mean.
+        Lower and upper bound, at the same distance from the mean.
 
     Raises:
-        ValueError: not as many runs in `minus`.
+        ValueError: `minus` has another number of runs.
     """
     values = np.array([measure(counts.sum(0)) for counts in runs])
     if minus is not None:

@@ -1,9 +1,9 @@
-"""How well discrete codes match phones: purities and mutual information (HuBERT, section V-A).
+"""Agreement of discrete codes with phones: purities and mutual information (HuBERT, section V-A).
 
-`joint_counts` counts pairs of one code and one phone per frame; the measures read its table,
-[phones, codes], or a sum of such tables. Logarithms are natural. All three measures grow with the
-number of codes in use, and phone purity with silence too: compare at equal codebook sizes, and with
-`pnmi_shuffled`, what the same codes would reach by chance.
+`joint_counts` counts the pairs of code and phone of each frame; the measures read its table
+[phones, codes], or a sum of such tables. Logarithms are natural. Phone purity and PNMI grow with
+the number of codes in use, and phone purity grows with the share of silence too. So compare at
+equal codebook sizes, and with `pnmi_shuffled`, which the same codes reach by chance.
 """
 
 import numpy as np
@@ -12,14 +12,14 @@ from uniwav_jax.errors import UserError
 
 
 def joint_counts(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Frames per pair of phone and code, int64 [phones seen, codes seen], both sorted.
+    """Number of frames per pair of phone and code, int64 [phones, codes], in sorted order.
 
     Args:
         codes: int [N].
         labels: str [N].
 
     Raises:
-        UserError: no frames, or not as many codes as labels.
+        UserError: there are no frames, or `codes` and `labels` differ in length.
     """
     return joint_counts_by_clip(codes, labels, np.zeros(len(codes), int))[0]
 
@@ -46,14 +46,14 @@ def joint_counts_by_clip(codes: np.ndarray, labels: np.ndarray, clips: np.ndarra
 
 
 def phone_purity(joint: np.ndarray) -> float:
-    """Frame accuracy when every code is read as its most frequent phone; 0 to 1."""
+    """Accuracy per frame when each code stands for its most frequent phone; 0 to 1."""
     return float(joint.max(axis=0).sum() / joint.sum())
 
 
 def cluster_purity(joint: np.ndarray) -> float:
-    """Frame accuracy when every phone is read as its most frequent code; 0 to 1.
+    """Accuracy per frame when each phone stands for its most frequent code; 0 to 1.
 
-    Falls as phones are split over more codes: the counterweight of `phone_purity`.
+    It falls as phones are split over more codes, where `phone_purity` rises.
     """
     return float(joint.max(axis=1).sum() / joint.sum())
 
@@ -61,7 +61,7 @@ def cluster_purity(joint: np.ndarray) -> float:
 def pnmi(joint: np.ndarray) -> float:
     """I(phone; code) / H(phone): share of the phone's uncertainty that the code removes; 0 to 1.
 
-    0 when there is only one phone, which leaves nothing to know.
+    With only one phone it is 0.
     """
     phones = _entropy(joint.sum(axis=1))
     if phones == 0.0:
@@ -70,7 +70,7 @@ def pnmi(joint: np.ndarray) -> float:
 
 
 def pnmi_shuffled(codes: np.ndarray, labels: np.ndarray, *, seed: int) -> float:
-    """`pnmi` with the labels permuted over frames: the floor that the finite sample gives."""
+    """`pnmi` with labels permuted over frames: its value by chance in a finite sample."""
     return pnmi(joint_counts(codes, np.random.default_rng(seed).permutation(labels)))
 
 

@@ -1,4 +1,4 @@
-"""How near decoded speech is to the original: PESQ, STOI, log-mel distance, DNSMOS."""
+"""Quality of decoded speech against the original: PESQ, STOI, log-mel distance, DNSMOS."""
 
 import dataclasses
 import importlib.util
@@ -14,10 +14,10 @@ from uniwav_jax.evaluation import bootstrap
 from uniwav_jax.features import LogMel
 
 PACKAGES = {"pesq_wb": "pesq", "stoi": "pystoi", "dnsmos_ovrl": "speechmos"}
-SAMPLE_RATE = 16000  # of all measures of PACKAGES
-DNSMOS_SAMPLES = int(9.01 * SAMPLE_RATE)  # what its network takes at once, as speechmos rounds it
-PESQ_SAMPLES = 20 * SAMPLE_RATE  # of a piece, at most
-SILENCE = 2.0**-15  # peak to peak: one step of 16-bit audio
+SAMPLE_RATE = 16000  # Hz, of all measures of PACKAGES
+DNSMOS_SAMPLES = int(9.01 * SAMPLE_RATE)  # input of its network, rounded as in speechmos
+PESQ_SAMPLES = 20 * SAMPLE_RATE  # longest piece
+SILENCE = 2.0**-15  # largest peak-to-peak difference of silence: one step of 16-bit audio
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Mean:
     """The mean of a measure over the clips that it could score.
 
     Attributes:
-        mean: None where it could score none.
-        low, high: 95 % interval by bootstrap over those clips; None for fewer than two.
-        clips: how many it could score.
-        of: how many there were.
+        mean: None where the measure could score no clip.
+        low, high: 95 % interval by bootstrap over the scored clips; None for fewer than two.
+        clips: number of scored clips.
+        of: number of all clips.
     """
 
     mean: float | None
@@ -52,26 +52,26 @@ def missing() -> list[str]:
 
 
 def measures(sample_rate: int) -> list[str]:
-    """Names of what `scores` measures at this rate, with the packages that are installed."""
+    """Names of the measures that `scores` computes at this rate with the installed packages."""
     absent = missing()
     others = [name for name in PACKAGES if sample_rate == SAMPLE_RATE and name not in absent]
     return ["mel_distance", *others]
 
 
 def scores(reference: np.ndarray, decoded: np.ndarray, *, sample_rate: int) -> dict[str, float]:
-    """Measures of one clip; those that cannot score it are not in the result.
+    """Measures of one clip; the result lacks those that cannot score it.
 
-    Nothing can score a clip without samples, or one that holds NaN or infinity.
+    No measure can score a clip without samples, or with NaN or infinite ones.
 
     Args:
         reference: float [n] in [-1, 1].
-        decoded: float [>= n]; what is beyond n is cut.
-        sample_rate: 16000 for all measures; others than `mel_distance` are left out elsewhere.
+        decoded: float of at least n samples; the rest is cut off.
+        sample_rate: in Hz; at other rates than 16000 only `mel_distance` is computed.
 
     Returns:
         mel_distance: mean absolute difference of log-mel magnitudes, in nats; lower is better.
         pesq_wb: ITU-T P.862.2, 1 to 4.64; not for clips below 0.25 s, nor where one side is silent;
-            of clips above 20 s the mean over equal pieces.
+            for clips above 20 s the mean over equal pieces.
         stoi: 0 to 1; not for clips with less than 0.41 s that are within 40 dB of their loudest.
         dnsmos_ovrl: overall quality of `decoded` alone, 1 to 5.
     """
@@ -95,8 +95,8 @@ def means(clips: Sequence[dict[str, float]], names: Sequence[str]) -> dict[str, 
     """Mean of each measure over the clips that it could score.
 
     Args:
-        clips: what `scores` gave of each.
-        names: the measures to report, those that could score no clip among them.
+        clips: results of `scores`, one per clip.
+        names: the measures to report, including those that could score no clip.
     """
     result = {}
     for name in names:
@@ -110,10 +110,10 @@ def means(clips: Sequence[dict[str, float]], names: Sequence[str]) -> dict[str, 
 
 
 def _pesq(reference: np.ndarray, decoded: np.ndarray) -> float | None:
-    """Mean over equal pieces of at most 20 s; None where one of speech cannot be scored.
+    """Mean over equal pieces of at most 20 s; None where a piece with speech cannot be scored.
 
-    P.862 is made for samples of 8 to 30 s, and pesq 0.0.4 ends the process where a recording holds
-    more utterances than it has room for, which long ones do.
+    P.862 is made for samples of 8 to 30 s, and pesq 0.0.4 ends the process where a recording has
+    more utterances than its buffer, as long ones do.
     """
     import pesq
 
@@ -122,15 +122,15 @@ def _pesq(reference: np.ndarray, decoded: np.ndarray) -> float | None:
     for pair in zip(np.array_split(reference, count), np.array_split(decoded, count), strict=True):
         try:
             found.append(float(pesq.pesq(SAMPLE_RATE, *pair, "wb")))
-        except pesq.NoUtterancesError:  # the reference is silent here
+        except pesq.NoUtterancesError:  # the reference is silent in this piece
             continue
-        except (pesq.PesqError, ValueError):  # the latter where decoded is silent: NaN inside
+        except (pesq.PesqError, ValueError):  # a ValueError where the decoded piece is silent
             return None
     return float(np.mean(found)) if found else None
 
 
 def _stoi(reference: np.ndarray, decoded: np.ndarray) -> float | None:
-    """STOI; None where pystoi would warn and return 1e-5, or fail on not even one frame."""
+    """STOI; None where pystoi would warn and return 1e-5, or fail because there is no frame."""
     import pystoi
 
     with warnings.catch_warnings():
@@ -144,13 +144,13 @@ def _stoi(reference: np.ndarray, decoded: np.ndarray) -> float | None:
 def _dnsmos(decoded: np.ndarray) -> float:
     """Mean over windows of 9.01 s that cover the clip evenly, the last one to its end.
 
-    speechmos moves such a window by whole seconds and does not score what remains, up to two
-    seconds at the end of any clip above 9.01 s (findings/speechmos_tail.sh). Shorter clips it
-    repeats until they fill a window.
+    speechmos itself moves its window by whole seconds and does not score up to two seconds at the
+    end of clips above 9.01 s (findings/speechmos_tail.sh). It repeats shorter clips until they fill
+    a window.
     """
     from speechmos import dnsmos
 
-    decoded = np.clip(decoded, -1.0, 1.0)  # it refuses others
+    decoded = np.clip(decoded, -1.0, 1.0)  # speechmos refuses louder samples
     count = max(1, -(-len(decoded) // DNSMOS_SAMPLES))
     starts = np.linspace(0, max(0, len(decoded) - DNSMOS_SAMPLES), count).round().astype(int)
     windows = [decoded[start : start + DNSMOS_SAMPLES] for start in starts]

@@ -1,4 +1,4 @@
-"""Do discrete units of speech mean phones? Aligned clips, and measures of codes on their frames."""
+"""Discrete units of speech against phones: aligned clips, and measures of codes on their frames."""
 
 import dataclasses
 import pathlib
@@ -15,7 +15,11 @@ from uniwav_jax.text import textgrid
 from uniwav_jax.types import Batch
 
 MAX_MISFIT = 0.5  # seconds between the ends of a clip and of its TextGrid
-PADDED = (4.0, 8.0, 16.0)  # seconds; each is compiled once, longer clips are cut
+PADDED = (
+    4.0,
+    8.0,
+    16.0,
+)  # seconds of a row; one program is compiled for each; longer clips are cut
 
 MEASURES = {
     name: getattr(codebook_analysis, name) for name in ("phone_purity", "cluster_purity", "pnmi")
@@ -24,12 +28,12 @@ MEASURES = {
 
 @dataclasses.dataclass
 class Clips:
-    """Speech as batches, and the phones that go with it.
+    """Speech as batches, and its phones.
 
     Attributes:
-        batches: rows of one padded length each, numpy; one shape per length.
-        labels: str [frames] for each clip, in the order of the batches' rows; empty where the
-            clips were read without alignments.
+        batches: NumPy batches; all rows of a batch have one of the padded lengths.
+        labels: str [T] for each clip, in the order of the batches' rows; empty where the clips were
+            read without alignments.
         count: number of clips.
         frames: number of real feature frames.
     """
@@ -54,12 +58,13 @@ def read_clips(
         manifest_path: manifest of the clips.
         alignments: folder of TextGrids named by the clips' files; None reads every clip, without
             labels.
-        features: the surface features, which say how many frames a clip has.
-        limit: at most so many clips, spread over the manifest.
-        batch_seconds: audio of one batch, in seconds.
+        features: the surface features, which give the number of frames of a clip.
+        limit: largest number of clips, spread over the manifest; None: all.
+        batch_seconds: seconds of audio per batch.
 
     Raises:
-        UserError: no clip has a TextGrid, a file cannot be read, or the two differ in length.
+        UserError: no clip has a TextGrid, a file cannot be read, or a clip and its TextGrid differ
+            in length.
     """
     rate = features.sample_rate
     with tempfile.TemporaryDirectory() as cache:
@@ -77,7 +82,7 @@ def read_clips(
         )
     if limit is not None and limit < len(rows):
         rows = [rows[i] for i in np.linspace(0, len(rows) - 1, max(limit, 1)).round().astype(int)]
-    # Mixed, so that each batch of the codebook updates holds many speakers and texts.
+    # Shuffle, so that each batch of the codebook updates has many speakers and texts.
     rows = np.random.default_rng(0).permutation(rows).tolist()
 
     lengths = corpus.lengths(rate)
@@ -113,7 +118,7 @@ def read_clips(
 
 
 def _phones(grid: str, name: str, seconds: float) -> list[tuple[float, float, str]]:
-    """Intervals of a TextGrid that must fit the clip `name` of `seconds`."""
+    """Intervals of a TextGrid, which must end where the clip `name` of `seconds` ends."""
     intervals = textgrid.phones(grid)
     if abs(intervals[-1][1] - seconds) > MAX_MISFIT:
         raise UserError(
@@ -127,9 +132,9 @@ def measure(codes_KxN: np.ndarray, clips: Clips, *, lowest: int) -> list[dict[st
     """Measures of the codes of each layer against the phones.
 
     Args:
-        codes_KxN: int [K layers, N real frames in the order of `clips.labels`].
+        codes_KxN: int, K layers, N real frames in the order of `clips.labels`.
         clips: the clips, with labels.
-        lowest: number of the first coded layer; layers are counted from 1, the input is 0.
+        lowest: number of the first coded layer; layer 0 is the input.
 
     Returns:
         One dict per coded layer: "layer", the `MEASURES`, "pnmi_shuffled", "active_codewords".
@@ -144,11 +149,11 @@ def measure(codes_KxN: np.ndarray, clips: Clips, *, lowest: int) -> list[dict[st
 
 
 def compare(codes_KxN: np.ndarray, floor_KxN: np.ndarray, clips: Clips) -> list[dict[str, float]]:
-    """95 % intervals of the measures of `codes` less those of `floor`, by bootstrap over the clips.
+    """95 % intervals of the measures of `codes` minus those of `floor`, by bootstrap over clips.
 
     Args:
-        codes_KxN: int [K layers, N real frames in the order of `clips.labels`].
-        floor_KxN: what is compared with, likewise.
+        codes_KxN: int, K layers, N real frames in the order of `clips.labels`.
+        floor_KxN: the codes to compare with, likewise.
         clips: the clips, with labels.
 
     Returns:

@@ -16,8 +16,8 @@ class Errors:
     """Errors of a set of utterances in words or characters.
 
     Attributes:
-        counts: int64 [N, 4], `COUNTS` of each utterance.
-        alignment: what replaced what, for people; one block an utterance.
+        counts: int64 [utterances, 4], the `COUNTS` of each utterance.
+        alignment: text that shows each utterance's reference above its hypothesis.
     """
 
     counts: np.ndarray
@@ -25,7 +25,7 @@ class Errors:
 
     @property
     def rate(self) -> float:
-        """Errors per unit of the references; above 1 where there are many insertions."""
+        """Errors per word or character of the references; above 1 with many insertions."""
         return rate(self.counts.sum(0))
 
     def interval(self) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Surface features: waveform <-> normalised feature frames, both ways, in jnp (paper, sec. 3)."""
+"""Surface features: waveforms to normalised feature frames and back, in jnp (paper, section 3)."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from uniwav_jax.features.waveform import Waveform
 
 
 def check_corpora(features: SurfaceFeatures, latents: list[dict[str, Any]]) -> None:
-    """Extracted latents must be all corpora's or none's, and of this run's codec.
+    """Check that all corpora are extracted latents of this run's codec, or none is.
 
     Args:
-        features: of the run.
+        features: the features of the run.
         latents: `Manifest.latents` of each corpus.
 
     Raises:
-        UserError: they are not.
+        UserError: they are mixed, or of another codec.
     """
     if not any(latents):
         return

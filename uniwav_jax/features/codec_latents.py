@@ -3,10 +3,10 @@
     waveform with context [B, left + S + right] -> codec encoder -> [B, ceil(S / hop), C]
         -> (x - mean) / std
 
-A clip counts as surrounded by silence, and a crop is read with the audio around it (`context`): so
-a row's frames are the same alone, padded in a batch, cut from a longer clip, or taken from latents
-that tools/extract_latents.py wrote. Where the codec has an LSTM, `MEMORY` bounds how far its past
-reaches, and the last of these holds nearly.
+Silence surrounds each clip, and a crop is read with the audio around it (`context`). So a row's
+frames are the same alone, padded in a batch, cut from a longer clip, or read from latents that were
+extracted before. With an LSTM in the codec the last is true only nearly, because `MEMORY` limits
+how much of the past it reads.
 """
 
 from typing import Any
@@ -22,20 +22,19 @@ from uniwav_jax.config import FeaturesConfig
 from uniwav_jax.errors import UserError
 from uniwav_jax.types import PyTree
 
-MEMORY = 1.0  # seconds of past that an LSTM is given; ours
+MEMORY = 1.0  # seconds of audio before a crop that an LSTM reads; ours
 
 
 class CodecFeatures:
-    """Latents of a codec; see `surface.SurfaceFeatures`.
+    """Latents of a codec; implements `surface.SurfaceFeatures`.
 
     Args:
-        config: of the features.
-        described: `described` of the codec in a checkpoint: the weights are in the checkpoint, and
-            `weights` has only zeros of their shapes. None: the codec in the folder `config.codec`.
+        config: configuration of the features.
+        described: `described` of the codec in a checkpoint. The checkpoint has the weights too, so
+            `weights` are zeros of their shapes. None: read the codec in the folder `config.codec`.
 
     Raises:
-        UserError: the folder holds no codec, or another one than the checkpoint's, or its rates are
-            not those of `config`.
+        UserError: the folder has no codec, or its rates are not those of `config`.
     """
 
     def __init__(self, config: FeaturesConfig, described: dict[str, Any] | None = None) -> None:
@@ -65,7 +64,7 @@ class CodecFeatures:
         self._network = Codec(codec)
 
     def raw(self, params: PyTree, audio_BxS: jax.Array) -> jax.Array:
-        """Latents as the codec gives them, float32 [B, T, C], of audio with its context."""
+        """Latents of audio with its context, not normalised, float32 [B, T, C]."""
         if audio_BxS.dtype == jnp.int16:
             audio_BxS = audio_BxS.astype(jnp.float32) / 32768.0
         left = self.context[0] // self.hop
@@ -74,14 +73,18 @@ class CodecFeatures:
         return z_BxTxC[:, left : left + frames]
 
     def encode(self, params: PyTree, audio_BxS: jax.Array) -> jax.Array:
-        """Normalised latents, float32 [B, T, C], of audio with its context."""
+        """Normalised latents of audio with its context, float32 [B, T, C]."""
         return (self.raw(params, audio_BxS) - params["mean"]) / params["std"]
 
     def decode(self, params: PyTree, x_BxTxC: jax.Array) -> jax.Array:
-        """Waveform, float32 [B, T * hop] in [-1, 1], by the codec's decoder."""
+        """Waveform by the codec's decoder, float32 [B, T * hop] in [-1, 1].
+
+        Raises:
+            UserError: the codec has no decoder.
+        """
         if isinstance(self.config, FrontEndConfig):
             raise UserError(
-                "a convolutional front end leads to no waveform: nothing can be generated with"
+                "a convolutional front end has no decoder: nothing can be generated with"
                 " these features; set --config.flow.weight=0 --config.evaluate.sample_every=0"
             )
         z_BxTxC = x_BxTxC.astype(jnp.float32) * params["std"] + params["mean"]
@@ -93,5 +96,5 @@ class CodecFeatures:
         return -(-samples // self.hop)
 
     def picture(self, x_TxC: jax.Array) -> jax.Array:
-        """The frames as they are."""
+        """The latents themselves."""
         return x_TxC

@@ -26,7 +26,7 @@ MOMENTUM = 0.99  # fast Griffin-Lim (Perraudin et al., 2013)
 
 
 class LogMel:
-    """Log-mel surface features; see `surface.SurfaceFeatures` for the interface."""
+    """Log-mel spectrograms; implements `surface.SurfaceFeatures`."""
 
     def __init__(self, config: FeaturesConfig) -> None:
         self.sample_rate, self.hop = config.sample_rate, config.hop
@@ -78,7 +78,7 @@ class LogMel:
         return -(-samples // self.hop)
 
     def picture(self, x_TxC: jax.Array) -> jax.Array:
-        """The frames as they are."""
+        """The log-mel frames themselves."""
         return x_TxC
 
     def _transform(self, audio_BxS: jax.Array) -> jax.Array:

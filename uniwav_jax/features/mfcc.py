@@ -3,10 +3,10 @@
     log-mel [..., T, M] -> orthonormal DCT-II over the bands, coefficients 0 to 12 [..., T, 13]
         -> beside their regression deltas and the deltas of those [..., T, 39]
 
-Nothing is normalised here. The log-mel must be the logarithm of mel magnitudes or energies, not
+Nothing is normalised here. The input must be the logarithm of mel magnitudes or energies, not
 scaled per band (`log_mel.LogMel.raw`, not its `encode`), because the DCT mixes the bands. The 39
-channels differ in scale by two orders of magnitude: who clusters or predicts them scales each
-channel, to zero mean and unit variance over the speech at hand for instance.
+channels differ in scale by two orders of magnitude, so scale each to zero mean and unit variance
+before clustering or predicting them.
 """
 
 import jax
@@ -15,7 +15,7 @@ import numpy as np
 
 from uniwav_jax.errors import UserError
 
-COEFFICIENTS = 13  # with coefficient 0, the level
+COEFFICIENTS = 13  # including coefficient 0, the level
 DELTA_WINDOW = 2  # frames to each side
 
 
@@ -72,12 +72,13 @@ def with_deltas(x: jax.Array, frames: jax.Array | None = None) -> jax.Array:
 def deltas(x: jax.Array, frames: jax.Array | None = None) -> jax.Array:
     """Slope over time by linear regression, per frame: sum_n n (x_t+n - x_t-n) / (2 sum_n n^2).
 
-    n runs from 1 to 2. Beyond its ends a row repeats its first and its last real frame.
+    n runs from 1 to DELTA_WINDOW. Before its start and after its end a row repeats its first and
+    its last real frame.
 
     Args:
         x: [..., T, C].
-        frames: int32 [...], real frames of each row, so that a padded row gets the deltas of the
-            row alone; what comes after them is meaningless. None: all T.
+        frames: int32 [...], number of real frames of each row, so that padding does not change its
+            deltas; those after the real frames are meaningless. None: all T.
 
     Returns:
         Slopes, [..., T, C].

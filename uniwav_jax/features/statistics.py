@@ -14,7 +14,7 @@ from uniwav_jax.errors import UserError
 from uniwav_jax.features.surface import SurfaceFeatures
 from uniwav_jax.types import PyTree
 
-MIN_STD = 1e-3  # a channel that never moves is not blown up
+MIN_STD = 1e-3  # so that constant channels are not amplified
 
 
 def measure(
@@ -29,7 +29,7 @@ def measure(
         seconds: stop after this much audio.
 
     Raises:
-        UserError: two hundred batches held no audio.
+        UserError: the first two hundred batches had no audio.
     """
 
     @jax.jit
@@ -44,15 +44,15 @@ def measure(
         x_BxTxC = jnp.where(real[..., None], x_BxTxC, 0.0)
         return real.sum(), x_BxTxC.sum((0, 1)), (x_BxTxC**2).sum((0, 1))
 
-    count, total, squares, heard = 0.0, 0.0, 0.0, 0.0
+    count, total, squares, measured = 0.0, 0.0, 0.0, 0.0
     for index, item in enumerate(batches):
         n, s, q = (
             np.asarray(a, np.float64)
             for a in sums(features.weights, item.get("audio"), item.get("latents"), item["samples"])
         )
         count, total, squares = count + n, total + s, squares + q
-        heard += item["samples"].sum() / features.sample_rate
-        if heard >= seconds or index == 199:
+        measured += item["samples"].sum() / features.sample_rate
+        if measured >= seconds or index == 199:
             break
     if not count:
         raise UserError("feature statistics: no audio could be read; run tools/check_data.py")
@@ -62,16 +62,16 @@ def measure(
 
 
 def save(path: str, params: dict[str, np.ndarray], config: FeaturesConfig) -> None:
-    """Write `params` and what they were measured with as JSON."""
+    """Write the statistics and the features' configuration as JSON."""
     document = {"features": _identity(config), **{k: v.tolist() for k, v in params.items()}}
     pathlib.Path(path).write_text(json.dumps(document))
 
 
 def load(path: str, config: FeaturesConfig) -> dict[str, np.ndarray]:
-    """Read what `save` wrote.
+    """Read statistics of `save`: {"mean", "std"}, float32 [C].
 
     Raises:
-        UserError: missing or damaged file, or statistics of other features.
+        UserError: the file is missing or damaged, or has statistics of other features.
     """
     try:
         document = json.loads(pathlib.Path(path).read_text())
@@ -95,6 +95,7 @@ def load(path: str, config: FeaturesConfig) -> dict[str, np.ndarray]:
 
 
 def _identity(config: FeaturesConfig) -> dict[str, str | int | float]:
+    """The settings on which statistics depend."""
     if config.kind == "codec":
         return {"kind": config.kind, "codec": files.digest(config.codec)}
     fields = ("kind", "sample_rate", "hop", "mel_bands", "window", "mel_low", "mel_high")

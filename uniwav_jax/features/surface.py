@@ -1,4 +1,4 @@
-"""What every kind of surface features offers."""
+"""The interface of all kinds of surface features."""
 
 from typing import Any, Protocol
 
@@ -8,19 +8,19 @@ from uniwav_jax.types import PyTree
 
 
 class SurfaceFeatures(Protocol):
-    """Frozen map between waveform and feature frames.
+    """A fixed map between waveforms and feature frames.
 
-    Its parameters (statistics, and a codec's weights) are a float32 tree that travels in
-    `TrainState.features`; "mean" and "std" [C] are always part of it.
+    Its parameters (statistics, and a codec's weights) are a float32 tree in `TrainState.features`;
+    "mean" and "std" [C] are always part of it.
 
     Attributes:
         sample_rate: Hz.
         hop: samples per frame.
         frame_rate: frames per second.
         channels: C.
-        weights: frozen parameters beside the statistics, float32; {} where there are none.
-        context: samples around the wanted ones, left and right, that `raw` and `encode` read.
-        described: structure and hash of a codec, JSON values that checkpoints keep; None without.
+        weights: parameters other than the statistics, float32; {} where there are none.
+        context: numbers of samples before and after the wanted ones that `raw` and `encode` read.
+        described: structure and hash of a codec as JSON values, for checkpoints; None without one.
     """
 
     sample_rate: int
@@ -36,11 +36,11 @@ class SurfaceFeatures(Protocol):
 
         Args:
             params: at least `weights`.
-            audio_BxS: int16, or float in [-1, 1]; S with `context`.
+            audio_BxS: int16, or float in [-1, 1]; S includes `context`.
         """
 
     def encode(self, params: PyTree, audio_BxS: jax.Array) -> jax.Array:
-        """Normalised frames, float32 [B, ceil(S / hop), C] for S samples besides `context`."""
+        """Normalised frames, float32 [B, ceil(S / hop), C], where S excludes `context`."""
 
     def decode(self, params: PyTree, x_BxTxC: jax.Array) -> jax.Array:
         """Waveform, float32 [B, T * hop], of normalised frames."""
@@ -49,4 +49,4 @@ class SurfaceFeatures(Protocol):
         """Frames of `samples` samples (int or int array): ceil(samples / hop)."""
 
     def picture(self, x_TxC: jax.Array) -> jax.Array:
-        """What a picture shows of one row's frames, float32 [T', C']."""
+        """An image of one row's frames x [T, C] for pictures, float32 [T', C']."""

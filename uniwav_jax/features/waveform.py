@@ -1,4 +1,4 @@
-"""The waveform itself as features, for training a codec: one channel, one frame a sample."""
+"""The waveform itself as features, for training a codec: one channel, one frame per sample."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from uniwav_jax.types import PyTree
 
 
 class Waveform:
-    """Samples in [-1, 1], not normalised; see `surface.SurfaceFeatures` for the interface."""
+    """Samples in [-1, 1], not normalised; implements `surface.SurfaceFeatures`."""
 
     def __init__(self, config: FeaturesConfig) -> None:
         self.sample_rate, self.hop, self.channels = config.sample_rate, 1, 1
@@ -27,7 +27,7 @@ class Waveform:
         return audio_BxS[..., None]
 
     def encode(self, params: PyTree, audio_BxS: jax.Array) -> jax.Array:
-        """The same as `raw`."""
+        """Samples, float32 [B, S, 1], as `raw`."""
         return self.raw(params, audio_BxS)
 
     def decode(self, params: PyTree, x_BxTxC: jax.Array) -> jax.Array:
@@ -36,7 +36,7 @@ class Waveform:
         return jnp.clip(x_BxTxC[..., 0], -1.0, 1.0)
 
     def output_length(self, samples: int | jax.Array) -> int | jax.Array:
-        """As many frames as samples."""
+        """`samples`, because each sample is a frame."""
         return samples
 
     def picture(self, x_TxC: jax.Array) -> jax.Array:

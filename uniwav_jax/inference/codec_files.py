@@ -51,9 +51,9 @@ class FileCodec:
             return latents_TxC
         rows = np.pad(latents_TxC, ((0, -len(latents_TxC) % ROW), (0, 0)))
         rows = rows.reshape(-1, ROW, self.config.dimension)
-        codes_QxNxR = self._quantise(self._params["codebooks"][:stages], rows)
-        codes_QxT = np.asarray(codes_QxNxR, np.int16).reshape(stages, -1)
-        return codes_QxT[:, : len(latents_TxC)]
+        codes = self._quantise(self._params["codebooks"][:stages], rows)
+        codes_KxT = np.asarray(codes, np.int16).reshape(stages, -1)
+        return codes_KxT[:, : len(latents_TxC)]
 
     def decode(self, value: np.ndarray) -> Iterator[np.ndarray]:
         """Waveform, blocks float32 [n] in [-1, 1], of what `encode` gave."""

@@ -1,8 +1,9 @@
-"""What a codec is trained with: spectral distance, adversarial losses, and their balance.
+"""Losses of codec training: spectral distance, adversarial losses, and their balance.
 
-Distances compare waveforms [B, S]; adversarial losses read the discriminator's logits and features
-per scale (`models.discriminator`). Means go over the real rows: `real_B`, float32 [B], is 1 for a
-row with speech and 0 for an empty or unreadable one.
+Distances compare waveforms, float32 [B, S]. Adversarial losses read the discriminator's logits and
+feature maps, one list entry per scale (`models.discriminator`). Means are over the real rows:
+`real_B`, float32 [B], is 1 for a row with speech and 0 for an empty or unreadable one. Losses are
+float32 [].
 """
 
 import jax
@@ -13,12 +14,12 @@ from uniwav_jax.audio import stft
 
 # Window lengths and mel bands of the reconstruction loss: DAC (arXiv 2306.06546), section 3.4.
 MEL_SCALES = ((32, 5), (64, 10), (128, 20), (256, 40), (512, 80), (1024, 160), (2048, 320))
-FLOOR = 1e-5  # of the mel magnitude, DAC
+FLOOR = 1e-5  # smallest mel magnitude; DAC
 EPSILON = 1e-12
 
 
 def row_mean(x: jax.Array, real_B: jax.Array) -> jax.Array:
-    """Mean of x [B, ...] over the real rows, []; 0 if there is none."""
+    """Mean of x [B, ...] over the real rows; 0 if there is none."""
     per_row_B = x.reshape(len(x), -1).mean(1)
     return (per_row_B * real_B).sum() / jnp.maximum(real_B.sum(), 1.0)
 
@@ -26,7 +27,14 @@ def row_mean(x: jax.Array, real_B: jax.Array) -> jax.Array:
 def multi_scale_mel(
     real_BxS: jax.Array, fake_BxS: jax.Array, real_B: jax.Array, *, sample_rate: int
 ) -> jax.Array:
-    """Sum over scales of the mean absolute difference of log10 mel magnitudes, []."""
+    """Sum over scales of the mean absolute difference of log10 mel magnitudes.
+
+    Args:
+        real_BxS: recorded waveforms in [-1, 1].
+        fake_BxS: decoded waveforms.
+        real_B: 1 for rows that count.
+        sample_rate: in Hz.
+    """
     total = jnp.zeros(())
     for window, bands in MEL_SCALES:
         filters_FxC = stft.mel_filters(bands, window, sample_rate, 0.0, sample_rate / 2)
@@ -86,12 +94,12 @@ def balance(
     so that a weight is the share that a loss has in the gradient, whatever the loss's own scale.
 
     Args:
-        gradients: of each loss to the waveform, [B, S].
-        weights: of each loss.
-        norms: running average of `gradient_norms`, [] each.
+        gradients: gradient of each loss with respect to the waveform, [B, S].
+        weights: weight of each loss.
+        norms: running average of each loss's `gradient_norms`, [].
 
     Returns:
-        [B, S], of norm about one per row.
+        [B, S], with a norm of about one per row.
     """
     total = sum(weights[name] for name in gradients)
     return sum(
@@ -101,7 +109,7 @@ def balance(
 
 
 def gradient_norms(gradients: dict[str, jax.Array], real_B: jax.Array) -> dict[str, jax.Array]:
-    """Mean over rows of each gradient's Euclidean norm, []."""
+    """Mean over real rows of the Euclidean norm of each gradient [B, S]."""
     return {
         name: row_mean(jnp.sqrt(jnp.square(gradient).sum(-1)), real_B)
         for name, gradient in gradients.items()

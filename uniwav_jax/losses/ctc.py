@@ -6,22 +6,28 @@ import optax
 
 
 def token_mask(tokens_BxU: jax.Array) -> jax.Array:
-    """True on the tokens of a text, False after its end (-1)."""
+    """Bool [B, U], True on the tokens of a text, False after its end (-1)."""
     return tokens_BxU >= 0
 
 
 def needed_frames(tokens_BxU: jax.Array) -> jax.Array:
-    """The fewest frames that can hold each text: one a token, and a blank between equal ones."""
+    """Fewest frames for each text, int32 [B]: one per token, and a blank between equal ones."""
     mask = token_mask(tokens_BxU)
     equal = (tokens_BxU[:, 1:] == tokens_BxU[:, :-1]) & mask[:, 1:]
     return mask.sum(-1) + equal.sum(-1)
 
 
 def loss(logits_BxTxV: jax.Array, frame_mask_BxT: jax.Array, tokens_BxU: jax.Array) -> jax.Array:
-    """-ln p(text) of each row in nats, float32 [B]; 0 for rows that `possible` rules out."""
+    """-ln p(text) of each row in nats, float32 [B]; 0 for rows that are not `possible`.
+
+    Args:
+        logits_BxTxV: any float dtype; V is the number of symbols and the blank.
+        frame_mask_BxT: bool, True on real frames.
+        tokens_BxU: int32, -1 after each row's end.
+    """
     mask = token_mask(tokens_BxU)
     fits_B = possible(frame_mask_BxT, tokens_BxU)
-    # An impossible row would give 1e5 and its gradient.
+    # Without this an impossible row would have a loss of 1e5 and its gradient.
     labels = jnp.where(mask & fits_B[:, None], tokens_BxU, 0)
     nll_B = optax.ctc_loss(
         logits_BxTxV.astype(jnp.float32),
@@ -33,6 +39,6 @@ def loss(logits_BxTxV: jax.Array, frame_mask_BxT: jax.Array, tokens_BxU: jax.Arr
 
 
 def possible(frame_mask_BxT: jax.Array, tokens_BxU: jax.Array) -> jax.Array:
-    """Rows that have text, and frames enough for it, bool [B]."""
+    """Bool [B], True for rows with a text and enough frames for it."""
     needed_B = needed_frames(tokens_BxU)
     return (needed_B > 0) & (needed_B <= frame_mask_BxT.sum(-1))

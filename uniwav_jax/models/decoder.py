@@ -1,8 +1,8 @@
-"""The Flow Matching decoder (method section 5): velocity v(x_t, t, z).
+"""The Flow Matching decoder: the velocity v(x_t, t, z).
 
-concat(x_t, z[, context]) -> Linear -> + depthwise convolution (GELU)
--> L layers with adaptive RMSNorm, rotary or ALiBi attention, GEGLU, U-Net skips
--> RMSNorm -> Linear to C, zero at the start
+concat(x_t, z[, context]) -> Linear [B, T, D] -> + depthwise convolution (GELU)
+    -> L layers with adaptive RMSNorm, rotary or ALiBi attention, GEGLU, U-Net skips
+    -> RMSNorm -> Linear to C, initialised with zeros
 """
 
 import math
@@ -29,8 +29,7 @@ def time_embedding(t_B: jax.Array, width: int) -> jax.Array:
 class DecoderLayer(nn.Module):
     """Transformer layer whose norms are scaled and shifted by the flow time; scanned over depth.
 
-    With a skip input (second half of the U-Net) the state is first merged with it. The second
-    result is the layer's input, which is what the first half passes on as a skip.
+    In the second half of the U-Net the state is first merged with a skip input.
     """
 
     config: DecoderConfig
@@ -46,6 +45,15 @@ class DecoderLayer(nn.Module):
         time_BxD: jax.Array,
         frame_mask_BxT: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
+        """The next state and the layer's input, which the first half of the U-Net uses as a skip.
+
+        Args:
+            x_BxTxD: state before the layer, in `dtype`.
+            skip_BxTxD: the skip input, in the second half.
+            key: random key of dropout; None for evaluation.
+            time_BxD: embedding of the flow time, float32.
+            frame_mask_BxT: bool, True on real frames.
+        """
         c, entered_BxTxD = self.config, x_BxTxD
         keys = [None] * 2 if key is None else list(jax.random.split(key))
         width = x_BxTxD.shape[-1]
@@ -72,10 +80,10 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Velocity field of the probability path; see the module docstring for the stages."""
+    """Velocity field of the probability path; the module's docstring draws the stages."""
 
     config: DecoderConfig
-    channels: int
+    channels: int  # C
     dtype: jnp.dtype
     remat: str = "none"
     attention: str = "auto"
@@ -94,12 +102,12 @@ class Decoder(nn.Module):
         """Velocity at flow time t.
 
         Args:
-            x_BxTxC: point x_t on the path.
-            t_B: flow time in [0, 1].
-            z_BxTxD: conditioning in the decoder's width.
+            x_BxTxC: the point x_t on the path, float32.
+            t_B: flow time in [0, 1], float32.
+            z_BxTxD: conditioning, as wide as the decoder, any float dtype.
             frame_mask_BxT: bool, True on real frames.
             context_BxTxC: visible surface features, zero where hidden (option `flow.context`).
-            key: dropout key; None for evaluation.
+            key: random key of dropout; None for evaluation.
 
         Returns:
             float32 [B, T, C].
@@ -139,8 +147,8 @@ class Decoder(nn.Module):
             )(c, self.dtype, self.attention, name=name)
 
         h, skips = stack("layers_in")(h, None, keys[0], time, frame_mask_BxT)
-        # The input of layer i is merged by layer L + 1 - i, so the last skip is used first and the
-        # embedding last. (Outputs would merge the innermost layer with a copy of itself.)
+        # Layer L + 1 - i merges the input of layer i, so the last skip is used first and the
+        # embedding last. (With outputs the innermost layer would merge a copy of its own input.)
         h, _ = stack("layers_out")(h, skips[::-1], keys[1], time, frame_mask_BxT)
         scale = self.param("norm_scale", nn.initializers.ones, (c.width,))
         h = (layers.rms_norm(h) * scale).astype(self.dtype)

@@ -2,9 +2,9 @@
 
     waveform [B, S] -> complex STFT, real and imaginary part as channels [B, T, F, 2]
         -> convolutions over time and frequency, leaky ReLU after each (the features)
-        -> logits [B, T, F']
+        -> logits [B, T, F / 8]
 
-once per window length; each scale judges alone.
+once per window length, each with its own parameters. All of it is float32.
 """
 
 import jax
@@ -24,10 +24,10 @@ def complex_stft(audio_BxS: jax.Array, window: int) -> jax.Array:
 
 
 class Convolution(nn.Module):
-    """Convolution over time and frequency that keeps the time steps; parameters as `nn.Conv`'s.
+    """Convolution over time and frequency with stride over frequency; parameters as `nn.Conv`'s.
 
-    Steps over frequency are taken by moving neighbouring bins into channels first: the gradient of
-    a strided convolution is slow on CPUs (8 channels, 513 bins, one core: 0.12 s against 0.016 s).
+    Neighbouring bins are first moved into channels, because the gradient of a strided convolution
+    is slow on CPUs (8 channels, 513 bins, one core: 0.12 s against 0.016 s).
     """
 
     features: int
@@ -60,14 +60,14 @@ class Convolution(nn.Module):
 
 
 class ScaleDiscriminator(nn.Module):
-    """One window length."""
+    """The discriminator of one window length."""
 
-    window: int
-    filters: int
+    window: int  # samples
+    filters: int  # channels of the convolutions
 
     @nn.compact
     def __call__(self, audio_BxS: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
-        """Logits [B, T, F'] and five feature maps [B, T, F'', filters]."""
+        """Logits [B, T, F / 8] and five feature maps [B, T, F to F / 8, filters]."""
         h, features = complex_stft(audio_BxS, self.window), []
         wide = {"kernel": (3, 9)}
         shapes = [wide, *({**wide, "stride": 2, "dilation": d} for d in DILATIONS), {}]
@@ -79,17 +79,17 @@ class ScaleDiscriminator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """All window lengths."""
+    """The discriminators of all window lengths."""
 
     windows: tuple[int, ...]  # samples
-    filters: int
+    filters: int  # channels of the convolutions
 
     @nn.compact
     def __call__(self, audio_BxS: jax.Array) -> tuple[list[jax.Array], list[list[jax.Array]]]:
-        """Logits and feature maps of each scale."""
-        judged = [
+        """Logits and feature maps of each scale; see `ScaleDiscriminator`."""
+        scales = [
             ScaleDiscriminator(window, self.filters, name=f"window_{window}")(audio_BxS)
             for window in self.windows
         ]
-        logits, features = zip(*judged, strict=True)
+        logits, features = zip(*scales, strict=True)
         return list(logits), list(features)

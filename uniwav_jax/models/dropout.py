@@ -1,8 +1,9 @@
-"""Dropout with random bits that cost next to nothing.
+"""Dropout with cheap random bits.
 
-`jax.random.bernoulli` makes each bit with some hundred integer operations, which for attention
-weights is more work than attention itself. Here a bit is a hash of the element's position: as
-random as dropout needs, and the same for any sharding of the array and any cut into blocks.
+`jax.random.bernoulli` computes each bit with about a hundred integer operations, which for
+attention weights is more work than attention itself. Here a bit is a hash of the element's
+position. It is random enough for dropout, and the same however the array is sharded or cut into
+blocks.
 """
 
 import jax
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Inverted dropout; `key` None means evaluation."""
+    """Inverted dropout of an array of any shape and float dtype; `key` None means evaluation."""
     if key is None or rate == 0.0:
         return x
     index, stride = jnp.zeros(x.shape, jnp.uint32), 1
@@ -21,7 +22,7 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 def seed(key: jax.Array) -> jax.Array:
-    """What `kept` takes in place of a key: uint32 [2]."""
+    """The seed, uint32 [2], that `kept` takes instead of a key."""
     return jax.random.bits(key, (2,), jnp.uint32)
 
 

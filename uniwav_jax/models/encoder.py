@@ -1,7 +1,7 @@
-"""The Transformer encoder (method section 2): student, teacher and what downstream tasks read.
+"""The Transformer encoder: the student, the teacher, and what downstream tasks read.
 
 x [B, T, C] -> LayerNorm -> Linear -> masked frames replaced -> + convolutional positions
--> L layers -> [final norm, pre-norm only]
+    [B, T, D] -> L layers -> (pre-norm only) final LayerNorm
 """
 
 import jax
@@ -17,14 +17,14 @@ from uniwav_jax.parallel.mesh import shard_rows
 
 @struct.dataclass
 class EncoderOutput:
-    """What the encoder saw and said.
+    """States of all layers, in the compute dtype.
 
     Attributes:
         embedding: [B, T, D], input of the first layer (h_0).
         states: [L, B, T, D], residual stream after each layer (h_1 .. h_L).
         feed_forward: [L, B, T, D], each layer's feed-forward output before the residual sum and
-            before dropout: the self-distillation target.
-        final: [B, T, D], last state, normalised (pre-norm) or as it is (post-norm).
+            before dropout; the teacher's are the targets of self-distillation.
+        final: [B, T, D], the last state, with pre-norm after the final LayerNorm.
     """
 
     embedding: jax.Array
@@ -44,8 +44,15 @@ class EncoderLayer(nn.Module):
     def __call__(
         self, x_BxTxD: jax.Array, key: jax.Array | None, frame_mask_BxT: jax.Array
     ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        """The next state, and (the next state, the feed-forward output), all [B, T, D].
+
+        Args:
+            x_BxTxD: state before the layer.
+            key: random key of dropout and layer drop; None for evaluation.
+            frame_mask_BxT: bool, True on real frames.
+        """
         c = self.config
-        # One key per purpose; None (evaluation) switches all of dropout off.
+        # One key per purpose; None (evaluation) switches all dropout off.
         keys = [None] * 4 if key is None else list(jax.random.split(key, 4))
         norm_attention = layers.LayerNorm(self.dtype, name="norm_attention")
         norm_feed_forward = layers.LayerNorm(self.dtype, name="norm_feed_forward")
@@ -56,7 +63,7 @@ class EncoderLayer(nn.Module):
         down = layers.dense(x_BxTxD.shape[-1], dtype=self.dtype, name="down")
 
         def feed_forward(x: jax.Array) -> jax.Array:
-            # A key beside the four, so that these stay what they are without this dropout.
+            # A fifth key by fold_in leaves the other four as they were before this dropout existed.
             inner_key = None if key is None else jax.random.fold_in(key, len(keys))
             return down(dropout(layers.gelu(up(x)), c.activation_dropout, inner_key))
 
@@ -77,7 +84,7 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Surface features to contextual states; see the module docstring for the stages."""
+    """Surface features to contextual states; the module's docstring draws the stages."""
 
     config: EncoderConfig
     dtype: jnp.dtype
@@ -94,14 +101,14 @@ class Encoder(nn.Module):
         channel_mask_BxD: jax.Array | None = None,
         key: jax.Array | None = None,
     ) -> EncoderOutput:
-        """Encode.
+        """Encode a batch.
 
         Args:
-            x_BxTxC: float32 normalised surface features.
+            x_BxTxC: normalised surface features, float32.
             frame_mask_BxT: bool, True on real frames.
-            span_mask_BxT: bool, True where the frame is replaced by the learned mask vector.
+            span_mask_BxT: bool, True where the learned mask vector replaces the frame.
             channel_mask_BxD: bool, True where a channel of the projected input becomes zero.
-            key: dropout and layer-drop key; None for evaluation.
+            key: random key of dropout and layer drop; None for evaluation.
         """
         c = self.config
         mask_vector = self.param("mask_vector", nn.initializers.normal(1.0), (c.width,))

@@ -1,7 +1,7 @@
-"""Building blocks of both networks.
+"""Building blocks of encoder and decoder.
 
-Numerics: parameters are float32; matmuls run in `dtype`; norms, softmax and position angles are
-float32. Modules are thin: the arithmetic is in plain functions.
+Parameters are float32. Matmuls run in `dtype`; norms, softmax and position angles are computed in
+float32. Modules only define parameters, the arithmetic is in plain functions.
 """
 
 import functools
@@ -17,31 +17,32 @@ from uniwav_jax.parallel import mesh as mesh_lib
 
 
 def dense(features: int | tuple[int, ...], *, dtype: jnp.dtype, name: str, **options) -> nn.Module:
-    """Linear layer on the last axis with float32 parameters and matmul in `dtype`."""
+    """Linear layer on the last axis, [..., D] -> [..., features], with its matmul in `dtype`."""
     options = {"kernel_init": nn.initializers.xavier_uniform(), **options}
     return nn.DenseGeneral(features, dtype=dtype, param_dtype=jnp.float32, name=name, **options)
 
 
 def split_dense(
-    x_BxTxD: jax.Array, kernel_DxCxW: jax.Array, bias_CxW: jax.Array
+    x_BxTxD: jax.Array, kernel_DxNxE: jax.Array, bias_NxE: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """C linear layers that are one parameter, in the dtype of `x`; each [B, T, W].
+    """N linear layers with one common parameter: N arrays [B, T, E] in the dtype of `x`.
 
-    As so many matmuls: slices of one wide result, and sums of their gradients, are copies.
+    They are N matmuls, because slices of one wide result, and sums of their gradients, are copies.
     """
-    kernel, bias = kernel_DxCxW.astype(x_BxTxD.dtype), bias_CxW.astype(x_BxTxD.dtype)
+    kernel, bias = kernel_DxNxE.astype(x_BxTxD.dtype), bias_NxE.astype(x_BxTxD.dtype)
     return tuple(
-        jnp.einsum("BTD,DW->BTW", x_BxTxD, kernel[:, c]) + bias[c] for c in range(len(bias))
+        jnp.einsum("BTD,DE->BTE", x_BxTxD, kernel[:, n]) + bias[n] for n in range(len(bias))
     )
 
 
 class Gate(nn.Module):
-    """The two linear layers of a gated unit, [B, T, `features`] each."""
+    """The two linear layers of a gated unit."""
 
     features: int
 
     @nn.compact
     def __call__(self, x_BxTxD: jax.Array) -> tuple[jax.Array, ...]:
+        """Gate and value, [B, T, features] each, in the dtype of `x`."""
         init = nn.initializers.variance_scaling(
             1.0, "fan_avg", "uniform", in_axis=0, out_axis=(1, 2)
         )
@@ -51,7 +52,7 @@ class Gate(nn.Module):
 
 
 def plain_layer_norm(x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
-    """LayerNorm over the last axis without affine, computed and returned in float32."""
+    """LayerNorm over the last axis without affine, float32 in the shape of `x`."""
     x = x.astype(jnp.float32)
     centred = x - x.mean(-1, keepdims=True)
     return centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + epsilon)
@@ -59,40 +60,45 @@ def plain_layer_norm(x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
 
 @functools.partial(jax.checkpoint, prevent_cse=False)
 def gelu(x: jax.Array) -> jax.Array:
-    """Exact GELU, x Phi(x), computed in float32; the gradient keeps x alone, in its dtype.
+    """Exact GELU, x Phi(x), computed in float32; the backward pass saves only x, in its dtype.
 
-    By erf: jax.nn.gelu's erfc is exact for the smallest values too, at twice the time on CPU and,
-    fused into matmuls, minutes of TPU compilation.
+    It uses erf. The erfc of `jax.nn.gelu` is exact for the smallest values too, but takes twice the
+    time on CPU and, fused into matmuls, minutes of TPU compilation.
     """
     h = x.astype(jnp.float32)
     return (0.5 * h * (1.0 + jax.lax.erf(np.sqrt(0.5, dtype=np.float32) * h))).astype(x.dtype)
 
 
 class LayerNorm(nn.Module):
-    """LayerNorm with affine; float32 inside, result in `dtype`."""
+    """LayerNorm over the last axis with affine, computed in float32."""
 
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        """The shape of `x`, in `dtype`."""
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         return (plain_layer_norm(x) * scale + bias).astype(self.dtype)
 
 
 def rms_norm(x: jax.Array, epsilon: float = 1e-6) -> jax.Array:
-    """Root-mean-square norm over the last axis without affine, in float32."""
+    """Root-mean-square norm over the last axis without affine, float32 in the shape of `x`."""
     x = x.astype(jnp.float32)
     return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + epsilon)
 
 
 def rotate(x_BxTxHxd: jax.Array) -> jax.Array:
-    """Rotary positions (RoFormer) over the whole head width, angles in float32."""
+    """Rotary positions (RoFormer) over the whole width of each head, [B, T, H, d].
+
+    Angles are float32; the result has the dtype of `x`.
+    """
     frames, _, width = x_BxTxHxd.shape[1:]
     frequency = 10000.0 ** (-np.arange(width // 2, dtype=np.float32) / (width // 2))
     angle = np.arange(frames, dtype=np.float32)[:, None] * np.tile(frequency, 2)
     angle_Tx1xd = jnp.asarray(angle)[:, None]
-    # (first, second) -> (-second, first) as a matmul: half heads are narrow for an accelerator.
+    # (first half, second half) -> (-second, first) as a matmul, because slices of half a head are
+    # too narrow for an accelerator.
     swap = np.roll(np.diag(np.repeat([1.0, -1.0], width // 2)), width // 2, axis=1)
     swapped = jnp.einsum("BTHd,de->BTHe", x_BxTxHxd, swap.astype(x_BxTxHxd.dtype))
     turned = x_BxTxHxd * jnp.cos(angle_Tx1xd) + swapped * jnp.sin(angle_Tx1xd)
@@ -102,26 +108,33 @@ def rotate(x_BxTxHxd: jax.Array) -> jax.Array:
 class SelfAttention(nn.Module):
     """Multi-head self-attention; the projections to query, key and value are one parameter."""
 
-    heads: int
+    heads: int  # H
     positions: str  # "none", "rotary" or "alibi"
-    attention_dropout: float
+    attention_dropout: float  # share of the attention weights
     dtype: jnp.dtype
-
-    implementation: str = "auto"
+    implementation: str = "auto"  # of `attention.attend`
 
     @nn.compact
     def __call__(
         self, x_BxTxD: jax.Array, frame_mask_BxT: jax.Array, *, key: jax.Array | None
     ) -> jax.Array:
+        """[B, T, D] -> [B, T, D] in `dtype`.
+
+        Args:
+            x_BxTxD: any float dtype.
+            frame_mask_BxT: bool, True on real frames, the only ones that are attended to.
+            key: random key of dropout; None for evaluation.
+        """
         width = x_BxTxD.shape[-1]
         head_width = width // self.heads
-        # Xavier for each of q, k and v as one matrix, times 1/sqrt(2) as usual for these three.
+        # Xavier for each of q, k and v as a matrix of its own, times the usual 1/sqrt(2).
         init = nn.initializers.variance_scaling(
             0.5, "fan_avg", "uniform", in_axis=0, out_axis=(2, 3), batch_axis=1
         )
         qkv = self.param("qkv_kernel", init, (width, 3, self.heads, head_width))
         qkv_bias = self.param("qkv_bias", nn.initializers.zeros, (3, self.heads, head_width))
-        # Heads lie side by side: as an axis of their own they leave most of a TPU register empty.
+        # Keep heads merged in the last axis; a separate axis of 64 wastes half of each 128-lane TPU
+        # register.
         projected = split_dense(
             x_BxTxD.astype(self.dtype), qkv.reshape(width, 3, width), qkv_bias.reshape(3, width)
         )
@@ -144,17 +157,22 @@ class SelfAttention(nn.Module):
 
 
 def grouped_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
-    """'Same' convolution over time; `kernel` is [k, D / groups, D], k odd.
+    """'Same' convolution over time, [B, T, D] to [B, T, D], in the form that is fast here.
 
-    In the form that is fast on the platform it is compiled for: matmuls on CPU, on TPU groups
-    merged until they fill the matrix unit (base: half the cycles by the compiler's estimate).
+    On CPU these are matmuls. On TPU groups are merged until they fill the matrix unit, which takes
+    half of the base model's cycles for this layer by the compiler's estimate.
+
+    Args:
+        x_BxTxD: any float dtype.
+        kernel: [k, D / groups, D] in the same dtype, k odd.
+        groups: number of groups of channels.
     """
     forms = {"cpu": blocked_convolution, "tpu": merged_convolution}
     return forms.get(mesh_lib.platform(), native_convolution)(x_BxTxD, kernel, groups)
 
 
 def native_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
-    """`grouped_convolution` as XLA has it."""
+    """`grouped_convolution` by XLA's own operation."""
     return jax.lax.conv_general_dilated(
         x_BxTxD,
         kernel,
@@ -173,13 +191,14 @@ def merged_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> ja
     taps = kernel.reshape(size, 1, group_width, groups // merged, merged, group_width)
     same = jnp.eye(merged, dtype=kernel.dtype)[:, None, None, :, None]
     kernel = (taps * same).reshape(size, merged * group_width, width)
-    # Fused with its neighbours it takes the compiler three times as long, and memory.
+    # Without barriers XLA fuses it with its neighbours, which takes three times the compile time,
+    # and memory.
     x_BxTxD, kernel = jax.lax.optimization_barrier((x_BxTxD, kernel))
     return jax.lax.optimization_barrier(native_convolution(x_BxTxD, kernel, groups // merged))
 
 
 def blocked_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
-    """`grouped_convolution` as one matmul a group, from 8 + k - 1 input to 8 output frames.
+    """`grouped_convolution` as one matmul per group, from 8 + k - 1 input to 8 output frames.
 
     XLA's CPU backend runs grouped convolutions at a tenth of its matmul speed.
     """
@@ -187,14 +206,14 @@ def blocked_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> j
     size, group_width = kernel.shape[:2]
     block = 8
     blocks, left, span = -(-frames // block), (size - 1) // 2, block + size - 1
-    pieces = -(-span // block)  # that a window reaches into
+    pieces = -(-span // block)  # blocks that one window spans
     right = (blocks + pieces - 1) * block - frames - left
     padded = jnp.pad(x_BxTxD, ((0, 0), (left, right), (0, 0)))
     by_group = padded.reshape(batch, -1, groups, group_width).transpose(2, 0, 1, 3)
     by_block = by_group.reshape(groups, batch, -1, block * group_width)
     windows = jnp.concatenate([by_block[:, :, i : i + blocks] for i in range(pieces)], axis=-1)
     windows = windows[..., : span * group_width].reshape(groups, batch * blocks, -1)
-    # Block-Toeplitz: output frame v of a block reads its k taps from input frame v on.
+    # A block-Toeplitz matrix: output frame v of a block reads k input frames from frame v on.
     taps = kernel.reshape(size * group_width, groups, group_width).transpose(1, 0, 2)
     shifted = [
         jnp.pad(taps, ((0, 0), (v * group_width, (block - 1 - v) * group_width), (0, 0)))
@@ -206,26 +225,27 @@ def blocked_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> j
 
 
 def depthwise_convolution(x_BxTxD: jax.Array, kernel_kxD: jax.Array) -> jax.Array:
-    """'Same' depthwise convolution over time as k shifted multiply-adds, k odd."""
+    """'Same' depthwise convolution over time as k shifted multiply-adds, k odd; [B, T, D]."""
     size, frames = kernel_kxD.shape[0], x_BxTxD.shape[1]
     padded = jnp.pad(x_BxTxD, ((0, 0), (size // 2, size // 2), (0, 0)))
     return sum(padded[:, i : i + frames] * kernel_kxD[i] for i in range(size))
 
 
 class ConvolutionalPositions(nn.Module):
-    """Stack of grouped convolutions, each LayerNorm (no affine) + GELU; returns what to add to x.
+    """Stack of grouped convolutions, each followed by LayerNorm (no affine) and GELU.
 
-    data2vec's positional encoder, as in DinoSR. Padded frames are zeroed before every convolution,
-    so that a row gives the same values whatever its padding.
+    This is data2vec's positional encoder, as in DinoSR. Frames on padding are set to zero before
+    every convolution, so that a row gives the same values whatever its padding.
     """
 
-    depth: int
-    kernel: int
+    depth: int  # number of convolutions
+    kernel: int  # frames
     groups: int
     dtype: jnp.dtype
 
     @nn.compact
     def __call__(self, x_BxTxD: jax.Array, frame_mask_BxT: jax.Array) -> jax.Array:
+        """The positions [B, T, D], in `dtype`, that the caller adds to x; mask as in attention."""
         width = x_BxTxD.shape[-1]
         for i in range(self.depth):
             kernel = self.param(
@@ -244,7 +264,13 @@ class ConvolutionalPositions(nn.Module):
 
 
 def remat(body: type[nn.Module], policy: str) -> type[nn.Module]:
-    """Wrap a scanned layer so that its activations are recomputed in the backward pass."""
+    """Wrap a scanned layer so that the backward pass computes its activations again.
+
+    Args:
+        body: class of the layer.
+        policy: what is saved: "none" (no wrapping, all), "full" (only the layer's input),
+            "attention" (the result of attention too), "dots" (results of matmuls too).
+    """
     if policy == "none":
         return body
     saved = {

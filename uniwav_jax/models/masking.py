@@ -1,4 +1,4 @@
-"""Span masking inside jit with fixed shapes (method section 3)."""
+"""Span masking inside jit, with fixed shapes."""
 
 import jax
 import jax.numpy as jnp
@@ -7,11 +7,11 @@ import jax.numpy as jnp
 def sample_spans(
     key: jax.Array, frames_B: jax.Array, *, length: int, total: int, probability: float
 ) -> jax.Array:
-    """Draw spans of `length` frames; overlaps allowed, starts without replacement.
+    """Hide random spans of `length` frames, which may overlap but start at different frames.
 
     A row of n real frames gets floor(probability * n / length + u) spans, u ~ U(0, 1), at least
     one, all inside its real frames. At probability 0.8 about 57 % of the frames are hidden. A row
-    shorter than one span is hidden whole; a row without audio gets nothing.
+    shorter than one span is hidden completely; in a row without audio nothing is hidden.
 
     Args:
         key: random key.
@@ -21,7 +21,7 @@ def sample_spans(
         probability: expected share of frames covered if spans did not overlap.
 
     Returns:
-        span_mask_BxT, bool.
+        span_mask_BxT, bool, True where a frame is hidden.
     """
     count_key, start_key = jax.random.split(key)
     rows = frames_B.shape[0]
@@ -29,17 +29,17 @@ def sample_spans(
     starts_possible = jnp.maximum(frames_B - length + 1, 1)
     count = jnp.floor(probability * frames_B / length + u).astype(jnp.int32)
     count = jnp.clip(count, 1, starts_possible)
-    # The `count` smallest of one uniform number per possible start: a draw without replacement.
+    # The starts with the `count` smallest random numbers are a sample without replacement.
     position = jnp.arange(total)
     score = jax.random.uniform(start_key, (rows, total))
     score = jnp.where(position < starts_possible[:, None], score, jnp.inf)
     threshold = jnp.take_along_axis(jnp.sort(score, axis=-1), count[:, None] - 1, axis=-1)
     started = jnp.cumsum(score <= threshold, axis=-1)
-    # A frame is hidden if a span started among its last `length` positions.
+    # A frame is hidden if a span started at it or in the `length` - 1 frames before it.
     before = jnp.pad(started, ((0, 0), (length, 0)))[:, :total]
     return (started > before) & (position < frames_B[:, None])
 
 
 def frame_mask(frames_B: jax.Array, total: int) -> jax.Array:
-    """frame_mask_BxT: True on the first `frames_B` of `total` frames."""
+    """Bool [B, T], True on the first `frames_B` (int32) of `total` frames."""
     return jnp.arange(total) < frames_B[:, None]

@@ -1,9 +1,9 @@
-"""The teacher: a float32 running average of the student's encoder (method section 4).
+"""The teacher: a float32 running average of the student's encoder.
 
-The horizon of a running average of decay d is 1 / (1 - d) updates. What it should be depends on
-the length of the run: DinoSR's decays, 0.999 to 0.9999 over 30 000 of 400 000 updates, would leave
-the teacher of a run of a thousand updates nearly as random as it was initialised. So horizons are
-given as shares of the updates until the teacher stops, and the defaults are DinoSR's.
+The horizon of a running average of decay d is 1 / (1 - d) updates. The right horizon depends on the
+length of the run: DinoSR's decays, 0.999 to 0.9999 over 30 000 of 400 000 updates, would leave the
+teacher of a run of a thousand updates nearly as random as it was initialised. So the configuration
+gives horizons as shares of the updates until the teacher stops, and its defaults are DinoSR's.
 """
 
 import jax
@@ -13,20 +13,20 @@ import numpy as np
 from uniwav_jax.config import DistillationConfig
 from uniwav_jax.types import PyTree
 
-# The part of the encoder that reads features; the teacher shares the student's.
+# The part of the encoder before its layers; with teacher_input="shared" a copy of the student's.
 INPUT_PATH = ("norm_input", "project", "positions")
 
 
 def decay_at(
     step: jax.Array | np.ndarray, config: DistillationConfig, total_steps: int
 ) -> jax.Array:
-    """Decay used by update number `step` (from 0); 1 means that the teacher stands still.
+    """Decay of update number `step` (from 0), float32 in its shape; 1: the teacher does not change.
 
     "dinosr": the decay rises linearly from the first horizon to the last one during the share
     `teacher_rise` of the updates until the stop, and is 1 after the share `teacher_stop` of the
     run. "spidr": 1 - exp(-step / tau) / h, where SpidR's first horizon h = 1000 and tau = 20 000 of
-    400 000 updates are shares of the run as well; below 1e-7 the rest counts as nothing, after 46 %
-    of a run of that length.
+    400 000 updates are shares of the run as well; where 1 - decay falls below 1e-7 (after 46 % of a
+    run of that length) the decay is 1.
     """
     step = jnp.asarray(step, jnp.float32)
     if config.teacher_schedule == "spidr":
@@ -34,7 +34,7 @@ def decay_at(
         return jnp.where(rest > 1e-7, 1.0 - rest, 1.0)
     until_stop = config.teacher_stop * total_steps
     start, end = (
-        # A horizon below one update means that the teacher is the student.
+        # With a horizon of one update or less the teacher is a copy of the student.
         1.0 - 1.0 / max(share * until_stop, 1.0)
         for share in (config.teacher_horizon_start, config.teacher_horizon_end)
     )
@@ -44,7 +44,7 @@ def decay_at(
 
 
 def first_weights_left(config: DistillationConfig, total_steps: int) -> float:
-    """Share of the teacher's first weights in the teacher that the run ends with, 0 to 1."""
+    """Weight of the teacher's initial parameters in the teacher at the end of the run, 0 to 1."""
     decays = np.asarray(decay_at(np.arange(total_steps), config, total_steps), np.float64)
     return float(np.prod(decays))
 
@@ -55,11 +55,11 @@ def update(
     """Teacher <- decay teacher + (1 - decay) student, and the input path as configured.
 
     Args:
-        teacher: encoder parameters.
+        teacher: encoder parameters, float32.
         student: encoder parameters of the same shapes.
-        decay: float32 []; 1 leaves the whole teacher as it is.
-        config: with teacher_input="shared" the teacher takes over the student's `INPUT_PATH`, as
-            in DinoSR and SpidR; with "averaged" it is averaged like all the rest.
+        decay: float32 []; 1 leaves the whole teacher unchanged.
+        config: with teacher_input="shared" the teacher copies the student's `INPUT_PATH`, as in
+            DinoSR and SpidR; with "averaged" that part is averaged like the others.
     """
     averaged = jax.tree.map(lambda t, s: decay * t + (1.0 - decay) * s, teacher, student)
     if config.teacher_input == "averaged":

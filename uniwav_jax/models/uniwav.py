@@ -1,9 +1,9 @@
-"""UniWav's parts put together: parameters, conditioning, prediction heads, velocity.
+"""The parts of UniWav: parameters, prediction heads, targets, codes, conditioning.
 
-Parameters are one plain dict:
+Parameters are one plain dict of float32 arrays, where E is the decoder's width:
 
     {"encoder", "heads": {"kernel" [K, D, V], "bias" [K, V]},
-     "condition": {"mix" [L + 1], "project": {"kernel", "bias"}, "null" [D_dec]}, "decoder"}
+     "condition": {"mix" [L + 1], "project": {"kernel" [D, E], "bias" [E]}, "null" [E]}, "decoder"}
 """
 
 import functools
@@ -33,7 +33,13 @@ def decoder_module(config: Config, channels: int) -> Decoder:
 
 
 def init(key: jax.Array, config: Config, channels: int) -> PyTree:
-    """Fresh parameters, float32; see the module docstring for the tree."""
+    """Fresh parameters; the module's docstring has the tree.
+
+    Args:
+        key: random key.
+        config: the configuration.
+        channels: C of the surface features.
+    """
     width, decoder_width = config.model.encoder.width, config.model.decoder.width
     keys = dict(zip(("encoder", "heads", "project", "null", "decoder"), jax.random.split(key, 5)))
     x = jnp.zeros((1, 2 * config.masking.length, channels))
@@ -65,8 +71,14 @@ def init(key: jax.Array, config: Config, channels: int) -> PyTree:
 def predict_codes(heads: PyTree, encoded: EncoderOutput, config: Config) -> jax.Array:
     """Logits over codewords, float32 [K, B, T, V].
 
-    "dinosr": all heads read the final output. "spidr": head l reads what the teacher's target is
-    taken from, the student's feed-forward output in layer l of the top K.
+    With distillation.prediction="dinosr" all heads read the final output. With "spidr" head k reads
+    the student's feed-forward output in the k-th of the top K layers, where the teacher's targets
+    come from.
+
+    Args:
+        heads: {"kernel" [K, D, V], "bias" [K, V]}.
+        encoded: the student's output.
+        config: the configuration.
     """
     kernel_KxDxV, bias = heads["kernel"], heads["bias"][:, None, None]
     if config.distillation.prediction == "dinosr":
@@ -79,9 +91,9 @@ def predict_codes(heads: PyTree, encoded: EncoderOutput, config: Config) -> jax.
 
 
 def codes(heads: PyTree, encoded: EncoderOutput, config: Config) -> jax.Array:
-    """The codes of speech: for each frame the codeword that each head predicts, int32 [K, B, T].
+    """Codes of speech: for each frame the codeword that each head predicts, int32 [K, B, T].
 
-    As DinoSR and SpidR define them: the argmax of the student's prediction heads on unmasked input.
+    DinoSR and SpidR define them so: the argmax of the student's heads on unmasked input.
 
     Args:
         heads: the "heads" part of the parameters.
@@ -94,19 +106,19 @@ def codes(heads: PyTree, encoded: EncoderOutput, config: Config) -> jax.Array:
 def targets(
     teacher: PyTree, x_BxTxC: jax.Array, frame_mask_BxT: jax.Array, config: Config
 ) -> tuple[jax.Array, jax.Array]:
-    """What the codebooks cluster: feed-forward outputs of the teacher's top K layers.
+    """Targets that the codebooks cluster: feed-forward outputs of the teacher's top K layers.
 
     The input is unmasked and there is no dropout; outputs are normalised per channel over the real
     frames of each row.
 
     Args:
         teacher: encoder parameters.
-        x_BxTxC: normalised surface features.
+        x_BxTxC: normalised surface features, float32.
         frame_mask_BxT: bool, True on real frames.
         config: the configuration.
 
     Returns:
-        Targets float32 [K, B, T, D], and the variance that each row had before [K, B].
+        Targets float32 [K, B, T, D], and the variance of each row before normalisation [K, B].
     """
     seen = encoder_module(config).apply({"params": teacher}, x_BxTxC, frame_mask_BxT)
     return quantizer.instance_norm(
@@ -119,12 +131,12 @@ def teacher_codes(
 ) -> jax.Array:
     """The teacher's codes, which the student learns to predict: int32 [K, B, T].
 
-    The codebooks cluster the teacher's outputs, so they say nothing of the student's.
+    The codebooks cluster the teacher's outputs and cannot code the student's.
 
     Args:
         teacher: encoder parameters of the teacher.
         books: the codebooks, {"sums" [K, V, D], "counts" [K, V]}.
-        x_BxTxC: normalised surface features.
+        x_BxTxC: normalised surface features, float32.
         frame_mask_BxT: bool, True on real frames.
         config: the configuration.
     """
@@ -133,7 +145,7 @@ def teacher_codes(
 
 
 def condition(params: PyTree, encoded: EncoderOutput, drop_B: jax.Array | None) -> jax.Array:
-    """Z = Linear(sum_l softmax(w)_l LN(h_l)) over h_0 .. h_L; [B, T, D_dec].
+    """The conditioning z = Linear(sum_l softmax(w)_l LN(h_l)) over h_0 .. h_L; [B, T, E].
 
     Args:
         params: the "condition" part of the parameters.
@@ -149,12 +161,17 @@ def condition(params: PyTree, encoded: EncoderOutput, drop_B: jax.Array | None) 
 
 
 def layer_sum(mix: jax.Array, encoded: EncoderOutput) -> jax.Array:
-    """sum_l softmax(w)_l LN(h_l) over h_0 .. h_L, [B, T, D]; `mix` holds w, [L + 1]."""
+    """sum_l softmax(w)_l LN(h_l) over h_0 .. h_L, [B, T, D] in the compute dtype.
+
+    Args:
+        mix: w, float32 [L + 1].
+        encoded: states of all layers.
+    """
     share = jax.nn.softmax(mix)
     mixed = share[0] * layers.plain_layer_norm(encoded.embedding)
 
-    # Layer by layer, and again in the backward pass: the float32 norms of all layers at once would
-    # not fit beside a large model.
+    # One layer at a time, and computed again in the backward pass, because the float32 norms of all
+    # layers do not fit in memory together with a large model.
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def add(total: jax.Array, layer: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         return total + layer[0] * layers.plain_layer_norm(layer[1]), None
@@ -164,7 +181,7 @@ def layer_sum(mix: jax.Array, encoded: EncoderOutput) -> jax.Array:
 
 
 def parameter_counts(params: PyTree) -> dict[str, int]:
-    """Number of parameters per part and in all."""
+    """Number of parameters of each part, and their "total"."""
     counts = {
         name: sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(part))
         for name, part in params.items()
@@ -175,9 +192,14 @@ def parameter_counts(params: PyTree) -> dict[str, int]:
 def train_flops_per_second(config: Config, channels: int, frame_rate: float) -> float:
     """Model FLOPs of one training step per second of audio (multiply and add are two).
 
-    Counts matmuls and attention (rows of the longest bucket) of student, teacher and decoder,
+    It counts matmuls and attention (rows of the longest bucket) of student, teacher and decoder,
     forward and backward; the teacher runs forward only, the decoder not at all if flow.weight is 0.
-    Recomputation is not counted: this is the numerator of MFU.
+    Recomputation does not count, so this is the numerator of model FLOPs utilisation.
+
+    Args:
+        config: the configuration.
+        channels: C of the surface features.
+        frame_rate: frames per second.
     """
     frames = config.data.buckets[-1] * frame_rate
     enc, dec = config.model.encoder, config.model.decoder

