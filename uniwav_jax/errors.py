@@ -30,7 +30,7 @@ class LostProcessError(MachineError):
 
 @contextlib.contextmanager
 def disk_errors(folder: str) -> Iterator[None]:
-    """What only the user can mend about a disk becomes a `UserError`.
+    """Turn errors of a disk that only the user can correct into a `UserError`.
 
     Args:
         folder: named where the error itself names no file.
@@ -42,7 +42,7 @@ def disk_errors(folder: str) -> Iterator[None]:
             raise
         place = error.filename or f"a file in {folder}"
         raise UserError(
-            f"{place}: {error.strerror}; mend that, and the same command continues"
+            f"{place}: {error.strerror}; correct that, and the same command continues"
         ) from error
 
 

@@ -21,7 +21,7 @@ from uniwav_jax.tasks.task import FOREVER
 
 SCHEMA = 3
 # Parts that are computed otherwise since a schema, with the parameters' names and shapes unchanged.
-CHANGED = {2: {"decoder": "its U-Net skips held the layers' outputs and now hold their inputs"}}
+CHANGED = {2: {"decoder": "its U-Net skips carried the layers' outputs and now carry their inputs"}}
 # Fields of the configuration that a schema has no longer; what took their place has its default.
 DROPPED = {
     2: """distillation.teacher_positions distillation.teacher_decay_start

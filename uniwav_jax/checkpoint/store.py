@@ -142,8 +142,8 @@ def _writing(checkpoints: ocp.CheckpointManager) -> Iterator[None]:
     except Exception as error:  # Orbax and TensorStore raise many kinds, also for a full disk
         raise UserError(
             f"a checkpoint could not be written to {checkpoints.directory} ({reason(error)});"
-            " mend that or choose another --workdir; the same command continues from the last one"
-            " that was completed"
+            " correct that or choose another --workdir; the same command continues from the last"
+            " completed one"
         ) from error
 
 

@@ -92,8 +92,8 @@ def _rows(
     samples: torch.Tensor,
 ) -> list[tuple[str, float, float]]:
     mask, encoded = torch.tensor(ours["mask"]), ours["encoded"]
-    heard = model(audio, samples)
-    rows = [("features", apart(heard.features, ours["x"], mask), BOUNDS["end"])]
+    output = model(audio, samples)
+    rows = [("features", apart(output.features, ours["x"], mask), BOUNDS["end"])]
     inputs = [encoded.embedding, *encoded.states]
     h0 = model.encoder(torch.tensor(ours["x"]), mask).embedding
     rows.append(("embedding", apart(h0, encoded.embedding, mask), BOUNDS["layer"]))
@@ -102,28 +102,28 @@ def _rows(
         rows.append((f"layer {number}", apart(state, inputs[number], mask), BOUNDS["layer"]))
         name, theirs = f"layer {number}, feed-forward", encoded.feed_forward[number - 1]
         rows.append((name, apart(fed, theirs, mask), BOUNDS["layer"]))
-    for number, state in enumerate(heard.hidden_states):
+    for number, state in enumerate(output.hidden_states):
         name = f"end to end, h_{number}"
         rows.append((name, apart(state, inputs[number], mask), BOUNDS["end"]))
     rows.append(
-        ("end to end, final", apart(heard.encoded.final, encoded.final, mask), BOUNDS["end"])
+        ("end to end, final", apart(output.encoded.final, encoded.final, mask), BOUNDS["end"])
     )
     if "logits" in ours:
-        logits = model.logits(heard.encoded)
+        logits = model.logits(output.encoded)
         rows.append(("end to end, CTC", apart(logits, ours["logits"], mask), BOUNDS["end"]))
     if "heads" in ours:
-        heads = model.heads(heard.encoded)
+        heads = model.heads(output.encoded)
         rows.append(("end to end, heads", apart(heads, ours["heads"], mask), BOUNDS["end"]))
-        codes = model.codes(heard).numpy()
+        codes = model.codes(output).numpy()
         rows += _codes("codes", codes, ours["codes"], -ours["heads"], ours["mask"])
     if "distances" in ours:
-        codes, name = model.teacher_codes(heard).numpy(), "teacher's codes"
+        codes, name = model.teacher_codes(output).numpy(), "teacher's codes"
         rows += _codes(name, codes, ours["teacher_codes"], ours["distances"], ours["mask"])
     if "sample" in ours:
-        z = model.condition(heard.encoded)
+        z = model.condition(output.encoded)
         rows.append(("end to end, z", apart(z, ours["z"], mask), BOUNDS["end"]))
         made = model.sample(
-            heard, torch.tensor(ours["noise"]), generate_BxT=torch.tensor(ours["generate"])
+            output, torch.tensor(ours["noise"]), generate_BxT=torch.tensor(ours["generate"])
         )
         name = f"sampler, {config.flow.sample_steps} steps of {config.flow.solver}"
         generated = torch.tensor(ours["generate"])  # the prompt is not a result
