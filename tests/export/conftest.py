@@ -85,7 +85,7 @@ def state(config: config_lib.Config) -> dict[str, Any]:
 
 
 @pytest.fixture
-def speech(speech_dir, clip) -> tuple[np.ndarray, np.ndarray]:
+def speech(clip) -> tuple[np.ndarray, np.ndarray]:
     """Three real clips, 3, 2 and 1.1 s, padded; float32 [3, S] and samples [3]."""
     samples = np.array([48000, 32000, 17700])
     audio = np.zeros((3, 48000), np.float32)

@@ -40,20 +40,21 @@ def test_ends_in_the_last_pause_before_the_limit(seconds, expected):
     assert [(start, end, " ".join(words)) for start, end, words in found] == expected
 
 
-def test_pieces_make_up_the_clips(speech_dir, tmp_path):
+def test_pieces_make_up_the_clips(prompts, tmp_path):
     pytest.importorskip("praatio", reason="extra align")
-    path = min((speech_dir / "librispeech").rglob("4406-*.*"))
+    path = tmp_path / "long.flac"
+    prompts.digits("8675309", path)
     manifest, missing = tmp_path / "long.tsv", tmp_path / "none.flac"
-    manifest.write_text(f"{HEADER}{path}\t1\t16000\t4406\n{missing}\t1\t16000\t1\n")
-    alignments, out = speech_dir / "alignments", tmp_path / "short"
-    arguments = [str(manifest), "--alignments", str(alignments), "--out", str(out)]
+    manifest.write_text(f"{HEADER}{path}\t1\t16000\t7\n{missing}\t1\t16000\t1\n")
+    out = tmp_path / "short"
+    arguments = [str(manifest), "--alignments", str(tmp_path), "--out", str(out)]
     assert cut_clips.main([*arguments, "--seconds", "4"]) == 0
     with (out / "manifest.tsv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     audio = [soundfile.read(out / row["path"], dtype="int16")[0] for row in rows]
     assert [len(a) for a in audio] == [int(row["samples"]) for row in rows]
     np.testing.assert_array_equal(np.concatenate(audio), soundfile.read(path, dtype="int16")[0])
-    words = textgrid.tier(str(alignments / f"{path.stem}.TextGrid"), "words")
+    words = textgrid.tier(str(tmp_path / "long.TextGrid"), "words")
     said = [label for *_, label in words if label]
     assert " ".join(row["text"] for row in rows).split() == said and len(rows) > 2
     manifest.write_text(f"{HEADER}{missing}\t1\t16000\t1\n")

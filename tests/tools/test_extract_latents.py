@@ -35,11 +35,10 @@ def codec(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def corpus(speech_dir, tmp_path_factory):
-    """Real clips of 1.3 to 20 s, two of them longer than the longest window."""
+def corpus(prompts, tmp_path_factory):
+    """Real speech in clips of 1.3 to 20 s, two of them longer than the longest window."""
     folder = tmp_path_factory.mktemp("corpus")
-    sources = sorted((speech_dir / "librispeech" / "train").rglob("19-*.flac"))[:8]
-    audio = np.concatenate([soundfile.read(file, dtype="int16")[0] for file in sources])
+    audio = prompts.speech(60 * 16000)
     lines, first = ["path\tsamples\tsample_rate\tspeaker\ttext"], 0
     for number, samples in enumerate((21000, 320000, 64000, 50001, 300777, 80000)):
         soundfile.write(folder / f"{number}.flac", audio[first : first + samples], 16000)
