@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conftest import load_tool
+from uniwav_jax import cli
 from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.errors import UserError
 from uniwav_jax.inference import transcripts
@@ -155,47 +155,18 @@ def test_formats():
     assert max(len(line) for line in transcripts.srt(long).splitlines()) <= transcripts.WIDTH
 
 
-@pytest.fixture
-def kenlm(tmp_path):
-    """Stand-ins for kenlm's programs that count lines and copy."""
-    folder = tmp_path / "kenlm"
-    folder.mkdir()
-    (folder / "lmplz").write_text(
-        '#!/bin/sh\nwhile [ "$1" != --text ]; do shift; done\ncat "$2" > "$4"\n'
-    )
-    (folder / "build_binary").write_text('#!/bin/sh\ncp "$1" "$2"\n')
-    for program in folder.iterdir():
-        program.chmod(0o755)
-    return folder
-
-
-def test_build_lm_hands_on_the_text_as_it_is_recognised(kenlm, tmp_path):
-    (tmp_path / "text.txt").write_text("Hello  World\n\n it's\n", encoding="utf-8")
-    tool, out = load_tool("build_lm"), tmp_path / "lm.bin"
-    assert tool.main([str(tmp_path / "text.txt"), "--out", str(out), "--kenlm", str(kenlm)]) == 0
-    assert out.read_text() == "hello world\nit's\n"
-    assert {p.name for p in tmp_path.iterdir()} == {"kenlm", "text.txt", "lm.bin", "lm.bin.words"}
-    assert (tmp_path / "lm.bin.words").read_text().split() == ["hello", "it's", "world"]
-    (kenlm / "lmplz").write_text("#!/bin/sh\necho out of memory >&2; exit 3\n")
-    with pytest.raises(UserError, match="out of memory"):
-        tool.main([str(tmp_path / "text.txt"), "--out", str(out), "--kenlm", str(kenlm)])
-    with pytest.raises(UserError, match="lmplz was not found"):
-        tool.main([str(tmp_path / "text.txt"), "--out", str(out), "--kenlm", str(tmp_path)])
-
-
 def test_real_kenlm_builds_a_model_that_the_beam_reads(tmp_path, recognizer):
     kenlm = pytest.importorskip("kenlm", reason="see tests/requirements-oracles.txt")
     if subprocess.run(["sh", "-c", "command -v lmplz"], capture_output=True).returncode:
-        pytest.skip("no lmplz in PATH; tools/build_lm.py says how to build it")
+        pytest.skip("no lmplz in PATH; uniwav data lm says how to build it")
     (tmp_path / "text.txt").write_text("to to\ntu to\n" * 20)
     out = tmp_path / "lm.bin"
-    load_tool("build_lm").main([str(tmp_path / "text.txt"), "--out", str(out), "--order", "2"])
+    arguments = ["data", "lm", str(tmp_path / "text.txt"), "--order", "2", "--out"]
+    cli.main([*arguments, str(out)])
     model = kenlm.Model(str(out))
     assert model.order == 2 and model.score("to to") > model.score("tu tu")
     # The binary with its list of words searches as the ARPA file does.
-    load_tool("build_lm").main(
-        [str(tmp_path / "text.txt"), "--out", str(tmp_path / "lm.arpa"), "--order", "2"]
-    )
+    cli.main([*arguments, str(tmp_path / "lm.arpa")])
     heard = log_probs(PATH, {4: (LETTER_O, 0.4)})
     scores = [
         Beam(recognizer, str(path)).decoder.decode_beams(heard)[0][-1]

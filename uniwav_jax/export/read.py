@@ -109,7 +109,10 @@ def _config(c: dict[str, Any]) -> tuple[Config, Structure | None]:
     values["task"] = c["task"]
     for name in ("flow", "distillation", "asr"):
         values[name] = c.get(name, values[name])
-    # How it was trained and evaluated is not told, and must only fit the rest.
+    # Exports of older versions do not state the longest clips of the training.
+    values["data"]["buckets"] = c.get("buckets", values["data"]["buckets"])
+    # How it was trained and evaluated is not known, and must only fit the rest.
+    values["data"]["min_seconds"] = 0.0
     if "distillation" not in c:
         values["distillation"]["top_layers"] = 1
     values["asr"]["freeze_steps"] = values["evaluate"]["sample_every"] = 0

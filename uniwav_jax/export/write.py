@@ -103,7 +103,7 @@ def read(path: str, *, encoder: str, decoder: str) -> tuple[Config, PyTree, dict
         }
     else:
         raise UserError(
-            f"{path} is a checkpoint of task {config.task}; tools/export_codec.py takes codecs out"
+            f"{path} is of task {config.task}; 'uniwav export' writes a codec folder of it"
         )
     wanted["features"] = "features"
     arrays, meta = store.load_numpy(path, tuple(wanted.values()))
@@ -139,6 +139,7 @@ def describe(
         "task": config.task,
         "parts": parts,
         "step": int(meta["step"]),
+        "buckets": values["data"]["buckets"],  # seconds; longer audio goes through in windows
         "features": surface,
     }
     described["encoder"] = values["model"]["encoder"]

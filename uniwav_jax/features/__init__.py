@@ -35,6 +35,14 @@ def check_corpora(config: FeaturesConfig, latents: list[dict[str, Any]]) -> None
             )
 
 
-def build(config: FeaturesConfig) -> SurfaceFeatures:
-    """The surface features that `config.kind` names (checked by `config.validate`)."""
-    return {"log_mel": LogMel, "codec": CodecFeatures, "waveform": Waveform}[config.kind](config)
+def build(config: FeaturesConfig, codec: dict[str, Any] | None = None) -> SurfaceFeatures:
+    """The surface features that `config.kind` names (checked by `config.validate`).
+
+    Args:
+        config: of the features.
+        codec: `files.describe` of a checkpoint's or an export's codec, which is then taken; None:
+            the codec in the folder `config.codec`.
+    """
+    if config.kind == "codec":
+        return CodecFeatures(config, codec)
+    return {"log_mel": LogMel, "waveform": Waveform}[config.kind](config)

@@ -5,12 +5,15 @@
 
 A clip counts as surrounded by silence, and a crop is read with the audio around it (`context`): so
 a row's frames are the same alone, padded in a batch, cut from a longer clip, or taken from latents
-that tools/extract_latents.py wrote. Where the codec has an LSTM, `MEMORY` bounds how far its past
+that 'uniwav data latents' wrote. Where the codec has an LSTM, `MEMORY` bounds how far its past
 reaches, and the last of these holds nearly.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from uniwav_jax.codec import chunked, files
 from uniwav_jax.codec.config import FrontEndConfig
@@ -23,10 +26,21 @@ MEMORY = 1.0  # seconds of past that an LSTM is given; ours
 
 
 class CodecFeatures:
-    """Latents of the codec in folder `config.codec`; see `surface.SurfaceFeatures`."""
+    """Latents of a codec; see `surface.SurfaceFeatures`.
 
-    def __init__(self, config: FeaturesConfig) -> None:
-        codec, params = files.load(config.codec)
+    Args:
+        config: of the features.
+        described: `files.describe` of the codec, whose weights the caller has; None: the codec in
+            the folder `config.codec`.
+    """
+
+    def __init__(self, config: FeaturesConfig, described: dict[str, Any] | None = None) -> None:
+        if described is None:
+            codec, params = files.load(config.codec)
+        else:
+            codec = files.from_description(described)
+            shapes = files.parameters(codec)
+            params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
         self.config = codec
         for name, needed in (("sample_rate", codec.sample_rate), ("hop", codec.hop)):
             if getattr(config, name) != needed:
