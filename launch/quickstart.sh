@@ -137,7 +137,7 @@ else
   [ -d "$sounds" ] && [ -f "$texts" ] || download_prompts "$data/asterisk"
   echo "English Asterisk prompts, read by Allison Smith (CC BY-SA 3.0), in $audio"
   if ! up_to_date "$data/asterisk/converted" "$sounds"; then
-    python "$repository/tools/convert_audio.py" "$sounds" "$audio" --texts "$texts"
+    python "$repository/tools/convert_audio.py" "$sounds" --out "$audio" --texts "$texts"
     touch "$data/asterisk/converted"
   fi
 fi

@@ -8,7 +8,7 @@ import pytest
 import safetensors.numpy
 
 from tests.codec.random_codec import random_codec
-from tests.conftest import load_tool
+from uniwav_jax import cli
 from uniwav_jax.codec import files, importers
 from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.codec.network import Codec
@@ -159,17 +159,13 @@ def test_import_is_complete_in_both_directions(source):
         importers.convert(stereo, TOLD)
 
 
-@pytest.fixture(scope="module")
-def tool():
-    return load_tool("import_codec")
-
-
-def test_tool(tool, source, tmp_path, capsys):
+def test_import(source, tmp_path, capsys):
+    import_codec = cli.shortcut("import", "codec")
     config, params, state = source
     file = tmp_path / "encodec.safetensors"
     safetensors.numpy.save_file(state, file)
     flags = ["--set", "causal=false", "--set", "sample_rate=16000", "--set", "padding=reflect"]
-    assert tool.main([str(file), "--out", str(tmp_path / "out"), *flags]) == 0
+    assert import_codec([str(file), "--out", str(tmp_path / "out"), *flags]) == 0
     read, imported = files.load(tmp_path / "out")
     assert read == config
     equal(imported, params)
@@ -179,8 +175,8 @@ def test_tool(tool, source, tmp_path, capsys):
         (tmp_path, r"config\.json cannot be read"),
     ):
         with pytest.raises(UserError, match=message):
-            tool.main([str(path), "--out", str(tmp_path / "other")])
+            import_codec([str(path), "--out", str(tmp_path / "other")])
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(UserError, match="not a readable safetensors file"):
-        tool.main([str(file), "--out", str(tmp_path / "other")])
+        import_codec([str(file), "--out", str(tmp_path / "other")])
     assert not (tmp_path / "other").exists()

@@ -1,6 +1,5 @@
 """From a pretrained run to text, times and alignments, by the program and the console script."""
 
-import argparse
 import itertools
 import json
 import pathlib
@@ -11,10 +10,9 @@ import soundfile
 
 from tests.conftest import FAST_COMPILE, load_tool
 from tests.end_to_end.conftest import SMALL, Program, read_metrics
-from uniwav_jax import cli
+from uniwav_jax import api, cli
 from uniwav_jax.checkpoint import store
 from uniwav_jax.errors import UserError
-from uniwav_jax.inference.recognize import Recognizer
 
 SETTINGS = {
     "task": "asr",
@@ -49,7 +47,7 @@ def trained(spoken, undisturbed, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def recognizer(trained):
-    return Recognizer.load(str(trained[0]))
+    return api.load(trained[0]).recognizer
 
 
 def test_encoder_comes_from_pretraining(trained, undisturbed):
@@ -97,9 +95,9 @@ def test_evaluation_scores_every_clip_once(trained, spoken):
 
 
 def test_scores_are_those_of_the_evaluation(trained, spoken, tmp_path):
-    """The tool hears each clip by itself, the run in batches: the same texts."""
-    tool, workdir = load_tool("score_asr"), str(trained[0])
-    assert tool.main([workdir, "--manifest", str(spoken), "--out", str(tmp_path)]) == 0
+    """The command computes each clip by itself, the run in batches: the same texts."""
+    command = ["evaluate", "asr", "--checkpoint", str(trained[0])]
+    assert cli.main([*command, "--manifest", str(spoken), "--out", str(tmp_path)]) == 0
     hypotheses = (tmp_path / "hypotheses.tsv").read_text()
     assert hypotheses == (trained[0] / "hypotheses" / "step_0000008.tsv").read_text()
     result = json.loads((tmp_path / "results.json").read_text())
@@ -111,8 +109,6 @@ def test_scores_are_those_of_the_evaluation(trained, spoken, tmp_path):
         assert low <= greedy[measure] <= high
     assert result["clips"] == 12 and result["audio_seconds"] == pytest.approx(35, abs=1)
     assert "REF:" in (tmp_path / "alignment.txt").read_text()
-    settings = tool.decodings(argparse.Namespace(lm="x", lm_weight="1,2", word_score="-1,0"))
-    assert settings[0] == {} and len(settings) == 5
 
 
 def test_fine_tuning_against_scratch(spoken, undisturbed, tmp_path, monkeypatch):
@@ -234,4 +230,4 @@ def test_align_writes_textgrids(trained, spoken, tmp_path, capsys):
 
 def test_a_pretraining_checkpoint_is_refused(undisturbed):
     with pytest.raises(UserError, match="task pretrain"):
-        Recognizer.load(str(undisturbed))
+        api.load(undisturbed).recognizer  # noqa: B018

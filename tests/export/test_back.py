@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tests.conftest import load_tool
 from tests.export.conftest import make
+from uniwav_jax import cli
 from uniwav_jax.checkpoint import store
 from uniwav_jax.errors import UserError
 from uniwav_jax.export import names, read, write
@@ -26,7 +26,7 @@ def test_round_trip_changes_no_bit(model, tmp_path, monkeypatch):
     path = make(tmp_path, **model)
     write.export(path, str(tmp_path / "export"))
     monkeypatch.chdir(tmp_path)  # paths of users are relative
-    assert load_tool("import_torch").main(["export", "--out", "b"]) == 0
+    assert cli.main(["import", "model", "export", "--out", "b"]) == 0
     parts = ("params", "ema", "features")
     there, meta = store.load_numpy(path, parts)
     back, again = store.load_numpy(str(tmp_path / "b"), parts)

@@ -107,7 +107,7 @@ def with_alphabet(config: Config, cache: str) -> Config:
     if not symbols:
         raise UserError(
             f"{config.data.manifest}: no clip has text; recognition learns from a column 'text' in"
-            " the manifest (tools/build_manifest.py reads LibriSpeech's transcripts)"
+            " the manifest ('uniwav data manifest' reads LibriSpeech's transcripts)"
         )
     return dataclasses.replace(
         config, asr=dataclasses.replace(config.asr, symbols=tuple(sorted(symbols)))
