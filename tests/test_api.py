@@ -9,7 +9,7 @@ import soundfile
 
 import uniwav_jax
 from tests.codec.random_codec import random_codec
-from tests.export.conftest import CODECS, make
+from tests.export.conftest import make
 from uniwav_jax import config as config_lib
 from uniwav_jax.checkpoint import store
 from uniwav_jax.codec import files
@@ -52,7 +52,7 @@ def recogniser(tmp_path_factory):
 def on_codec(tmp_path_factory):
     """A pretraining checkpoint on codec features, its folder and the codec's."""
     folder = tmp_path_factory.mktemp("codec")
-    return make(folder, codec="seanet", **SMALL), folder / "codec"
+    return make(folder, codec="small", **SMALL), folder / "codec"
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +75,6 @@ def test_encode_gives_every_layer_z_codes_and_times(model, wave):
     assert found.times[:2] == pytest.approx([0.01, 0.03]) and len(found.times) == FRAMES
     np.testing.assert_allclose(model.features(wave, layers=(0, 2))[:, 1], found.states[2], 1e-5)
     np.testing.assert_array_equal(model.features(wave, layers="codes").T, found.codes)
-    assert model.features(wave, layers="0,1").shape == (FRAMES, 2, 32)
-    assert model.features(wave, layers=2).shape == (FRAMES, 1, 32)
     assert model.features(wave, layers="sum").shape == (FRAMES, 32)
     assert model.features(wave, layers="teacher_codes").shape == (FRAMES, 2)
     assert "pretrain" in repr(model) and "7 updates" in repr(model)
@@ -244,4 +242,3 @@ def test_what_is_no_model_is_named(tmp_path):
 def test_any_folder_of_a_run_is_found(pretrained, wave, model):
     for part in ("checkpoints", "checkpoints/7"):
         assert uniwav_jax.load(f"{pretrained}/{part}").step == 7
-    assert set(CODECS) >= {"seanet"}

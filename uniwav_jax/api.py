@@ -289,8 +289,9 @@ class Model:
         """The teacher and its codebooks, which are only read where they are wanted."""
         if not self.checkpoint:  # an export of the teacher has it in the encoder's place
             return {"teacher": self._arrays["params"]["encoder"]}
-        parts, _ = store.load_numpy(self.checkpoint, ("task/teacher", "task/codebooks"))
-        return parts.get("task", {})
+        # The features are asked for too because a read of nothing fails.
+        parts = ("task/teacher", "task/codebooks", "features")
+        return store.load_numpy(self.checkpoint, parts)[0].get("task", {})
 
     def _run(self, model: windowed.WindowedModel, wave: Any, rate: int | None) -> PyTree:
         blocks = waves.blocks(wave, rate, sample_rate=self.sample_rate)

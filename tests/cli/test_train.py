@@ -1,7 +1,5 @@
 """`uniwav train` is `python -m uniwav_jax.main`."""
 
-import pytest
-
 from uniwav_jax import cli, main
 from uniwav_jax.config import recipes
 
@@ -23,14 +21,3 @@ def test_arguments_go_to_the_program(monkeypatch):
     ((function,), options) = given[0]
     assert function is main.main and options["flags_parser"] is main.parse_flags
     assert options["argv"][1:] == ["--config=demo", "--workdir=w"]
-
-
-def test_an_unknown_config_ends_in_one_line(monkeypatch):
-    """Other mistakes in flags are tested end to end: flags are parsed once in a process."""
-
-    def fail(text, status=2):
-        raise SystemExit(text)
-
-    monkeypatch.setattr(main, "_fail", fail)
-    with pytest.raises(SystemExit, match="--config=dmeo: there is no such file"):
-        main.parse_flags(["uniwav train", "--config=dmeo"])

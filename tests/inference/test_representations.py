@@ -1,76 +1,45 @@
-"""`uniwav features` and the PyTorch model's `extract` read long audio alike."""
-
-import io
+"""Representations of long audio are those of the PyTorch model's `extract`."""
 
 import numpy as np
 import pytest
-import soundfile
-from array_record.python.array_record_data_source import ArrayRecordDataSource
 
+import uniwav_jax
 from tests.export.conftest import make
-from uniwav_jax import cli
+from tests.test_api import SMALL
 from uniwav_jax.errors import UserError
 from uniwav_jax.export import write
+from uniwav_jax.inference import representations
 
-CHOICES = ("0,2,4", "sum", "codes", "teacher_codes")
+CHOICES = ((0, 2), "sum", "codes", "teacher_codes")
 
 
-@pytest.mark.parametrize("codec", ["", "seanet"])
+@pytest.mark.parametrize("codec", ["", "small"])
 def test_the_same_as_in_torch(codec, clip, tmp_path):
     model_lib = pytest.importorskip("uniwav_jax.export.torch.uniwav_model", reason="needs torch")
     import torch
 
-    path = make(tmp_path, codec=codec, model__compute_dtype="bfloat16")  # files are float32
+    # What is extracted is float32, whatever the training computed in.
+    path = make(tmp_path, codec=codec, model__compute_dtype="bfloat16", **SMALL)
+    model, exported = uniwav_jax.load(path), {}
     for encoder in ("student", "teacher"):
         write.export(path, str(tmp_path / encoder), encoder=encoder)
-    (tmp_path / "audio").mkdir()
-    for name, length in (("long", len(clip)), ("short", 12345)):
-        soundfile.write(tmp_path / "audio" / f"{name}.wav", clip[:length], 16000, subtype="FLOAT")
+        exported[encoder] = model_lib.load(str(tmp_path / encoder))
     for layers in CHOICES:
-        options = ["--checkpoint", path, "--layers", layers, "--window", "2"]
-        out = tmp_path / layers
-        assert cli.main(["features", str(tmp_path / "audio"), *options, "--out", str(out)]) == 0
-        chosen = [0, 2, 4] if layers == "0,2,4" else layers
-        encoder = "teacher" if layers == "teacher_codes" else "student"
-        model = model_lib.load(str(tmp_path / encoder))
-        for name, length in (("long", len(clip)), ("short", 12345)):
-            found = np.load(out / f"{name}.npz")
-            theirs = model.extract(torch.tensor(clip[:length]), chosen, window=2.0).numpy()
-            assert found["frames"].shape == theirs.shape
-            assert len(theirs) == -(-length // 320) == len(found["times"])
-            assert found["times"][:2] == pytest.approx([0.01, 0.03])
+        theirs_of = exported["teacher" if layers == "teacher_codes" else "student"].extract
+        for length in (len(clip), 12345):
+            ours = model.features(clip[:length], layers=layers, window=2.0)
+            chosen = list(layers) if isinstance(layers, tuple) else layers
+            theirs = theirs_of(torch.tensor(clip[:length]), chosen, window=2.0).numpy()
+            assert ours.shape == theirs.shape and len(theirs) == -(-length // 320)
             if "codes" in layers:
-                assert (found["frames"] != theirs).mean() < 0.01  # ties of rounding
+                assert (ours != theirs).mean() < 0.01  # ties of rounding
             else:
-                apart = np.abs(found["frames"] - theirs).max()
-                assert apart < 1e-4 * np.abs(theirs).max()
+                assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
 
 
-def test_formats_and_errors(clip, tmp_path, capsys):
-    path = make(tmp_path, task="asr")
-    (tmp_path / "audio").mkdir()
-    soundfile.write(tmp_path / "audio" / "good.wav", clip[:16000], 16000)
-    (tmp_path / "audio" / "bad.wav").write_bytes(b"nothing")
-    options = [str(tmp_path / "audio"), "--checkpoint", path, "--out", str(tmp_path / "out")]
-    for form in ("npy", "array_record"):
-        assert cli.main(["features", *options, "--layers", "4", "--format", form]) == 1
-        assert "bad.wav" in capsys.readouterr().err
-    frames = np.load(tmp_path / "out" / "good.npy")
-    assert frames.shape == (50, 1, 160)
-    source = ArrayRecordDataSource(str(tmp_path / "out" / "features.array_record"))
-    (record,) = source.__getitems__([0])
-    fields = np.load(io.BytesIO(record))
-    assert str(fields["name"]) == "good.wav"
-    np.testing.assert_array_equal(fields["frames"], frames)
-    assert not list((tmp_path / "out").glob(".*"))
-    for layers, message in (
-        ("5", "0 to 4"),
-        ("last", "give numbers"),
-        ("sum", "no weights of layers"),
-        ("codes", "has no heads; give one of pretraining"),
-        ("teacher_codes", "has no codebooks and no teacher; give one of pretraining"),
-    ):
-        with pytest.raises(UserError, match=message):
-            cli.main(["features", *options, "--layers", layers])
-    with pytest.raises(UserError, match="4 frames are the least"):
-        cli.main(["features", *options, "--layers", "4", "--window", "0"])
+def test_choices_of_layers():
+    assert representations.choice("0,6,12") == representations.choice([0, 6, 12]) == (0, 6, 12)
+    assert representations.choice(3) == (3,) and representations.choice("sum") == "sum"
+    for wrong in ("last", "1,x", ""):
+        with pytest.raises(UserError, match="give numbers"):
+            representations.choice(wrong)

@@ -18,7 +18,7 @@ FOLDERS = (PACKAGE / "configs", PACKAGE.parent / "configs")  # installed, and in
 
 def folder() -> pathlib.Path:
     """Where the configs lie."""
-    return next(path for path in FOLDERS if (path / "demo.py").is_file())
+    return next((path for path in FOLDERS if (path / "demo.py").is_file()), FOLDERS[0])
 
 
 def names() -> list[str]:

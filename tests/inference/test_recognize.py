@@ -1,9 +1,7 @@
-"""Beam search with an n-gram model; greedy words and their times; output formats."""
+"""Greedy words and their times; beam search with an n-gram model."""
 
-import json
 import math
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,8 +9,7 @@ import pytest
 from uniwav_jax import cli
 from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.errors import UserError
-from uniwav_jax.inference import transcripts
-from uniwav_jax.inference.recognize import LM_WEIGHT, WORD_SCORE, Beam, Recognizer, Word
+from uniwav_jax.inference.recognize import Beam, Recognizer, Word
 
 ARPA = """\\data\\
 ngram 1=5
@@ -133,26 +130,6 @@ def test_words_without_a_back_off_weight_are_known(recognizer, tmp_path):
     file.write_text(file.read_text().replace("tu\t0", "tu"))
     posteriors = log_probs([T, BLANK, U, BLANK], {2: (LETTER_O, 0.5)})
     assert [word.text for word in Beam(recognizer, model).words(posteriors)] == ["tu"]
-
-
-def test_defaults_of_the_commands_are_those_of_the_search():
-    """And their help names the unit."""
-    command = [sys.executable, "-m", "uniwav_jax.cli", "transcribe", "--help"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "default: 2 / ln 10 = 0.87" in " ".join(printed.split())
-    assert pytest.approx(0.8686, abs=1e-4) == LM_WEIGHT and WORD_SCORE == -1
-
-
-def test_formats():
-    words = [Word("a", 0.02, 0.5), Word("b", 0.6, 1.0), Word("c", 3661.5, 3662.25)]
-    assert transcripts.plain(words) == "a b c\n"
-    assert transcripts.tsv(words).splitlines()[1] == "0.02\t0.50\ta"
-    assert json.loads(transcripts.as_json(words))["words"][2]["end"] == 3662.25
-    assert transcripts.srt(words) == (
-        "1\n00:00:00,020 --> 00:00:01,000\na b\n\n2\n01:01:01,500 --> 01:01:02,250\nc\n\n"
-    )
-    long = [Word("word" * 5, i, i + 0.9) for i in range(10)]
-    assert max(len(line) for line in transcripts.srt(long).splitlines()) <= transcripts.WIDTH
 
 
 def test_real_kenlm_builds_a_model_that_the_beam_reads(tmp_path, recognizer):
