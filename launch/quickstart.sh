@@ -118,7 +118,7 @@ else
   }
   echo "English Asterisk prompts, read by Allison Smith (CC BY-SA 3.0), in $audio"
   if ! up_to_date "$data/asterisk/converted" "$sounds"; then
-    python "$repository/tools/convert_audio.py" "$sounds" "$audio" --texts "$texts"
+    python "$repository/tools/convert_audio.py" "$sounds" --out "$audio" --texts "$texts"
     touch "$data/asterisk/converted"
   fi
 fi

@@ -17,6 +17,7 @@ from uniwav_jax.codec import files
 from uniwav_jax.codec.config import LyraConfig, SEANetConfig
 
 CODECS = {
+    "small": SEANetConfig(filters=4, dimension=16, lstm=0),
     "seanet": SEANetConfig(filters=4, dimension=16, lstm=2, residual_layers=2),
     "causal": SEANetConfig(filters=4, dimension=16, lstm=1, causal=True, true_skip=True),
     "lyra": LyraConfig(codebooks=0),

@@ -47,7 +47,7 @@ class Mean:
 
 
 def missing() -> list[str]:
-    """Measures that are left out because their package (extra [judges]) is not installed."""
+    """Measures that are left out because their package (extra [quality]) is not installed."""
     return [name for name, package in PACKAGES.items() if not importlib.util.find_spec(package)]
 
 

@@ -1,5 +1,7 @@
-"""Does an export give the numbers of its checkpoint? Both on the same audio, layer by layer."""
+"""Compares an export with its checkpoint on the same audio, layer by layer."""
 
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,10 +16,52 @@ from uniwav_jax.export import write
 from uniwav_jax.export.torch import uniwav_model
 from uniwav_jax.features.batch import surface
 from uniwav_jax.features.surface import SurfaceFeatures
+from uniwav_jax.inference import waves
 from uniwav_jax.models import flow, masking, quantizer, uniwav
 from uniwav_jax.types import Batch, PyTree
 
+SECONDS = 6.0  # of each clip that is compared
 BOUNDS = {"layer": 1e-5, "end": 1e-4, "sampler": 1e-3, "codes": 1e-3}
+
+
+def report(path: str, folder: str, audio: Sequence[str] = ()) -> int:
+    """Print the comparison of a checkpoint with its export; returns the rows beyond their bound.
+
+    Args:
+        path: checkpoint.
+        folder: its export.
+        audio: files to compare on; none: noise.
+    """
+    rate = reader.open(path).config.features.sample_rate
+    rows = compare(path, folder, *clips(audio, rate))
+    width = max(len(name) for name, *_ in rows)
+    print(f"{'relative difference':{width}}  largest  bound")
+    failed = 0
+    for name, difference, bound in rows:
+        good = difference <= bound  # NaN is not
+        failed += not good
+        print(f"{name:{width}}  {difference:7.1e}  {bound:g}{'' if good else '  FAILED'}")
+    if failed:
+        print(f"error: {failed} of {len(rows)} differ by more than their bound", file=sys.stderr)
+    return failed
+
+
+def clips(paths: Sequence[str], rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first `SECONDS` of each file, float32 [B, S], and their samples [B]; or noise."""
+    longest = round(SECONDS * rate)
+    if paths:
+        rows = [
+            np.concatenate(list(waves.blocks(path, None, sample_rate=rate)))[:longest]
+            for path in paths
+        ]
+    else:
+        random = np.random.default_rng(0)
+        rows = [0.1 * random.standard_normal(longest // n, np.float32) for n in (1, 2, 3)]
+    samples = np.array([len(row) for row in rows])
+    audio = np.zeros((len(rows), samples.max()), np.float32)
+    for target, row in zip(audio, rows, strict=True):
+        target[: len(row)] = row
+    return audio, samples
 
 
 def compare(path: str, folder: str, audio_BxS: np.ndarray, samples_B: np.ndarray) -> list[tuple]:

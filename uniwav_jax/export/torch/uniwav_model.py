@@ -287,7 +287,7 @@ class Recognition(nn.Module):
 
 
 def load(folder: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> UniWav:
-    """The model in a folder written by tools/export_torch.py, in evaluation mode.
+    """The model in a folder written by 'uniwav export', in evaluation mode.
 
     Nothing of the folder is executed, and every file of it is compared with its checksum first.
 

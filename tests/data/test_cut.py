@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import load_tool
+from uniwav_jax import cli
+from uniwav_jax.data import cut as cut_lib
 from uniwav_jax.errors import UserError
 from uniwav_jax.text import textgrid
-
-cut_clips = load_tool("cut_clips")
 
 HEADER = "path\tsamples\tsample_rate\tspeaker\n"
 SPOKEN = [
@@ -36,7 +35,7 @@ SPOKEN = [
 )
 def test_ends_in_the_last_pause_before_the_limit(seconds, expected):
     """A pause of 20 ms is none; what has no pause stays in one piece."""
-    found = cut_clips.pieces(SPOKEN, seconds, 0.08)
+    found = cut_lib.pieces(SPOKEN, seconds, 0.08)
     assert [(start, end, " ".join(words)) for start, end, words in found] == expected
 
 
@@ -47,8 +46,8 @@ def test_pieces_make_up_the_clips(prompts, tmp_path):
     manifest, missing = tmp_path / "long.tsv", tmp_path / "none.flac"
     manifest.write_text(f"{HEADER}{path}\t1\t16000\t7\n{missing}\t1\t16000\t1\n")
     out = tmp_path / "short"
-    arguments = [str(manifest), "--alignments", str(tmp_path), "--out", str(out)]
-    assert cut_clips.main([*arguments, "--seconds", "4"]) == 0
+    arguments = ["data", "cut", str(manifest), "--alignments", str(tmp_path), "--out", str(out)]
+    assert cli.main([*arguments, "--seconds", "4"]) == 0
     with (out / "manifest.tsv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     audio = [soundfile.read(out / row["path"], dtype="int16")[0] for row in rows]
@@ -59,4 +58,4 @@ def test_pieces_make_up_the_clips(prompts, tmp_path):
     assert " ".join(row["text"] for row in rows).split() == said and len(rows) > 2
     manifest.write_text(f"{HEADER}{missing}\t1\t16000\t1\n")
     with pytest.raises(UserError, match="no clip of"):
-        cut_clips.main(arguments)
+        cli.main(arguments)

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from tests.codec.random_codec import random_codec
-from tests.conftest import load_tool
+from uniwav_jax import cli
 from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
 from uniwav_jax.codec import files
@@ -17,14 +17,13 @@ from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.data import pipeline, plan
 from uniwav_jax.errors import UserError
 from uniwav_jax.features.batch import surface
+from uniwav_jax.inference import latents as latents_lib
 from uniwav_jax.types import Batch
 
 CONFIG = SEANetConfig(filters=4, dimension=8, lstm=0)
 
 
-@pytest.fixture(scope="module")
-def tool():
-    return load_tool("extract_latents")
+extract = cli.shortcut("data", "latents")
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +48,10 @@ def corpus(prompts, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def extracted(tool, corpus, codec, tmp_path_factory):
+def extracted(corpus, codec, tmp_path_factory):
     out = tmp_path_factory.mktemp("latents") / "whole"
     flags = ["--codec", str(codec), "--out", str(out), "--batch_seconds", "32"]
-    assert tool.main([str(corpus), *flags, "--shard_seconds", "20"]) == 0
+    assert extract([str(corpus), *flags, "--shard_seconds", "20"]) == 0
     return out
 
 
@@ -106,11 +105,11 @@ def test_statistics_and_folder(extracted, codec, corpus, tmp_path):
     np.testing.assert_allclose(described["std"], total.std(0), rtol=1e-5)
 
 
-def test_hosts_and_restart_give_the_same(tool, extracted, corpus, codec, tmp_path, monkeypatch):
+def test_hosts_and_restart_give_the_same(extracted, corpus, codec, tmp_path, monkeypatch):
     out = tmp_path / "shared"
     flags = [str(corpus), "--codec", str(codec), "--out", str(out), "--batch_seconds", "32"]
     flags += ["--shard_seconds", "20", "--hosts", "2"]
-    assert tool.main([*flags, "--host", "1"]) == 0
+    assert extract([*flags, "--host", "1"]) == 0
     assert not out.exists()
 
     stopped = []
@@ -121,29 +120,29 @@ def test_hosts_and_restart_give_the_same(tool, extracted, corpus, codec, tmp_pat
         stopped.append(1)
         return write(self, *arguments)
 
-    write = tool._Encoder.write
-    monkeypatch.setattr(tool._Encoder, "write", die)
+    write = latents_lib._Encoder.write
+    monkeypatch.setattr(latents_lib._Encoder, "write", die)
     with pytest.raises(KeyboardInterrupt):
-        tool.main([*flags, "--host", "0"])
-    monkeypatch.setattr(tool._Encoder, "write", write)
+        extract([*flags, "--host", "0"])
+    monkeypatch.setattr(latents_lib._Encoder, "write", write)
     with pytest.raises(UserError, match="begun with other speech"):
-        tool.main([*flags, "--host", "0", "--shard_seconds", "50"])
-    assert tool.main([*flags, "--host", "0"]) == 0
+        extract([*flags, "--host", "0", "--shard_seconds", "50"])
+    assert extract([*flags, "--host", "0"]) == 0
     for path in extracted.iterdir():
         assert (out / path.name).read_bytes() == path.read_bytes(), path.name
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_unreadable_clips_are_left_out(tool, corpus, codec, tmp_path):
+def test_unreadable_clips_are_left_out(corpus, codec, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(corpus.parent, copy)
     (copy / "2.flac").write_bytes(b"no audio")
     out = tmp_path / "latents"
-    assert tool.main([str(copy / "manifest.tsv"), "--codec", str(codec), "--out", str(out)]) == 0
+    assert extract([str(copy / "manifest.tsv"), "--codec", str(codec), "--out", str(out)]) == 0
     assert "2.flac\tcannot be decoded" in (out / "left_out.tsv").read_text()
     assert len((out / "manifest.tsv").read_text().splitlines()) == 1 + 5
     with pytest.raises(UserError, match="exists"):
-        tool.main([str(copy / "manifest.tsv"), "--codec", str(codec), "--out", str(out)])
+        extract([str(copy / "manifest.tsv"), "--codec", str(codec), "--out", str(out)])
 
 
 def test_latents_of_another_codec_are_refused(extracted, codec, tmp_path):

@@ -3,22 +3,24 @@
 import gzip
 import os
 import pathlib
-import runpy
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import soundfile
 import soxr
 
+from uniwav_jax import cli
+from uniwav_jax.data import convert as convert_lib
 from uniwav_jax.errors import UserError
 
-av = pytest.importorskip("av", reason='needs pip install -e ".[convert]"')
+av = pytest.importorskip("av", reason="extra convert")
 
-TOOL = pathlib.Path(__file__).resolve().parents[2] / "tools" / "convert_audio.py"
-main = runpy.run_path(str(TOOL))["main"]
+
+def main(arguments: list[str]) -> int:
+    """`uniwav data convert FOLDER --out OUT ...`."""
+    folder, out, *options = arguments
+    return cli.main(["data", "convert", folder, "--out", out, *options])
 
 
 def encode(path: pathlib.Path, audio: np.ndarray, rate: int, codec: str, container: str) -> None:
@@ -147,7 +149,7 @@ def test_texts(folder, clip, tmp_path, packed):
         "hello.txt": "hello it's call forward goodbye\n",
         "digits/one.txt": "one\n",
     }
-    with pytest.raises(UserError, match="IN must be the folder that the names start from"):
+    with pytest.raises(UserError, match="give the folder that the names start from"):
         main([str(folder.parent / "in" / "digits"), str(tmp_path / "o"), "--texts", str(file)])
 
 
@@ -163,14 +165,7 @@ def test_mistakes_are_named(folder, tmp_path):
         main([str(folder), str(tmp_path / "out")])
 
 
-def test_missing_pyav_names_the_extra(folder, tmp_path):
-    code = (
-        "import runpy, sys; sys.modules['av'] = None; sys.argv = sys.argv[1:];"
-        "runpy.run_path(sys.argv[0], run_name='__main__')"
-    )
-    command = [sys.executable, "-c", code, str(TOOL), str(folder), str(tmp_path / "out")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=TOOL.parents[1])
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [
-        'error: PyAV is not installed; run: pip install -e ".[convert]"'
-    ]
+def test_missing_pyav_names_the_extra(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(convert_lib, "av", None)
+    with pytest.raises(UserError, match=r'pip install "uniwav_jax\[convert\]"'):
+        main([str(folder), str(tmp_path / "out")])

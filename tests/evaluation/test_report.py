@@ -1,25 +1,17 @@
-"""The report of generated runs, as a user starts it."""
+"""The report of made-up runs, as a user starts it."""
 
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import matplotlib.image
 import numpy as np
 import pytest
 
-REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+from uniwav_jax import cli
+from uniwav_jax.errors import UserError
 
 
 def report(*arguments):
-    return subprocess.run(
-        [sys.executable, str(REPOSITORY / "tools" / "report.py"), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )
+    return cli.main(["report", "--workdir", *map(str, arguments)])
 
 
 def write_run(workdir, steps=range(50, 1001, 50), tail=""):
@@ -54,8 +46,7 @@ def two_runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     a = write_run(folder / "a")
     b = write_run(folder / "b", steps=range(50, 501, 50), tail='{"step": 550, "loss_enc')
-    done = report(a, b, "--out", folder / "deep" / "out")
-    assert done.returncode == 0, done.stderr
+    assert report(a, b, "--out", folder / "deep" / "out") == 0
     return folder
 
 
@@ -96,7 +87,7 @@ def test_resumed_step_keeps_the_later_value_and_not_finite_is_said(tmp_path):
     lines = [(50, 4.0), (100, 3.5), (100, 3.0), (150, None)]  # null: not finite
     text = "".join(json.dumps({"step": s, "loss": v}) + "\n" for s, v in lines)
     (workdir / "metrics.jsonl").write_text(text)
-    assert report(workdir, "--out", tmp_path / "out").returncode == 0
+    assert report(workdir, "--out", tmp_path / "out") == 0
     run = json.loads((tmp_path / "out" / "summary.json").read_text())["runs"][str(workdir)]
     assert run["hours_of_audio"] is None
     assert run["metrics"]["loss"] == {"first": 4.0, "best": 3.0, "best_step": 100, "last": None}
@@ -112,11 +103,9 @@ def test_resumed_step_keeps_the_later_value_and_not_finite_is_said(tmp_path):
         ('{"step": 50, "loss": 1.0}\n[3]\n{"step": 100, "loss": 1.0}\n', "line 2 is no JSON"),
     ],
 )
-def test_errors_are_one_line(tmp_path, content, message):
+def test_errors_name_the_file(tmp_path, content, message):
     if content is not None:
         (tmp_path / "metrics.jsonl").write_text(content)
-    done = report(tmp_path, "--out", tmp_path / "out")
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
-    assert "metrics.jsonl" in done.stderr and message in done.stderr
+    with pytest.raises(UserError, match=rf"metrics\.jsonl.*{message}"):
+        report(tmp_path, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()

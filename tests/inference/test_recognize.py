@@ -1,18 +1,15 @@
-"""Beam search with an n-gram model; greedy words and their times; output formats."""
+"""Greedy words and their times; beam search with an n-gram model."""
 
-import json
 import math
 import subprocess
-import sys
 
 import numpy as np
 import pytest
 
-from tests.conftest import load_tool
+from uniwav_jax import cli
 from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.errors import UserError
-from uniwav_jax.inference import transcripts
-from uniwav_jax.inference.recognize import LM_WEIGHT, WORD_SCORE, Beam, Recognizer, Word
+from uniwav_jax.inference.recognize import Beam, Recognizer, Word
 
 ARPA = """\\data\\
 ngram 1=5
@@ -135,67 +132,18 @@ def test_words_without_a_back_off_weight_are_known(recognizer, tmp_path):
     assert [word.text for word in Beam(recognizer, model).words(posteriors)] == ["tu"]
 
 
-def test_defaults_of_the_commands_are_those_of_the_search():
-    """And their help names the unit."""
-    command = [sys.executable, "-m", "uniwav_jax.cli", "transcribe", "--help"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert "default: 2 / ln 10 = 0.87" in " ".join(printed.split())
-    assert pytest.approx(0.8686, abs=1e-4) == LM_WEIGHT and WORD_SCORE == -1
-
-
-def test_formats():
-    words = [Word("a", 0.02, 0.5), Word("b", 0.6, 1.0), Word("c", 3661.5, 3662.25)]
-    assert transcripts.plain(words) == "a b c\n"
-    assert transcripts.tsv(words).splitlines()[1] == "0.02\t0.50\ta"
-    assert json.loads(transcripts.as_json(words))["words"][2]["end"] == 3662.25
-    assert transcripts.srt(words) == (
-        "1\n00:00:00,020 --> 00:00:01,000\na b\n\n2\n01:01:01,500 --> 01:01:02,250\nc\n\n"
-    )
-    long = [Word("word" * 5, i, i + 0.9) for i in range(10)]
-    assert max(len(line) for line in transcripts.srt(long).splitlines()) <= transcripts.WIDTH
-
-
-@pytest.fixture
-def kenlm(tmp_path):
-    """Stand-ins for kenlm's programs that count lines and copy."""
-    folder = tmp_path / "kenlm"
-    folder.mkdir()
-    (folder / "lmplz").write_text(
-        '#!/bin/sh\nwhile [ "$1" != --text ]; do shift; done\ncat "$2" > "$4"\n'
-    )
-    (folder / "build_binary").write_text('#!/bin/sh\ncp "$1" "$2"\n')
-    for program in folder.iterdir():
-        program.chmod(0o755)
-    return folder
-
-
-def test_build_lm_hands_on_the_text_as_it_is_recognised(kenlm, tmp_path):
-    (tmp_path / "text.txt").write_text("Hello  World\n\n it's\n", encoding="utf-8")
-    tool, out = load_tool("build_lm"), tmp_path / "lm.bin"
-    assert tool.main([str(tmp_path / "text.txt"), "--out", str(out), "--kenlm", str(kenlm)]) == 0
-    assert out.read_text() == "hello world\nit's\n"
-    assert {p.name for p in tmp_path.iterdir()} == {"kenlm", "text.txt", "lm.bin", "lm.bin.words"}
-    assert (tmp_path / "lm.bin.words").read_text().split() == ["hello", "it's", "world"]
-    (kenlm / "lmplz").write_text("#!/bin/sh\necho out of memory >&2; exit 3\n")
-    with pytest.raises(UserError, match="out of memory"):
-        tool.main([str(tmp_path / "text.txt"), "--out", str(out), "--kenlm", str(kenlm)])
-    with pytest.raises(UserError, match="lmplz was not found"):
-        tool.main([str(tmp_path / "text.txt"), "--out", str(out), "--kenlm", str(tmp_path)])
-
-
 def test_real_kenlm_builds_a_model_that_the_beam_reads(tmp_path, recognizer):
     kenlm = pytest.importorskip("kenlm", reason="see tests/requirements-oracles.txt")
     if subprocess.run(["sh", "-c", "command -v lmplz"], capture_output=True).returncode:
-        pytest.skip("no lmplz in PATH; tools/build_lm.py says how to build it")
+        pytest.skip("no lmplz in PATH; uniwav data lm says how to build it")
     (tmp_path / "text.txt").write_text("to to\ntu to\n" * 20)
     out = tmp_path / "lm.bin"
-    load_tool("build_lm").main([str(tmp_path / "text.txt"), "--out", str(out), "--order", "2"])
+    arguments = ["data", "lm", str(tmp_path / "text.txt"), "--order", "2", "--out"]
+    cli.main([*arguments, str(out)])
     model = kenlm.Model(str(out))
     assert model.order == 2 and model.score("to to") > model.score("tu tu")
     # The binary with its list of words searches as the ARPA file does.
-    load_tool("build_lm").main(
-        [str(tmp_path / "text.txt"), "--out", str(tmp_path / "lm.arpa"), "--order", "2"]
-    )
+    cli.main([*arguments, str(tmp_path / "lm.arpa")])
     heard = log_probs(PATH, {4: (LETTER_O, 0.4)})
     scores = [
         Beam(recognizer, str(path)).decoder.decode_beams(heard)[0][-1]
