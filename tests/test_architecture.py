@@ -20,6 +20,7 @@ ORDER = (
     {"parallel"},  # meshes and processes: knows batches, no task
     {"audio", "text"},
     {"data", "features"},
+    {"measures"},  # formulas on arrays and texts
     {"losses"},  # formulas on arrays
     {"models"},
     {"tasks"},

@@ -24,7 +24,7 @@ import sys
 import numpy as np
 
 from uniwav_jax.errors import UserError, run_tool
-from uniwav_jax.evaluation import bootstrap, word_error
+from uniwav_jax.measures import bootstrap, word_error
 
 STARTS = ("pretrained", "scratch")
 MEASURES = {"cer": word_error.characters, "wer": word_error.words}

@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
-from uniwav_jax.checkpoint import store
+from uniwav_jax import tasks
+from uniwav_jax.checkpoint import reader
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import Structure
 from uniwav_jax.config import Config
@@ -33,13 +33,8 @@ from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE, Word
 from uniwav_jax.types import PyTree
 
 SHIPPED: dict[str, str] = {}  # name of a model that ships with the package: its export folder
-# The methods that a checkpoint of each task has. Codec features bring the codec's as well.
 ENCODER, CODEC = {"encode", "features"}, {"encode_latents", "decode_latents"}
-SERVES = {
-    "pretrain": ENCODER,
-    "asr": ENCODER | {"transcribe", "align"},
-    "codec": CODEC,
-}
+RECOGNITION = {"transcribe", "align"}
 # How to get a model that has a method.
 FINE_TUNE = (
     "fine-tune one for recognition: uniwav train --config=asr_demo (or asr_1h, asr_10h, asr_100h,"
@@ -48,9 +43,9 @@ FINE_TUNE = (
 PRETRAIN = "pretrain one: uniwav train --config=demo (or pretrain_base, pretrain_large) ..."
 CODECS = "import a codec, or train one: uniwav train --config=codec_16khz_50hz ..."
 TRAINED_BY = {
-    **dict.fromkeys(("encode", "features"), PRETRAIN),
-    **dict.fromkeys(("transcribe", "align"), FINE_TUNE),
-    **dict.fromkeys(("encode_latents", "decode_latents"), CODECS),
+    **dict.fromkeys(ENCODER, PRETRAIN),
+    **dict.fromkeys(RECOGNITION, FINE_TUNE),
+    **dict.fromkeys(CODEC, CODECS),
 }
 
 
@@ -121,7 +116,7 @@ class Model:
         self.task = config.task if config else "codec"
         self._arrays = {"params": params, "features": features}
         self._structure = structure
-        self._methods = SERVES[self.task] | (CODEC if structure else set())
+        self._methods = _methods(self.task) | (CODEC if structure else set())
         if self.task == "codec":
             self.sample_rate = structure.sample_rate
             self.frame_rate = structure.sample_rate / structure.hop
@@ -289,9 +284,9 @@ class Model:
         """The teacher and its codebooks, which are only read where they are wanted."""
         if not self.checkpoint:  # an export of the teacher has it in the encoder's place
             return {"teacher": self._arrays["params"]["encoder"]}
-        # The features are asked for too because a read of nothing fails.
-        parts = ("task/teacher", "task/codebooks", "features")
-        return store.load_numpy(self.checkpoint, parts)[0].get("task", {})
+        # The features are read too because a read of nothing fails.
+        places = ("state/teacher", "state/codebooks", "frozen/features")
+        return reader.open(self.checkpoint).arrays(*places).get("state", {})
 
     def _run(self, model: windowed.WindowedModel, wave: Any, rate: int | None) -> PyTree:
         blocks = waves.blocks(wave, rate, sample_rate=self.sample_rate)
@@ -340,25 +335,32 @@ def load(path: str | os.PathLike[str]) -> Model:
     return _of_checkpoint(path)
 
 
+def _methods(task: str) -> set[str]:
+    """The methods that a checkpoint of a task has; codec features bring the codec's as well."""
+    task = tasks.get(task)
+    found = set(ENCODER) if "encoder" in task.parts else set()
+    found |= RECOGNITION if task.logits else set()
+    return found | (CODEC if "generator" in task.parts else set())
+
+
 def _of_checkpoint(path: str) -> Model:
-    folder = str(store.find(path))
-    meta = store.load_meta(folder)
-    config = config_lib.from_dict(meta["config"])
-    step = int(meta["step"])
-    if config.task == "codec":
-        structure, params, _ = codec_folder.read(folder)
+    checkpoint = reader.open(path)
+    config, step, folder = checkpoint.config, checkpoint.step, str(checkpoint.folder)
+    if "generator" in checkpoint.task.parts:
+        structure, params = codec_folder.read(checkpoint)
         return Model(path, config, params, {}, structure, step=step, checkpoint=folder)
-    arrays, _ = store.load_numpy(folder, ("params", "ema", "features"))
+    arrays = checkpoint.arrays("params", "ema", "frozen/features")
     params = {**arrays["params"], **arrays["ema"]}  # the average is what samples and is exported
     params.pop("decoder", None)
-    structure = None
-    if config.features.kind == "codec":
-        structure = files.load_config(config.features.codec)
-    return Model(path, config, params, arrays["features"], structure, step=step, checkpoint=folder)
+    features = checkpoint.features()
+    structure = features.config if config.features.kind == "codec" else None
+    weights = arrays["frozen"]["features"]
+    return Model(path, config, params, weights, structure, step=step, checkpoint=folder)
 
 
 def _of_export(path: str) -> Model:
-    config, params, step, structure = read.load(path)
+    export = read.load(path)
+    config, params, step, structure = export.config, export.params, export.step, export.structure
     model = dataclasses.replace(config.model, compute_dtype="float32")  # as in PyTorch
     config = dataclasses.replace(config, model=model)
     params.pop("decoder", None)

@@ -10,7 +10,7 @@ import soundfile
 from tests.end_to_end.conftest import REPOSITORY, read_metrics
 from uniwav_jax import cli
 from uniwav_jax.codec import files
-from uniwav_jax.evaluation import signal
+from uniwav_jax.measures import signal
 
 SMALL = {
     "codec.structure.filters": 4,

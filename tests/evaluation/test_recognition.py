@@ -9,7 +9,8 @@ from tests.export.conftest import make
 from tests.test_api import SMALL
 from uniwav_jax import cli
 from uniwav_jax.errors import UserError
-from uniwav_jax.evaluation import recognition, word_error
+from uniwav_jax.evaluation import recognition
+from uniwav_jax.measures import word_error
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from uniwav_jax import features as features_lib
 from uniwav_jax.config import default_config, from_dict
-from uniwav_jax.evaluation import word_error
+from uniwav_jax.measures import word_error
 from uniwav_jax.parallel.mesh import make_mesh
 from uniwav_jax.tasks import asr
 from uniwav_jax.text import alphabet

@@ -43,10 +43,11 @@ def _export(args: argparse.Namespace) -> int:
     for option, module, extra in (("check", "torch", "torch"), ("onnx", "onnxscript", "onnx")):
         if getattr(args, option) and importlib.util.find_spec(module) is None:
             raise UserError(f'--{option} needs {module}: pip install "uniwav_jax[{extra}]"')
-    from uniwav_jax.checkpoint import store
+    from uniwav_jax.checkpoint import reader
 
-    checkpoint = str(store.find(args.checkpoint))
-    is_codec = store.load_meta(checkpoint)["config"]["task"] == "codec"
+    # The step is chosen once: a run that goes on saving changes nothing in what is exported.
+    checkpoint = str(reader.find(args.checkpoint))
+    is_codec = "generator" in reader.open(checkpoint).task.parts
     for option in MODEL if is_codec else ("dtype",):
         if getattr(args, option):
             kind = "codec" if is_codec else "model"
@@ -57,7 +58,7 @@ def _export(args: argparse.Namespace) -> int:
 
     stated = {name: getattr(args, name) for name in ("data", "licence") if getattr(args, name)}
     parts = {name: getattr(args, name) for name in ("encoder", "decoder") if getattr(args, name)}
-    write.export(checkpoint, args.out, told=stated, **parts)
+    write.export(checkpoint, args.out, notes=stated, **parts)
     print(f"{args.out}: {checkpoint}, for PyTorch; see its README.md")
     if args.onnx:
         from uniwav_jax.export import onnx
@@ -101,16 +102,17 @@ def model(parser: argparse.ArgumentParser) -> Run:
 
 
 def _model(args: argparse.Namespace) -> int:
-    from uniwav_jax.checkpoint import compatibility, store
+    from uniwav_jax.checkpoint import compatibility, reader
     from uniwav_jax.config import Config
     from uniwav_jax.export import read
 
     options = {n: getattr(args, n) for n in ("network", "heads", "gain") if getattr(args, n)}
     step = read.to_checkpoint(args.source, args.out, **options)
     print(f"{args.out}: checkpoint of {args.source}, step {step}; a run continues from it with")
-    arrays, meta = store.load_numpy(args.out, ("params",))
-    parts = [part for part in ("encoder", "heads", "decoder") if part in arrays["params"]]
-    meaning = {"features"}.union(*(compatibility.PARTS[part].fields for part in parts))
+    checkpoint = reader.open(args.out)
+    arrays, meta = checkpoint.arrays("params"), checkpoint.meta
+    parts = [part for name, part in checkpoint.task.parts.items() if name in arrays["params"]]
+    meaning = {"features"}.union(*(part.fields for part in parts))
     usual = compatibility.values_now(Config())
     for field, value in compatibility.values_then(meta).items():
         needed = field == "features.codec" or compatibility.matters(field, meaning)

@@ -85,7 +85,7 @@ def _align(args: argparse.Namespace) -> int:
     from uniwav_jax.text import textgrid
 
     recognizer = api.load(args.checkpoint).recognizer
-    kind = "letters" if recognizer.config.asr.units == "letters" else "phones"
+    kind = "letters" if recognizer.config.text.units == "letters" else "phones"
     errors: dict[str, list[np.ndarray]] = {"words": [], kind: []}
     failed = 0
     for (path, name, text), log_probs in files.run(

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 
-from uniwav_jax.config import AsrConfig
+from uniwav_jax.config import TextConfig
 from uniwav_jax.data import manifest
 from uniwav_jax.errors import UserError
 from uniwav_jax.text import alphabet
@@ -41,7 +41,7 @@ def build(
         target: FILE.bin, kenlm's binary, or FILE.arpa.
         order: n.
         memory: of `lmplz`, as it takes it.
-        lowercase: as `config.asr.lowercase` of the recogniser.
+        lowercase: as `config.text.lowercase` of the recogniser.
         kenlm: folder of kenlm's programs; None: the PATH.
 
     Raises:
@@ -53,7 +53,7 @@ def build(
     out = pathlib.Path(target)
     if out.suffix not in (".bin", ".arpa"):
         raise UserError(f"--out {out} must end in .bin or .arpa")
-    config = AsrConfig(lowercase=lowercase)
+    config = TextConfig(lowercase=lowercase)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as folder:
         sentences, arpa = pathlib.Path(folder) / "text", pathlib.Path(folder) / "lm.arpa"

@@ -1,7 +1,7 @@
 """Measures whether the codewords of a pretraining run correspond to phones.
 
 Every aligned clip goes unmasked through the networks of a checkpoint. Purities and mutual
-information of codes and phones, silence included, are measured (evaluation/codebook_analysis.py)
+information of codes and phones, silence included, are measured (measures/codebook_analysis.py)
 for
 
 - codes: the codewords that the student's prediction heads choose, per predicted layer.
@@ -34,9 +34,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from uniwav_jax import config as config_lib
-from uniwav_jax import features as features_lib
-from uniwav_jax.checkpoint import store
+from uniwav_jax.checkpoint import reader
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
 from uniwav_jax.evaluation import units
@@ -99,18 +97,19 @@ def evaluate(
     Raises:
         UserError: there is no such checkpoint, or no clip has a TextGrid.
     """
-    parts, meta = store.load_numpy(checkpoint, ("task", "features", "params"))
-    if "codebooks" not in parts["task"]:
+    run = reader.open(checkpoint)
+    parts = run.arrays("state", "frozen/features", "params")
+    if "codebooks" not in parts.get("state", {}):
         raise UserError(f"{checkpoint} has no codebooks; give a pretraining run")
-    config = config_lib.from_dict(meta["config"])
-    features = features_lib.build(config.features)
+    config, features = run.config, run.features()
+    feature_params = parts["frozen"]["features"]
     options = {"limit": limit, "batch_seconds": batch_seconds}
     clips = units.read_clips(manifest, alignments, features=features, **options)
     fit_clips = None
     if fit_manifest:
         fit_clips = units.read_clips(fit_manifest, None, features=features, **options)
 
-    params = parts["params"] | {name: parts["task"][name] for name in ("teacher", "codebooks")}
+    params = parts["params"] | {name: parts["state"][name] for name in ("teacher", "codebooks")}
     encoders = {"encoder": params["encoder"], "teacher": params["teacher"]}
     if untrained:
         init = jax.jit(pretrain.init, static_argnums=(1, 2))
@@ -118,19 +117,19 @@ def evaluate(
         encoders["untrained"] = fresh["encoder"]
     read_input = make_read_input(config, features)
     rows = {"input": {kind: functools.partial(read_input, kind) for kind in INPUTS}}
-    read = make_read(config, features, parts["features"])
+    read = make_read(config, features, feature_params)
     for name, encoder in encoders.items():
         rows[name] = {kind: functools.partial(read, encoder, kind) for kind in KINDS}
 
     result: dict[str, Any] = {
         "clips": clips.count,
         "frames": clips.frames,
-        "step": int(meta["step"]),
+        "step": run.step,
         "updates": updates,
         "seed": seed,
     }
     print(", ".join(f"{name} {value}" for name, value in result.items()))
-    code = make_code(config, features, parts["features"])
+    code = make_code(config, features, feature_params)
     for kind in ("codes", "teacher_codes"):
         codes_KxN = encode(functools.partial(code, params, kind), clips)
         lowest = config.model.encoder.layers - len(codes_KxN) + 1
@@ -282,7 +281,9 @@ def fit(read: Frames, clips: Clips, *, updates: int, seed: int, words: int) -> P
     layers_LxBxTxD, mask_BxT = read(clips.batches[0])
     count, *_, width = layers_LxBxTxD.shape
     books = quantizer.init(key, books=count, codewords=words, width=width)
-    books = quantizer.start_at_frames(books, key, layers_LxBxTxD, mask_BxT)
+    chosen_BxT = quantizer.choose_frames(key, mask_BxT, words)
+    at_frames = quantizer.chosen_statistics(layers_LxBxTxD, chosen_BxT, words)
+    books = quantizer.update(books, at_frames, 0.0)
     for index in range(updates):
         if index % len(clips.batches) == 0:
             pass_order = order.permutation(len(clips.batches))

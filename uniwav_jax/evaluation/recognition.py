@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from uniwav_jax.audio import SUFFIXES
+from uniwav_jax.audio.reader import read_blocks
 from uniwav_jax.errors import UserError
-from uniwav_jax.evaluation import word_error
-from uniwav_jax.inference import align, codec_files, recognize
+from uniwav_jax.inference import align, recognize
 from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE
+from uniwav_jax.measures import word_error
 from uniwav_jax.terminal import progress
 from uniwav_jax.text import alphabet
 
@@ -58,15 +59,13 @@ def score(
     """
     clips = [pair for pair in align.pairs(manifest, SUFFIXES) if pair[2].strip()]
     rate = recognizer.features.sample_rate
-    files = (
-        (n, codec_files.read_blocks(path, sample_rate=rate)) for n, (path, *_) in enumerate(clips)
-    )
+    files = ((n, read_blocks(path, sample_rate=rate)) for n, (path, *_) in enumerate(clips))
     began, posteriors = time.perf_counter(), []
     for number, log_probs in progress(recognizer.run(files), len(clips)):
         if isinstance(log_probs, UserError):
             raise UserError(f"{clips[number][0]}: {log_probs}")
         posteriors.append(log_probs)
-    references = [alphabet.normalize(line, recognizer.config.asr) for *_, line in clips]
+    references = [alphabet.normalize(line, recognizer.config.text) for *_, line in clips]
     audio = sum(map(len, posteriors)) / recognizer.frame_rate
     speed = round(audio / (time.perf_counter() - began), 1)
     results: dict[str, Any] = {

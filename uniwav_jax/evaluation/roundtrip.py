@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from uniwav_jax.audio.reader import read_blocks
 from uniwav_jax.errors import UserError
-from uniwav_jax.evaluation import signal
 from uniwav_jax.inference import codec_files
+from uniwav_jax.measures import signal
 from uniwav_jax.terminal import progress
 
 
@@ -43,7 +44,7 @@ def score(
     errors: list[UserError] = []
     for source in progress(sources, len(sources)):
         try:
-            audio = np.concatenate(list(codec_files.read_blocks(source, sample_rate=rate)))
+            audio = np.concatenate(list(read_blocks(source, sample_rate=rate)))
         except UserError as error:
             errors.append(error)
             continue

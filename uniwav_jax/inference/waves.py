@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import soxr
 
+from uniwav_jax.audio.reader import BLOCK, read_blocks
 from uniwav_jax.errors import UserError
-from uniwav_jax.inference.codec_files import BLOCK, read_blocks
 
 MOST_CHANNELS = 8  # an array with more rows is a batch of clips, which would be averaged
 LOUDEST = 32.0  # floats beyond it are integers that were converted without being scaled

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jiwer
 import numpy as np
 
-from uniwav_jax.evaluation import bootstrap
+from uniwav_jax.measures import bootstrap
 
 COUNTS = ("substitutions", "deletions", "insertions", "hits")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from uniwav_jax.evaluation import bootstrap
+from uniwav_jax.measures import bootstrap
 
 
 def rate(counts: np.ndarray) -> float:

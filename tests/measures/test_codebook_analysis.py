@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from uniwav_jax.errors import UserError
-from uniwav_jax.evaluation import codebook_analysis as analysis
+from uniwav_jax.measures import codebook_analysis as analysis
 
 PHONES = np.repeat(["AA", "B", "CH", "D"], 250)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from uniwav_jax.evaluation import word_error
+from uniwav_jax.measures import word_error
 
 
 def test_words_and_characters():

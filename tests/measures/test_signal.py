@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from uniwav_jax.evaluation import signal
+from uniwav_jax.measures import signal
 
 
 def test_more_noise_scores_worse(clip):

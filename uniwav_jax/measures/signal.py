@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from uniwav_jax.config import FeaturesConfig
-from uniwav_jax.evaluation import bootstrap
 from uniwav_jax.features import LogMel
+from uniwav_jax.measures import bootstrap
 
 PACKAGES = {"pesq_wb": "pesq", "stoi": "pystoi", "dnsmos_ovrl": "speechmos"}
 SAMPLE_RATE = 16000  # Hz, of all measures of PACKAGES
