@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from tests.launch.cloud import ARGUMENTS, PLACE, PREPARE, RUN, SLICE, short, shown
-from tests.launch.conftest import BASH, error_line, finish
+from tests.launch.conftest import BASH, REPOSITORY, error_line, finish
 
 
 def test_first_run_creates_prepares_and_trains_and_a_dry_run_tells_it(cloud):
@@ -180,7 +180,7 @@ def test_mounted_workdir_is_possible(cloud):
 
 
 def test_version_follows_the_type(cloud):
-    text = (cloud.machine.repository / "launch" / "README.md").read_text()
+    text = (REPOSITORY / "docs" / "launching.md").read_text()
     rows = [line.split("`")[1::2] for line in text.splitlines() if line.startswith("| v")]
     assert len(rows) == 4
     for kind, version in rows:
