@@ -78,17 +78,7 @@ def test_roundtrip_with_noise_on_the_latents(codec, audio, tmp_path):
     distances = []
     for noise in ("0", "2", "2"):
         report = tmp_path / "scores.json"
-        whole = [
-            "evaluate",
-            "codec",
-            str(audio),
-            "--codec",
-            codec,
-            "--out",
-            str(report),
-            "--noise",
-            noise,
-        ]
+        whole = [str(audio), "--codec", codec, "--out", str(report), "--noise", noise]
         assert evaluate(whole) == 0
         document = json.loads(report.read_text())
         assert document["noise"] == float(noise)
