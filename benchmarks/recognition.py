@@ -26,7 +26,8 @@ import numpy as np
 import peers
 import soundfile
 
-from uniwav_jax.cli import AUDIO
+import uniwav_jax
+from uniwav_jax.audio import SUFFIXES
 from uniwav_jax.config import from_dict, recognition_config
 from uniwav_jax.inference import align, codec_files, recognize
 from uniwav_jax.tasks import asr
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--out")
     args = parser.parse_args()
     clips, total = [], 0
-    for path, *_ in align.pairs(args.manifest, AUDIO):
+    for path, *_ in align.pairs(args.manifest, SUFFIXES):
         if total >= 60 * args.minutes * RATE:
             break
         clips.append(np.concatenate(list(codec_files.read_blocks(path, sample_rate=RATE))))
@@ -92,7 +93,7 @@ def listening(model: recognize.Recognizer, clips: list, repeats: int) -> dict[st
 
 def decoding(args: argparse.Namespace, clips: list, seconds: float) -> dict[str, dict]:
     """Real-time factors of decoding; `ratio`: pyctcdecode's own time over ours."""
-    model = recognize.Recognizer.load(args.checkpoint)
+    model = uniwav_jax.load(args.checkpoint).recognizer
     heard = [p for _, p in model.run(enumerate([clip] for clip in clips))]
     began = time.perf_counter()
     for log_probs in heard:

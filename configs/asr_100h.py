@@ -1,12 +1,12 @@
 """Recognition from a pretrained encoder, 100 hours of labels (LibriSpeech train-clean-100).
 
-`:large` after the file's name takes the large one.
+`--config=asr_100h:large` takes the large encoder.
 
-    python -m uniwav_jax.main --config=configs/asr_100h.py --workdir=runs/asr_100h \
+    uniwav train --config=asr_100h --workdir=runs/asr_100h \
         --config.init_from=runs/base --config.data.manifest=TSV --config.data.eval_manifest=TSV
 
 The numbers are fairseq's for wav2vec 2.0 (examples/wav2vec/config/finetuning); values without a
-source are ours (`recognition_config`). Never trained by us. For comparison:
+source are ours (`recognition_config`). We have not trained it. For comparison:
 DinoSR base with a 4-gram: WER 2.9 / 6.7 on test-clean / other (its paper).
 """
 

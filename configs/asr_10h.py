@@ -1,10 +1,10 @@
 """Recognition from a pretrained base encoder, ten hours of labels (Libri-light).
 
-    python -m uniwav_jax.main --config=configs/asr_10h.py --workdir=runs/asr_10h \
+    uniwav train --config=asr_10h --workdir=runs/asr_10h \
         --config.init_from=runs/base --config.data.manifest=TSV --config.data.eval_manifest=TSV
 
 The numbers are fairseq's for wav2vec 2.0 (examples/wav2vec/config/finetuning); values without a
-source are ours (`recognition_config`). Never trained by us. For comparison:
+source are ours (`recognition_config`). We have not trained it. For comparison:
 DinoSR base with a 4-gram: WER 3.6 / 7.6 on test-clean / other (its paper).
 """
 

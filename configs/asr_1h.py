@@ -1,10 +1,10 @@
 """Recognition from a pretrained base encoder, one hour of labels (Libri-light).
 
-    python -m uniwav_jax.main --config=configs/asr_1h.py --workdir=runs/asr_1h \
+    uniwav train --config=asr_1h --workdir=runs/asr_1h \
         --config.init_from=runs/base --config.data.manifest=TSV --config.data.eval_manifest=TSV
 
 The numbers are fairseq's for wav2vec 2.0 (examples/wav2vec/config/finetuning); values without a
-source are ours (`recognition_config`). Never trained by us. For comparison:
+source are ours (`recognition_config`). We have not trained it. For comparison:
 DinoSR base with a 4-gram: WER 4.6 / 8.7 on test-clean / other (its paper).
 """
 

@@ -1,13 +1,13 @@
 """Recognition from a pretrained encoder, 960 hours of labels (LibriSpeech).
 
-`:large` after the file's name takes the large one.
+`--config=asr_960h:large` takes the large encoder.
 
-    python -m uniwav_jax.main --config=configs/asr_960h.py --workdir=runs/asr_960h \
+    uniwav train --config=asr_960h --workdir=runs/asr_960h \
         --config.init_from=runs/base --config.data.manifest=TSV --config.data.eval_manifest=TSV
 
 The numbers are fairseq's for wav2vec 2.0 (examples/wav2vec/config/finetuning); values without a
-source are ours (`recognition_config`). Never trained by us, and no published figure of
-the same recipe is known to us.
+source are ours (`recognition_config`). We have not trained it, and know
+no published figure of the same recipe.
 """
 
 from uniwav_jax.config import Row, recognition_config

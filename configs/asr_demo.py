@@ -1,9 +1,9 @@
 """Recognition small enough for two CPU cores: the demo's encoder learns letters.
 
-    python -m uniwav_jax.main --config=configs/asr_demo.py --workdir=runs/asr \
+    uniwav train --config=asr_demo --workdir=runs/asr \
         --config.init_from=runs/demo --config.data.manifest=TSV --config.data.eval_manifest=TSV
 
-From scratch, for comparison: `--config=configs/asr_demo.py:scratch`, without init_from. Values
+From scratch, for comparison: `--config=asr_demo:scratch`, without init_from. Values
 without a source are ours: no publication has such a size.
 """
 

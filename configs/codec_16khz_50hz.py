@@ -1,12 +1,12 @@
 """A codec for 16 kHz speech: 50 frames a second of 128 numbers (the paper's surface features).
 
-    python -m uniwav_jax.main --config=configs/codec_16khz_50hz.py --workdir=runs/codec \
+    uniwav train --config=codec_16khz_50hz --workdir=runs/codec \
         --config.data.manifest=PACKED --config.data.eval_manifest=EVAL.tsv
-    python tools/export_codec.py runs/codec --out codecs/mine
+    uniwav export --checkpoint runs/codec --out codecs/mine
 
 SEANet with EnCodec's structure and losses, without LSTM: a frame depends on a fraction of a second
 around it, so that crops, padded batches and long files give the same latents. :small (the default,
-1.9 M parameters) is what two CPU cores can train in an hour or two, far from good; :base wants a
+1.9 M parameters) is what two CPU cores can train in an hour or two, far from good; :base needs a
 GPU and has not been trained. Values without a source are ours: no recipe for this rate is
 published. A residual quantiser in place of noise:
 
@@ -47,6 +47,6 @@ def get_config(size="small"):
         config.checkpoint.every = 5000
         config.evaluate.update(every=5000, sample_every=5000, samples=8, batches=4)
     else:
-        raise ValueError(f"--config=configs/codec_16khz_50hz.py:{size}: give small or base")
+        raise ValueError(f"--config=codec_16khz_50hz:{size}: give small or base")
     config.data.min_seconds = config.data.buckets[0]
     return config

@@ -1,22 +1,23 @@
 """Joint pretraining small enough for two CPU cores: the whole method on real speech in ten minutes.
 
-    python -m uniwav_jax.main --config=configs/demo.py --workdir=runs/demo \
+    uniwav train --config=demo --workdir=runs/demo \
         --config.data.manifest=data/asterisk/packed \
         --config.data.eval_manifest=data/asterisk/eval.tsv
 
-`bash launch/quickstart.sh` does this and everything before it. What these settings learned on
-LibriSpeech in 2500 steps: README.md, "Results". Values without a source are ours: the paper has no
-such size. Three came from short runs, one seed, on other speakers than the results:
+`bash launch/quickstart.sh` does this and everything before it. The documentation shows
+what these settings learned on LibriSpeech in 2500 steps. Values without a source are ours: the
+paper has no such size. Three came from short runs, one seed, on other speakers than the results:
 
-- Spans of 2 frames did better than spans of 4. Supposed: so few updates do not teach what a longer
-  span hides.
+- Spans of 2 frames did better than spans of 4. We suppose that so few updates do not teach the
+  model to fill longer spans.
 - The teacher's horizon is as long as its life, 500 of 1000 updates, and 37 % of its first weights
-  remain. With DinoSR's shares (horizons of 3 to 25 updates) targets and student agreed on next to
-  nothing: of 256 codewords a perplexity of 10 was left and the states said less of phones (PNMI
-  0.340, with 500 updates 0.364); with 100 updates the perplexity was 18. Supposed: the random first
-  layers keep the targets apart until the student knows better ones.
+  remain. With DinoSR's shares (horizons of 3 to 25 updates) the targets collapsed: the perplexity
+  of the 256 codewords fell to 10, and the states corresponded less to phones (PNMI 0.340, with 500
+  updates 0.364); with 100 updates the perplexity was 18. We suppose that the random first weights
+  keep the targets apart until the student has learned better ones.
 - Codebooks with decay 0.99 did better than with 0.9, and the encoder loss rose less after its best
-  value: by 0.13 nats, with 0.9 by 0.47. Supposed: 320 masked frames move codewords too far at 0.9.
+  value: by 0.13 nats, with 0.9 by 0.47. We suppose that 320 masked frames move codewords too far at
+  0.9.
 """
 
 from uniwav_jax.config import default_config

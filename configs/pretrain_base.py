@@ -4,7 +4,7 @@ Encoder 12 layers of width 768 as DinoSR base, decoder 6 layers of width 768 (Un
 The global batch of 63 minutes, crops, learning rate, schedule, teacher and masks are those of
 DinoSR's recipe. Values without a source are ours.
 
-    bash launch/gpu_run.sh --config=configs/pretrain_base.py --workdir=runs/base \
+    bash launch/gpu_run.sh --config=pretrain_base --workdir=runs/base \
         --config.data.manifest=data/librispeech960 --config.data.eval_manifest=data/dev.tsv
 
 Cost (estimate, not measured): 60.7 GFLOP per second of audio x 3800 s x 400k updates = 92 EFLOP;

@@ -5,7 +5,7 @@ of 63 minutes of audio. The paper's surface features are codec latents; here log
 alternative. Values without a source are ours.
 
     bash launch/tpu_run.sh --name=uniwav --zone=ZONE --type=v5litepod-64 -- \
-        --config=configs/pretrain_large.py --workdir=gs://BUCKET/runs/large \
+        --config=pretrain_large --workdir=gs://BUCKET/runs/large \
         --config.data.manifest=gs://BUCKET/librilight --config.data.eval_manifest=gs://BUCKET/dev.tsv
 
 Cost (estimate, not measured): 203 GFLOP per second of audio x 3800 s x 600k updates = 462 EFLOP;

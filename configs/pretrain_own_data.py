@@ -1,9 +1,9 @@
 """Joint pretraining on your own recordings: copy this file and change what is marked.
 
-    python tools/build_manifest.py FOLDER --out data/mine/manifest.tsv --eval_out data/mine/eval.tsv
-    python tools/check_data.py data/mine/manifest.tsv
-    python tools/pack_array_record.py data/mine/manifest.tsv --out data/mine/packed
-    bash launch/gpu_run.sh --config=configs/pretrain_own_data.py --workdir=runs/mine
+    uniwav data manifest FOLDER --out data/mine/manifest.tsv --eval_out data/mine/eval.tsv
+    uniwav data check data/mine/manifest.tsv
+    uniwav data pack data/mine/manifest.tsv --out data/mine/packed
+    bash launch/gpu_run.sh --config=pretrain_own_data --workdir=runs/mine
 
 Sizes: "tiny" for a try on CPU, "small" up to a few hundred hours and one GPU, "base" from about
 a thousand hours, "large" from tens of thousands. Cost: about (GFLOP per second of audio, printed
@@ -22,7 +22,7 @@ def get_config():
     config.data.eval_manifest = "data/mine/eval.tsv"  # change
 
     # Seconds of audio in one update. Halve it when memory runs out, or keep it and double
-    # train.accumulate. For much smaller batches take configs/demo.py's masks.
+    # train.accumulate. For much smaller batches take the masks of the config demo.
     config.data.batch_seconds = 800.0
     config.data.buckets = (4.0, 8.0, 12.0, 16.0)  # the last one is the longest crop
     config.data.min_seconds = 2.0  # DinoSR: crops of 2-20 s; lower it for short recordings

@@ -3,7 +3,7 @@
 Between the demo and the paper: 12 encoder layers of width 384, features log-mel. For checking a
 corpus or an idea within a day. Values without a source are ours.
 
-    bash launch/gpu_run.sh --config=configs/pretrain_small_1gpu.py --workdir=runs/small \
+    bash launch/gpu_run.sh --config=pretrain_small_1gpu --workdir=runs/small \
         --config.data.manifest=data/packed --config.data.eval_manifest=data/eval.tsv
 
 Cost (estimate, not measured): 16.3 GFLOP per second of audio x 800 s x 50k updates = 0.65 EFLOP;

@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# Keeps one command running on this machine after the connection that started it is gone.
+# Keeps one command running on this machine after the connection that started it has ended.
 #
 #   bash launch/detached.sh start COMMAND...   starts it, unless one is running
 #   bash launch/detached.sh state              "none", "running LINES COMMAND" or "ended STATUS"
 #   bash launch/detached.sh follow [N]         its log after line N until it ends, then its status
-#   bash launch/detached.sh stop [SECONDS]     SIGTERM, SIGKILL after SECONDS (60), how it ended
+#   bash launch/detached.sh stop [SECONDS]     SIGTERM, SIGKILL after SECONDS (60); its status
 #
-# UNIWAV_JOB: folder of log (all starts, oldest first), command and status; default ~/uniwav_job
+# UNIWAV_JOB: folder with the log (of all starts, oldest first), command and status; default
+# ~/uniwav_job
 set -euo pipefail
 job="${UNIWAV_JOB:-$HOME/uniwav_job}"
 action="${1:-}"
 [ $# = 0 ] || shift
 
-# The lock ends with its holder, also when the machine restarts; a pid may come back as another.
+# The lock ends with the process that has it, also when the machine restarts. A pid could be reused.
 running() {
   [ -e "$job/lock" ] && ! flock -n "$job/lock" true
 }
@@ -21,7 +22,7 @@ status() {
   cat "$job/status" 2>/dev/null || echo unknown
 }
 
-lines() { # of this start
+lines() { # number of log lines of this start
   echo $(($(wc -l <"$job/log") + 1 - $(cat "$job/first")))
 }
 
@@ -37,15 +38,15 @@ case "$action" in
     printf '%s\n' "$*" >"$job/command"
     echo "== $(date -u '+%F %T') $*" >>"$job/log"
     wc -l <"$job/log" >"$job/first"
-    # A session of its own; it inherits the lock.
+    # It runs in a session of its own and inherits the lock.
     setsid bash "${BASH_SOURCE[0]}" run "$@" </dev/null >>"$job/log" 2>&1 &
     until [ -s "$job/pid" ]; do
       kill -0 $! || exit 1
       sleep 0.05
     done
     ;;
-  run) # by start
-    trap : HUP INT TERM # the command gets them by itself; its status is waited for
+  run) # called by start
+    trap : HUP INT TERM # the command receives these itself; this process waits for its status
     "$@" 9>&- &
     command=$!
     echo $$ >"$job/keeper"
@@ -68,13 +69,14 @@ case "$action" in
     fi
     ;;
   follow)
-    # N:TEXT, so that the reader can continue after a lost connection; at last end:STATUS.
+    # Lines are N:TEXT, so that the reader can continue after a lost connection; the last is
+    # end:STATUS.
     from=$(($(cat "$job/first") + ${1:-0}))
     if running; then
       tail -n "+$from" -f -s 0.2 --pid="$(cat "$job/keeper")" "$job/log"
     else
       tail -n "+$from" "$job/log"
-    fi | grep -an --line-buffered '' || true # none left to show
+    fi | grep -an --line-buffered '' || true # grep fails when there is no line left to show
     if [ -e "$job/stopped" ] && [ "$(status)" != 0 ]; then
       echo "end:stopped"
     else

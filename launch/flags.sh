@@ -1,20 +1,20 @@
 # shellcheck shell=bash
-# Compiler flags per chip, in one place. Source it; the functions print, they set nothing.
-# XLA ends the process on a flag that it does not know, so every flag here was tried with the
-# jaxlib that setup.py allows; tests/launch starts a process with the GPU set.
+# Compiler flags for each chip. Source this file; its functions print flags and set nothing.
+# XLA ends the process on an unknown flag, so every flag here was tried with the jaxlib that
+# setup.py allows; tests/launch starts a process with the flags for GPUs.
 
-# tpu_flags CHIP [SLICES]: for LIBTPU_INIT_ARGS only. In XLA_FLAGS an xla_tpu_* flag ends any
-# process that runs on CPU or GPU. CHIP is v4, v5e, v5p, v6e or an accelerator type such as
+# tpu_flags CHIP [SLICES]: for LIBTPU_INIT_ARGS only, because in XLA_FLAGS an xla_tpu_* flag ends
+# any process that runs on CPU or GPU. CHIP is v4, v5e, v5p, v6e or an accelerator type such as
 # v5litepod-16.
 tpu_flags() {
-  # All-gathers of FSDP run beside the matmuls. v5e does so by itself, v5p and v6e do not.
+  # These overlap the all-gathers of FSDP with matmuls. v5e does so by default, v5p and v6e do not.
   local flags="--xla_tpu_enable_async_collective_fusion=true \
 --xla_tpu_enable_async_collective_fusion_fuse_all_gather=true \
 --xla_tpu_enable_async_collective_fusion_multiple_steps=true \
 --xla_tpu_overlap_compute_collective_tc=true --xla_enable_async_all_gather=true"
   case "$1" in
-    # Not a larger xla_tpu_scoped_vmem_limit_kib, as others set it: on v5p and v6e compilation takes
-    # twice as long, and the compiler itself expects a tenth more cycles (base, v6e).
+    # We do not raise xla_tpu_scoped_vmem_limit_kib, as others do: on v5p and v6e compilation then
+    # takes twice as long, and the compiler estimates a tenth more cycles (base, v6e).
     v4* | v5e* | v5litepod* | v5p* | v6e*) ;;
     *) echo "note: no tuned flags for chip '$1'; using the common set" >&2 ;;
   esac
@@ -26,8 +26,8 @@ tpu_flags() {
 }
 
 # gpu_flags: for XLA_FLAGS. Latency hiding and pipelined collectives come from
-# JAX_OPTIMIZATION_LEVEL=O1 (gpu_run.sh). 128 MiB holds two layers of the large model in float32:
-# collectives are combined up to that size.
+# JAX_OPTIMIZATION_LEVEL=O1 (gpu_run.sh). Collectives are combined up to 128 MiB, which is two
+# layers of the large model in float32.
 gpu_flags() {
   local bytes=134217728
   echo "--xla_gpu_all_gather_combine_threshold_bytes=$bytes \
@@ -35,7 +35,8 @@ gpu_flags() {
 --xla_gpu_all_reduce_combine_threshold_bytes=$bytes"
 }
 
-# gpu_extra: "cuda12" or "cuda13", by what the driver and the card can do; fails without a driver.
+# gpu_extra: prints cuda12 or cuda13, whichever the driver and the card support; fails without a
+# driver.
 gpu_extra() {
   local driver capability
   if ! driver="$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null)" ||

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What gpu_run.sh does with UNIWAV_HOSTS: the same command on each host over ssh, ended together.
-# A host ends its job by SIGTERM, which saves, when its input ends: so also after a lost connection.
+# Part of gpu_run.sh for UNIWAV_HOSTS: runs the same command on each host over ssh and ends them
+# together. A host ends its job with SIGTERM, so that it saves, when its standard input ends; this
+# includes a lost connection.
 set -euo pipefail
 launch="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
@@ -12,7 +13,7 @@ if [ "${1:-}" = --on_host ]; then
   {
     read -r -u 3 _ || true
     kill -TERM "$job"
-    sleep "${UNIWAV_GRACE:-120}" # one that waits for a partner that is gone does not save
+    sleep "${UNIWAV_GRACE:-120}" # a job that waits for a lost process does not save
     kill -KILL "$job"
   } >/dev/null 2>&1 &
   code=0
@@ -34,7 +35,7 @@ for name in UNIWAV_EXTRA UNIWAV_VENV UNIWAV_GRACE PYTHON XLA_FLAGS XLA_PYTHON_CL
   [ -z "${!name:-}" ] || settings+=("$name=${!name}")
 done
 
-on_host() { # HOST WORD...: in this folder; words reach the remote shell as they are here
+on_host() { # HOST WORD...: runs in this folder; %q keeps the words intact in the remote shell
   local host="$1" line
   line="cd $(printf %q "$PWD") && $(printf '%q ' env -u UNIWAV_HOSTS "${settings[@]}" "${@:2}")"
   set -- ssh -o BatchMode=yes -o ServerAliveInterval=30 "$host" "$line"
@@ -46,7 +47,7 @@ on_host() { # HOST WORD...: in this folder; words reach the remote shell as they
   fi
 }
 
-# Once alone: on a shared file system the others find the environment ready.
+# First on one host alone: on a shared file system the others then find the environment ready.
 on_host "${hosts[0]}" bash "$launch/gpu_run.sh" </dev/null
 
 start() { # RANK WORD...
@@ -61,7 +62,7 @@ fi
 scratch="$(mktemp -d "${TMPDIR:-/tmp}/uniwav-XXXXXX")"
 echo "== logs of the other hosts: $scratch/HOST.log"
 mkfifo "$scratch/input"
-exec 9<>"$scratch/input" # closing it is the sign to end
+exec 9<>"$scratch/input" # closing it tells the hosts to end
 for rank in "${!hosts[@]}"; do
   (
     [ "$rank" = 0 ] || exec >"$scratch/${hosts[$rank]}.log" 2>&1
@@ -72,7 +73,7 @@ for rank in "${!hosts[@]}"; do
   ) 9>&- &
 done
 stop() {
-  echo "== the hosts get SIGTERM and save; again to leave them" >&2
+  echo "== the hosts receive SIGTERM and save; press again to leave without waiting" >&2
   trap 'exit 130' INT TERM
   exec 9>&-
 }
@@ -80,7 +81,7 @@ trap stop INT TERM
 
 code=0 ended=0
 while [ "$ended" -lt "${#hosts[@]}" ]; do
-  sleep "${UNIWAV_POLL:-1}" || true # a signal ends it
+  sleep "${UNIWAV_POLL:-1}" || true # a signal ends the sleep
   ended=0
   for rank in "${!hosts[@]}"; do
     [ -e "$scratch/status.$rank" ] || continue

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Runs the entry point on this machine's GPUs: one process that drives all of them.
+# Runs the training on this machine's GPUs, with one process that drives all of them.
 #
 #   bash launch/gpu_run.sh --config=configs/pretrain_base.py --workdir=runs/base
 #   bash launch/gpu_run.sh --dry_run ...    prints what would run
 #   bash launch/gpu_run.sh                  only makes the environment
 #
-# Several machines that all see this folder and the working directory, over ssh; shows the first
-# one's output, ends all when one fails:
+# On several machines over ssh, which all see this folder and the working directory; shows the
+# output of the first and ends all when one fails:
 #   UNIWAV_HOSTS="host1 host2" bash launch/gpu_run.sh ...
-# By hand: the same command on each, with JAX_COORDINATOR_ADDRESS=HOST:PORT of the first, NNODES and
-# NODE_RANK in the environment. Under Slurm: slurm.sbatch, one process per GPU.
-# UNIWAV_EXTRA   pip extras (default cuda12 or cuda13, by the driver); cpu: none
+# By hand: run the same command on each, with JAX_COORDINATOR_ADDRESS=HOST:PORT of the first, NNODES
+# and NODE_RANK in the environment. Under Slurm use slurm.sbatch, which runs one process per GPU.
+# UNIWAV_EXTRA   pip extras (default: cuda12 or cuda13, as the driver supports); cpu: none
 # UNIWAV_VENV, PYTHON: see venv.sh     JAX_COMPILATION_CACHE_DIR: default under ~/.cache
 set -euo pipefail
 launch="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -29,13 +29,13 @@ else
   [ $# -gt 0 ] || exit 0
 fi
 
-# Flags of the caller come last and win.
+# The caller's flags come last and override these.
 flags="$(gpu_flags)"
 export XLA_FLAGS="$flags ${XLA_FLAGS:-}"
 export JAX_OPTIMIZATION_LEVEL="${JAX_OPTIMIZATION_LEVEL:-O1}"
 export XLA_PYTHON_CLIENT_MEM_FRACTION="${XLA_PYTHON_CLIENT_MEM_FRACTION:-0.9}"
 if [[ "$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null)" == 9.* ]]; then
-  # Hopper: collectives and matmuls reach the card in the order in which they were queued.
+  # On Hopper, collectives and matmuls then reach the card in the order in which they were queued.
   export CUDA_DEVICE_MAX_CONNECTIONS="${CUDA_DEVICE_MAX_CONNECTIONS:-1}"
 fi
 export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$HOME/.cache/uniwav_jax/xla}"

@@ -42,29 +42,6 @@ up_to_date() { # OUTPUT INPUT
   [ -e "$1" ] && [ -z "$(find "$2" -newer "$1" -print -quit)" ]
 }
 
-download_prompts() { # FOLDER
-  local packages=(asterisk-core-sounds-en-g722 asterisk-core-sounds-en) debs
-  if ! command -v apt-get >/dev/null || ! command -v dpkg >/dev/null; then
-    fail "the recorded prompts are a Debian and Ubuntu package and apt-get is not here; give a" \
-      "folder of speech instead, or --librispeech"
-  fi
-  debs="$(mktemp -d)"
-  # Nothing is installed: the packages are fetched and unpacked, which needs no root.
-  if ! (cd "$debs" && apt-get -qq download "${packages[@]}" 2>"$debs/log"); then
-    cat "$debs/log" >&2
-    apt-cache show "${packages[0]}" >/dev/null 2>&1 ||
-      fail "apt does not know the package ${packages[0]}: run 'sudo apt-get update' (on Ubuntu" \
-        "with the component universe), or give a folder of speech instead"
-    fail "apt-get could not download ${packages[*]}; its message is above; or give a folder of" \
-      "speech instead"
-  fi
-  mkdir -p "$1"
-  for deb in "$debs"/*.deb; do
-    dpkg -x "$deb" "$1"
-  done
-  rm -r "$debs"
-}
-
 download_librispeech() { # PART
   local part="$1" archive="$data/$1.tar.gz" md5
   case "$part" in
@@ -134,10 +111,14 @@ else
   audio="$data/asterisk_flac"
   sounds="$data/asterisk/usr/share/asterisk/sounds/en_US_f_Allison"
   texts="$data/asterisk/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz"
-  [ -d "$sounds" ] && [ -f "$texts" ] || download_prompts "$data/asterisk"
+  bash "$repository/launch/prompts.sh" "$data/asterisk" || {
+    code=$?
+    trap - EXIT # the script's message says it all
+    exit "$code"
+  }
   echo "English Asterisk prompts, read by Allison Smith (CC BY-SA 3.0), in $audio"
   if ! up_to_date "$data/asterisk/converted" "$sounds"; then
-    python "$repository/tools/convert_audio.py" "$sounds" "$audio" --texts "$texts"
+    python "$repository/tools/convert_audio.py" "$sounds" --out "$audio" --texts "$texts"
     touch "$data/asterisk/converted"
   fi
 fi

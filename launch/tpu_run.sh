@@ -1,30 +1,31 @@
 #!/usr/bin/env bash
 # Trains on a Cloud TPU slice from start to end: creates or reuses it, copies the committed code,
-# runs the entry point on all workers, shows worker 0's log, and goes on after preemption.
+# runs the training on all workers, shows the log of worker 0, and continues after preemption.
 #
 #   bash launch/tpu_run.sh --name=uniwav --zone=us-east5-a --type=v6e-16 --spot -- \
 #     --config=configs/pretrain_base.py --workdir=gs://BUCKET/runs/base
-#   bash launch/tpu_run.sh --name=uniwav --zone=us-east5-a --stop    ends the job, which saves first
+#   bash launch/tpu_run.sh --name=uniwav --zone=us-east5-a --stop    the job saves and ends
 #   bash launch/tpu_run.sh --name=uniwav --zone=us-east5-a --down    deletes the slice
 #
 # --type=TYPE          v4-32, v5litepod-16, v5p-32, v6e-16, ...
-# --version=VERSION    runtime image; default by the type
+# --version=VERSION    runtime image; default: that of the type
 # --project=PROJECT    default: gcloud's
-# --queued             waits in Google's queue instead of asking again and again
-# --spot, --reserved   cheaper and may be taken away; from a reservation
-# --slices=N           several slices, always queued (also with --stop); see mesh.slices
+# --queued             waits in Google's queue instead of asking repeatedly
+# --spot, --reserved   a cheaper slice that may be preempted; a slice of a reservation
+# --slices=N           several slices, always queued (give it with --stop too); see mesh.slices
 # --env=NAME=VALUE     variable for the workers, such as UNIWAV_EXTRA; may be repeated
 # --create_flag=FLAG   for gcloud's create, such as --network=NAME; may be repeated
 # --ssh_flag=FLAG      for gcloud's ssh and scp, such as --internal-ip; may be repeated
 # --max_failures=N     gives up after N short jobs in a row (default 5)
 # --delete_when_done   deletes the slice once the run is finished
-# --dry_run            prints the commands of a first run and does nothing
+# --dry_run            prints the commands of a first run and executes none
 #
 # The job does not need this script: after Ctrl-C or a lost connection the same command follows it.
-# Ends with 0 when the run is finished, 2 after a mistake or when it gave up, 143 when stopped.
-# Seconds: UNIWAV_POLL (30) between looks, UNIWAV_CAPACITY_POLL (300) between requests,
-# UNIWAV_SHORT (600) below which a failed job counts. UNIWAV_SSH_TRIES (5) before a slice whose
-# workers do not answer is made again.
+# The exit status is 0 when the run is finished, 2 after a mistake or when the script gives up, and
+# 143 when the job was stopped. Variables, in seconds: UNIWAV_POLL (30) between checks of the
+# slice; UNIWAV_CAPACITY_POLL (300) between requests for capacity; UNIWAV_SHORT (600), below which
+# a failed job counts as a failure. UNIWAV_SSH_TRIES (5): attempts before a slice whose workers do
+# not answer is created again.
 set -euo pipefail
 if [ "${BASH_VERSINFO[0]}${BASH_VERSINFO[1]}" -lt 44 ]; then
   echo "error: bash is older than 4.4 (macOS: 'brew install bash')" >&2
@@ -147,7 +148,7 @@ detached="bash uniwav_jax/launch/detached.sh"
 
 if [ "$action" = down ]; then
   dry_state=READY
-  for kind in queue node; do # either may be there
+  for kind in queue node; do # either may exist
     if [ "$kind" = queue ]; then
       what="queued resource $name" describe=("${describe_queue[@]}") delete=("${delete_queue[@]}")
     else
@@ -167,7 +168,7 @@ if [ "$action" = down ]; then
 fi
 
 if [ "$action" = stop ]; then
-  say "the job on $name gets SIGTERM and up to 10 minutes to save"
+  say "the job on $name receives SIGTERM and has up to 10 minutes to save"
   on_workers "$detached stop 600" || fail "not all workers answered; try again, or $me --down"
   exit
 fi
@@ -182,12 +183,13 @@ else
   describe=("${describe_node[@]}") delete=("${delete_node[@]}")
 fi
 create+=("${place[@]}" "--accelerator-type=$type" ${tier:+"$tier"} "${create_flags[@]}")
-# A dead connection ends the following instead of standing still.
+# With this, a dead connection ends the following of the log instead of blocking it.
 follow_flags=("--ssh-flag=-oServerAliveInterval=30" "${ssh_flags[@]}")
 environment=""
 [ ${#variables[@]} = 0 ] || environment="env $(quoted "${variables[@]}") "
 command=(${variables:+env "${variables[@]}"} bash launch/tpu_worker.sh "${arguments[@]}")
-# The archive replaces all but the environment. Images for TPU VMs have Python 3.10, hence uv.
+# The archive replaces everything but the environment. Images for TPU VMs have Python 3.10, so uv is
+# installed, which brings its own.
 remote_prepare="mkdir -p uniwav_jax && cd uniwav_jax && \
 find . -mindepth 1 -maxdepth 1 ! -name .venv -exec rm -rf {} + && tar xzf ../uniwav_jax.tar.gz && \
 { command -v python3.12 uv ~/.local/bin/uv >/dev/null || \
@@ -229,7 +231,7 @@ while :; do
   elif [ "$job" = running ]; then
     [ "$running_command" = "${command[*]}" ] ||
       fail "another job runs on $name: $running_command; to end it: $me_stop"
-    say "the job runs already; the end of its log and what follows:"
+    say "the job is running already; the end of its log, and new lines:"
     answered=0 began=$SECONDS seen=$((lines > 100 ? lines - 100 : 0))
   else
     answered=0 began=$SECONDS seen=0
@@ -240,8 +242,8 @@ while :; do
     say "not all workers of $name answer (try $tries of $ssh_tries)"
     if [ "$tries" -ge "$ssh_tries" ]; then
       tries=0
-      # Perhaps it is this machine's ssh that does not work, and a job runs there.
-      [ -n "$reached" ] || fail "no worker of $name ever answered; mend ssh, or $me --down"
+      # Perhaps only the ssh of this machine fails, and a job is running there.
+      [ -n "$reached" ] || fail "no worker of $name ever answered; repair ssh, or $me --down"
       failed "workers of $name do not answer"
       delete_slice
     fi
@@ -262,7 +264,7 @@ while :; do
       exit 143
       ;;
     lost)
-      say "the connection to $name was lost; the job may go on"
+      say "the connection to $name was lost; the job may still be running"
       pause
       continue
       ;;
@@ -273,7 +275,7 @@ while :; do
   pause
   describe
   if [[ "$state" == @(READY|ACTIVE) ]]; then
-    report="$(on_workers "$remote_stop")" || true # what is left, and why the others ended
+    report="$(on_workers "$remote_stop")" || true # stops the rest, shows their ends
     echo "$report"
     ! grep -q ': exit status 2$' <<<"$report" || fail "a worker ended with status 2; see above"
     [ "$result" = 143 ] || failed "the job ended with status $result"

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# What tpu_run.sh does with gcloud: states, creation, deletion, commands on the workers. Source it.
-# A dry run goes the same way: commands are printed and taken to succeed.
+# The calls of gcloud in tpu_run.sh: states, creation, deletion, commands on the workers. Source it.
+# A dry run takes the same path: commands are printed and assumed to succeed.
 
 say() {
   echo "${dry_run:+# }== $*" # a comment among the commands of a dry run
@@ -15,7 +15,7 @@ pause() { # [SECONDS]
   [ -n "$dry_run" ] || sleep "${1:-$poll}"
 }
 
-quoted() { # WORD...: as one line that a shell reads back
+quoted() { # WORD...: prints one line that a shell splits into the same words
   local word line=""
   for word; do
     [[ "$word" =~ ^[A-Za-z0-9_./:=@%+,-]+$ ]] || word="${word@Q}"
@@ -32,8 +32,8 @@ run() { # COMMAND...
   fi
 }
 
-# Messages of gcloud that a second try does not change. Waiting for capacity is worth it, waiting
-# for quota is not; both are RESOURCE_EXHAUSTED.
+# Whether a message of gcloud means that trying again is useless. Waiting for capacity helps,
+# waiting for quota does not; both are RESOURCE_EXHAUSTED.
 hopeless() { # MESSAGE
   local hopeless='quota|PERMISSION_DENIED|not have permission|INVALID_ARGUMENT|bad request'
   hopeless+='|UNAUTHENTICATED|gcloud auth|active account|reauthentic|billing|SERVICE_DISABLED'
@@ -45,7 +45,7 @@ no_capacity() { # MESSAGE
   grep -qiE 'capacity|resource_pool_exhausted|resource_availability|stockout' <<<"$1"
 }
 
-# Failures in a row; a job that ran for a while starts the count anew.
+# Failures in a row; a job that ran for a while resets the count.
 failures=0
 failed() { # WHAT
   failures=$((failures + 1))
@@ -53,7 +53,7 @@ failed() { # WHAT
   [ "$failures" -lt "$max_failures" ] || fail "$*; gave up after $failures failures in a row"
 }
 
-describe() { # sets `state` (Google's word, absent or unknown) and `reason`
+describe() { # sets `state` (Google's name of it, absent, or unknown) and `reason`
   local out
   reason=""
   if [ -n "$dry_run" ]; then
@@ -67,7 +67,7 @@ describe() { # sets `state` (Google's word, absent or unknown) and `reason`
     state=absent
   else
     cat "$scratch/errors" >&2
-    ! hopeless "$(<"$scratch/errors")" || fail "gcloud does not say how $name is; see above"
+    ! hopeless "$(<"$scratch/errors")" || fail "gcloud does not report the state of $name; see above"
     state=unknown
   fi
 }
@@ -76,7 +76,7 @@ create_slice() {
   say "creating $name: $slices x $type in $zone"
   if run "${create[@]}" 2>&1 | tee "$scratch/errors" >&2; then
     dry_state=ACTIVE
-    reached=1 # nobody else's job is there
+    reached=1 # a new slice has no job of anybody else
     return
   fi
   local message
@@ -100,7 +100,7 @@ delete_slice() {
   dry_state=absent
 }
 
-ensure_slice() { # returns when it is there
+ensure_slice() { # returns when the slice is ready
   while :; do
     describe
     case "$state" in
@@ -127,12 +127,12 @@ ensure_slice() { # returns when it is there
   done
 }
 
-on_workers() { # COMMAND: on all workers of all slices at once; fails when one fails
+on_workers() { # COMMAND: runs on all workers of all slices at once; fails when one fails
   local node pids=() pid code=0
-  # One call for each slice: `queued-resources ssh --node=all` passes over a slice that is down.
+  # One call for each slice, because `queued-resources ssh --node=all` skips a slice that is down.
   for node in "${nodes[@]}"; do
     run "${ssh[@]}" "$node" --worker=all "${ssh_flags[@]}" "--command=$1" &
-    if [ -n "$dry_run" ]; then wait; else pids+=($!); fi # in order
+    if [ -n "$dry_run" ]; then wait; else pids+=($!); fi # a dry run prints in order
   done
   for pid in "${pids[@]}"; do
     wait "$pid" || code=$?
@@ -176,8 +176,8 @@ start_job() {
   return "$code"
 }
 
-# Shows worker 0's log; sets `result` to the job's status, stopped or lost. A line has its number,
-# because gcloud repeats the command by itself when the connection breaks.
+# Shows the log of worker 0; sets `result` to the job's status, stopped or lost. Lines are numbered,
+# because gcloud itself repeats the command when the connection breaks.
 follow() {
   local line number base="$seen"
   result=lost

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the entry point on this TPU VM; tpu_run.sh starts it on every worker of a slice.
+# Runs the training on this TPU VM; tpu_run.sh starts it on every worker of a slice.
 #
 #   bash launch/tpu_worker.sh --config=configs/pretrain_base.py --workdir=gs://BUCKET/runs/base
 #   bash launch/tpu_worker.sh                                     only makes the environment
@@ -14,16 +14,16 @@ extras="${UNIWAV_EXTRA:-tpu,gcs}"
 source "$launch/venv.sh" "$extras"
 [ $# -gt 0 ] || exit 0
 
-metadata() { # NAME: an attribute of this VM; empty off Google Cloud
+metadata() { # NAME: prints an attribute of this VM, nothing outside Google Cloud
   curl -sf -m 5 -H 'Metadata-Flavor: Google' \
     "http://metadata.google.internal/computeMetadata/v1/instance/attributes/$1" || true
 }
-# GKE sets the variables; a TPU VM has them as attributes.
+# GKE sets these variables; a TPU VM has them as attributes.
 chip="${UNIWAV_CHIP:-${TPU_ACCELERATOR_TYPE:-$(metadata accelerator-type)}}"
 slices="${MEGASCALE_NUM_SLICES:-$(metadata tpu-env |
   sed -n "s/^MEGASCALE_NUM_SLICES: *'\([0-9]*\)'.*/\1/p")}"
 flags="$(tpu_flags "$chip" "${slices:-1}")"
-# Flags of the caller come last and win.
+# The caller's flags come last and override these.
 export LIBTPU_INIT_ARGS="$flags ${LIBTPU_INIT_ARGS:-}"
 export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$HOME/.cache/uniwav_jax/xla}"
 exec python -m uniwav_jax.main "$@"

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Makes the virtual environment, installs uniwav_jax into it once, and activates it.
 #
-#   source launch/venv.sh [EXTRAS]     EXTRAS as in pip: convert, dev, "tpu,gcs"; none or cpu: none
-#   bash launch/venv.sh [EXTRAS]       the same, without activating
+#   source launch/venv.sh [EXTRAS]     EXTRAS as in pip: convert, dev, "tpu,gcs"; cpu: none
+#   bash launch/venv.sh [EXTRAS]       the same, without activating it
 #
-# UNIWAV_VENV   where the environment lies (default: .venv in the repository)
+# UNIWAV_VENV   folder of the environment (default: .venv in the repository)
 # PYTHON        the interpreter to make it with (default: python3.12, 3.13, 3.11 or python3)
-# A script that sources this file gives EXTRAS even when empty: otherwise its own $1 is taken.
+# A script that sources this file must give EXTRAS, even if empty; otherwise its own $1 is used.
 
-_uniwav_usable() { # a Python that is new enough and can make an environment with pip in it
+_uniwav_usable() { # whether a Python is new enough and can make an environment with pip
   "$1" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
@@ -28,7 +28,7 @@ print(platform.python_version())' 2>/dev/null))"
   done
   if [ -n "${PYTHON:-}" ]; then
     echo "error: PYTHON=$PYTHON is no Python >= 3.11 that can make environments (module venv);" \
-      "name another or unset it" >&2
+      "give another one or unset it" >&2
     return 2
   fi
   uv="$(command -v uv || command -v "$HOME/.local/bin/uv")"
@@ -52,15 +52,15 @@ _uniwav_venv() { # EXTRAS
   venv="${UNIWAV_VENV:-$repository/.venv}"
   if ! "$venv/bin/python" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
   then
-    # Only our own folder is cleared without asking; it may be half made or its Python removed.
+    # Only our own folder is cleared without asking; it may be incomplete, or its Python removed.
     if [ -n "${UNIWAV_VENV:-}" ] && [ -n "$(ls -A "$venv" 2>/dev/null)" ]; then
       echo "error: UNIWAV_VENV=$venv is not empty and no environment of Python >= 3.11 with pip;" \
-        "delete it or name another folder" >&2
+        "delete it or choose another folder" >&2
       return 2
     fi
     _uniwav_make_venv "$venv" || return
   fi
-  # First line: what all installs rest on. One more line for each set of extras installed.
+  # The first line describes Python and setup.py; one line follows for each installed set of extras.
   stamp="$venv/uniwav-installed"
   base="$("$venv/bin/python" -c 'import platform; print(platform.python_version())')" || return
   base="Python $base, $repository, setup.py $(sha256sum <"$repository/setup.py")"

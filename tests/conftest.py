@@ -66,32 +66,38 @@ def fast_compilation():
 
 
 @pytest.fixture(scope="session")
-def speech_dir() -> pathlib.Path:
-    """Folder with manifest.tsv, real LibriSpeech clips and TextGrids; UNIWAV_SPEECH overrides."""
-    default = REPOSITORY.parent / "shared" / "data"
-    folder = pathlib.Path(os.environ.get("UNIWAV_SPEECH", default))
-    if not (folder / "manifest.tsv").is_file():
-        pytest.skip(f"no speech folder at {folder}; set UNIWAV_SPEECH to one with a manifest.tsv")
-    return folder
+def prompts(tmp_path_factory):
+    """Recorded English prompts; see tests/speech.py."""
+    from tests.speech import Prompts  # which builds on this module
+
+    return Prompts(tmp_path_factory.mktemp("prompts"))
 
 
 @pytest.fixture(scope="session")
-def small_corpus(speech_dir: pathlib.Path, tmp_path_factory) -> pathlib.Path:
-    """A folder of 12 real FLAC clips of 3 s and its manifest.tsv."""
+def small_corpus(prompts, tmp_path_factory) -> pathlib.Path:
+    """A folder of 12 FLAC clips of real speech, of 3 s and a little less, and its manifest.tsv."""
     folder = tmp_path_factory.mktemp("corpus")
-    sources = sorted((speech_dir / "librispeech" / "train").rglob("*.flac"))[:12]
     lines = ["path\tsamples\tsample_rate\tspeaker\ttext"]
-    for source in sources:
-        audio, rate = soundfile.read(source, frames=3 * 16000, dtype="int16")
-        soundfile.write(folder / source.name, audio, rate, subtype="PCM_16")
-        lines.append(f"{source.name}\t{len(audio)}\t{rate}\t{source.name.split('-')[0]}\t")
+    for number, name in enumerate(prompts.sentences[:12]):
+        audio = prompts.read(name)[: {0: 31440, 8: 45760}.get(number, 48000)]
+        path = folder / f"7-1-{number:04d}.flac"
+        soundfile.write(path, audio, 16000, subtype="PCM_16")
+        lines.append(f"{path.name}\t{len(audio)}\t16000\t7\t")
     (folder / "manifest.tsv").write_text("\n".join(lines) + "\n")
     return folder
 
 
 @pytest.fixture(scope="session")
-def clip(speech_dir: pathlib.Path):
-    """The first five seconds of a real clip, float32 [79877]; not a whole number of frames."""
-    source = min((speech_dir / "librispeech" / "dev").rglob("*.flac"))
-    audio, _ = soundfile.read(source, frames=5 * 16000 - 123, dtype="float32")
-    return audio
+def clip(prompts):
+    """Nearly five seconds of real speech, float32 [79877]; not a whole number of frames."""
+    return (prompts.speech(79877) / 32768).astype("float32")
+
+
+@pytest.fixture(scope="session")
+def librispeech() -> pathlib.Path:
+    """Folder with LibriSpeech clips and TextGrids of a forced aligner; UNIWAV_SPEECH names it."""
+    default = REPOSITORY.parent / "shared" / "data"
+    folder = pathlib.Path(os.environ.get("UNIWAV_SPEECH", default))
+    if not (folder / "alignments").is_dir():
+        pytest.skip(f"no LibriSpeech with alignments at {folder}; UNIWAV_SPEECH names another")
+    return folder

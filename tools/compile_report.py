@@ -1,13 +1,13 @@
-"""Compile the real training step for a TPU slice that is not here: does it fit, what bounds it.
+"""Compile the real training step for a TPU slice without having one: its memory and its bounds.
 
-    python tools/compile_report.py --config=configs/pretrain_base.py --topology=v5p:4x4x4
+    python tools/compile_report.py --config=pretrain_base --topology=v5p:4x4x4
     python tools/compile_report.py ... --topology=v6e:4x4,slices=2 --config.mesh.slices=2
     python tools/compile_report.py ... --largest_batch --out report.json
 
-Needs the extra tpu (the compiler; no TPU). The step is compiled with launch/flags.sh's flags for
-rows of the longest bucket; seconds of audio a chip are data.batch_seconds / chips unless
---seconds_per_chip says otherwise. Times are bounds from peak rates, not measurements: a step
-takes at least the longest of compute, memory and network.
+Needs the extra tpu (the compiler; no TPU). The step is compiled with the flags of launch/flags.sh
+for rows of the longest bucket. A chip gets data.batch_seconds / chips seconds of audio, or
+--seconds_per_chip. Times are bounds from peak rates, not measurements: a step takes at least the
+longest of compute, memory and network.
 """
 
 import collections
@@ -24,7 +24,7 @@ from typing import Any
 
 os.environ |= {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1"}
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # it compiles, it takes no chip
+os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # the compiler uses no chip
 
 import jax
 import jax.numpy as jnp
@@ -92,8 +92,8 @@ def devices(chip: str, grid: str, slices: int) -> list[Any]:
     except Exception as error:
         first = str(error).splitlines()[0]
         raise UserError(
-            f"no compiler for --topology={TOPOLOGY.value}; install the extra tpu, and look"
-            f" whether such slices exist ({first})"
+            f"no compiler for --topology={TOPOLOGY.value}; install the extra tpu, and check that"
+            f" such slices exist ({first})"
         ) from error
     return list(described.devices)
 
@@ -196,9 +196,9 @@ def bounds(report: dict[str, Any], chip: Chip) -> dict[str, float]:
 
 
 def largest(config: Config, chips: tuple[Any, ...], hbm: float) -> int:
-    """Most rows that fit, to an eighth.
+    """The most rows that fit, to an eighth.
 
-    What a row takes follows from the tries that fit; a try is a compilation of minutes.
+    The memory of a row is estimated from the tries that fit; a try is a compilation of minutes.
     """
     unit = mesh_lib.row_shards(mesh_lib.make_mesh(config.mesh, list(chips)))
     unit *= config.train.accumulate
@@ -261,7 +261,7 @@ def report_main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     try:
         if not main.CONFIG.value:
-            raise UserError("give --config=configs/NAME.py")
+            raise UserError("give --config=NAME or PATH")
         config = config_lib.from_dict(main.CONFIG.value)
         if not config.text.symbols:  # in a run the training data decides
             config = dataclasses.replace(

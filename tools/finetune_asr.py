@@ -1,17 +1,17 @@
 #!/usr/bin/env python
-"""Fine-tune for recognition with several seeds and score: what did pretraining bring?
+"""Fine-tune for recognition with several seeds, with and without pretraining, and compare.
 
     python tools/finetune_asr.py --pretrained runs/demo --manifest data/train.tsv \
         --eval_manifest data/dev.tsv --minutes 10,60 --seeds 0,1 --out results/asr
 
-For each amount of labels and each seed the same recipe is trained from the pretrained encoder and
+For each amount of labels and each seed the same config is trained from the pretrained encoder and
 from scratch (CONFIG:scratch), on the same clips, in the same batches, for as many updates. The
-last hypotheses on --eval_manifest are scored: the error rate of each seed, their mean, and what
-pretraining takes off, both with 95 % intervals over seeds and utterances (Student's t over the
-seeds, for the difference over the pairs with one seed; a bootstrap over the utterances; added in
-quadrature). Two seeds give very wide intervals; with a single one they are over the utterances
-alone, and "intervals" in the results says so. Runs that are finished are not run again. Settings
-for all runs come last: `-- --config.train.steps=500`.
+last hypotheses on --eval_manifest are scored: the error rate of each seed, their mean, and the
+difference that pretraining makes. Mean and difference come with 95 % intervals over seeds and
+utterances (Student's t over the seeds, for the difference over the pairs with one seed; a bootstrap
+over the utterances; added in quadrature). Two seeds give very wide intervals; with a single seed
+the intervals are over the utterances alone, and "intervals" in the results says so. Finished runs
+are not run again. Settings for all runs come last: `-- --config.train.steps=500`.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import sys
 import numpy as np
 
 from uniwav_jax.errors import UserError, run_tool
-from uniwav_jax.evaluation import bootstrap, word_error
+from uniwav_jax.measures import bootstrap, word_error
 
 STARTS = ("pretrained", "scratch")
 MEASURES = {"cer": word_error.characters, "wer": word_error.words}
@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--pretrained", required=True, help="workdir of a pretraining run")
     parser.add_argument(
-        "--config", default="configs/asr_demo.py", help="takes the argument scratch"
+        "--config", default="asr_demo", help="name or path; takes the argument scratch"
     )
     parser.add_argument("--manifest", required=True, help="TSV with a column text")
     parser.add_argument("--eval_manifest", required=True, help="TSV; other speakers")
@@ -51,14 +51,14 @@ def main(argv: list[str]) -> int:
     for minutes in map(float, args.minutes.split(",")):
         name = f"{minutes:g}min"
         labelled = args.out / f"{name}.tsv"
-        heard = subset(pathlib.Path(args.manifest), labelled, minutes)
+        used = subset(pathlib.Path(args.manifest), labelled, minutes)
         counts: dict[str, list[dict[str, word_error.Errors]]] = {start: [] for start in STARTS}
         for seed in map(int, args.seeds.split(",")):
             for start in STARTS:
                 workdir = args.out / f"{name}_{start}_{seed}"
                 train(args, start, labelled, seed, workdir)
                 counts[start].append(score(workdir))
-        results.append({"minutes": round(heard, 2), **summary(counts)})
+        results.append({"minutes": round(used, 2), **summary(counts)})
         print(json.dumps(results[-1], indent=1), flush=True)
     document = {"command": " ".join(["python", *sys.argv]), "results": results}
     (args.out / "results.json").write_text(json.dumps(document, indent=1) + "\n")
@@ -114,8 +114,8 @@ def score(workdir: pathlib.Path) -> dict[str, word_error.Errors]:
     last = max((workdir / "hypotheses").glob("step_*.tsv"))
     with last.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    texts, found = ([row[name] or "" for row in rows] for name in ("text", "hypothesis"))
-    return {name: measure(texts, found) for name, measure in MEASURES.items()}
+    pair = [[row[name] or "" for row in rows] for name in ("text", "heard")]
+    return {name: measure(*pair) for name, measure in MEASURES.items()}
 
 
 def summary(runs: dict[str, list[dict[str, word_error.Errors]]]) -> dict[str, object]:

@@ -1,25 +1,26 @@
-"""The exceptions that end in one line, and how a tool ends on them."""
+"""The exceptions that end in one line, and how a command ends on them."""
 
 import contextlib
 import errno
 import sys
 from collections.abc import Callable, Iterator
 
-# The disk is full, over quota, limited, read-only or broken; the path is someone else's or a file.
+# The disk is full, over quota, limited, read-only or broken; the path belongs to someone else, or a
+# file stands where a folder is expected.
 DISK = "ENOSPC EDQUOT EFBIG EROFS EIO EACCES EPERM EEXIST ENOTDIR".split()
 
 
 class UserError(Exception):
     """Bad input: the message is one line that names the file, field or shape and what to do.
 
-    `main` and the tools print it without a traceback and exit with its status.
+    Training and commands print it without a traceback and exit with its status.
     """
 
     status = 2
 
 
 class MachineError(UserError):
-    """The machine failed, not its user: whoever restarts runs on failure may start it again."""
+    """The machine failed, not its user: what restarts failed runs may start this one again."""
 
     status = 1
 
@@ -30,10 +31,10 @@ class LostProcessError(MachineError):
 
 @contextlib.contextmanager
 def disk_errors(folder: str) -> Iterator[None]:
-    """What only the user can mend about a disk becomes a `UserError`.
+    """Turn errors of a disk that only the user can correct into a `UserError`.
 
     Args:
-        folder: named where the error itself names no file.
+        folder: is named where the error itself names no file.
     """
     try:
         yield
@@ -42,12 +43,12 @@ def disk_errors(folder: str) -> Iterator[None]:
             raise
         place = error.filename or f"a file in {folder}"
         raise UserError(
-            f"{place}: {error.strerror}; mend that, and the same command continues"
+            f"{place}: {error.strerror}; correct that, and the same command continues"
         ) from error
 
 
 def run_tool(main: Callable[[list[str]], int]) -> None:
-    """Run a tool's `main(argv)` and exit with its status; a `UserError` is one line."""
+    """Run `main(argv)` and exit with its status; a `UserError` is printed as one line."""
     try:
         sys.exit(main(sys.argv[1:]))
     except UserError as error:

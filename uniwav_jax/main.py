@@ -1,8 +1,10 @@
 """Entry point for CPU, GPU and TPU.
 
-    python -m uniwav_jax.main --config=configs/X.py --workdir=DIR
+    uniwav train --config=NAME --workdir=DIR
 
-The same command continues a run. Any config field can be set: `--config.train.steps=1000`.
+is the same as `python -m uniwav_jax.main ...`. NAME is a config that is installed with the package,
+or the path of a file with get_config(). The same command continues a run. Any config field can be
+set: `--config.train.steps=1000`.
 """
 
 import contextlib
@@ -14,28 +16,26 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from uniwav_jax import config as config_lib
+from uniwav_jax.config import recipes
 from uniwav_jax.errors import UserError, disk_errors
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "file with get_config()")
+CONFIG = config_flags.DEFINE_config_file("config", None, "name or path, and perhaps :ARGUMENT")
 WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; may be gs://")
 
 
 def main(argv: list[str]) -> None:
-    """Flags to config to loop; a user's mistake ends in one line and exit status 2.
+    """Turn the flags into a configuration and train; a `UserError` is one line and its status.
 
     Of several processes, all end when one fails: with its message and status.
     """
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     if not flags.FLAGS["verbosity"].present:
-        logging.set_verbosity(logging.WARNING)  # Orbax and JAX say a lot at INFO
+        logging.set_verbosity(logging.WARNING)  # Orbax and JAX print a lot at INFO
     try:
         if not CONFIG.value or not WORKDIR.value:
-            raise UserError("give --config=configs/NAME.py and --workdir=DIR")
-        # configs/X.py:NAME gives get_config the argument NAME.
-        file = config_flags.get_config_filename(flags.FLAGS["config"]).partition(":")[0]
-        if not os.path.isfile(file):
-            raise UserError(f"--config={file}: no such file; see the folder configs/")
+            names = ", ".join(recipes.names())
+            raise UserError(f"give --workdir=DIR and --config=NAME or PATH; names are: {names}")
         config = config_lib.from_dict(CONFIG.value)
         # After the flags: importing the loop imports JAX.
         from uniwav_jax.parallel.group import together
@@ -50,9 +50,11 @@ def main(argv: list[str]) -> None:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """Absl's parsing, with the config's mistakes as one line."""
+    """Absl's parsing, with one line about a mistake in the config."""
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(recipes.with_paths(argv))
+    except UserError as error:
+        _fail(str(error), error.status)
     except (AttributeError, KeyError) as error:
         for argument in argv:
             key = argument.lstrip("-").split("=")[0]
@@ -74,11 +76,11 @@ def _check_key(argv: list[str], key: str) -> None:
 
 
 def _fail(message: str, status: int = 2) -> NoReturn:
-    with contextlib.suppress(OSError):  # the disk that is full may be that of the log
+    with contextlib.suppress(OSError):  # a full disk may be that of the log
         sys.stdout.flush()
     with contextlib.suppress(OSError):
         print(f"error: {message}", file=sys.stderr, flush=True)
-    # At once: the loop has closed its files, and an orderly end would let Orbax's threads complain.
+    # Immediately: the loop has closed its files, and on an orderly exit Orbax's threads complain.
     os._exit(status)
 
 

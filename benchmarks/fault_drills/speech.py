@@ -220,7 +220,7 @@ def _nan_clip(lab: Lab) -> Result:
 
 def _nan_everywhere(lab: Lab) -> Result:
     manifest, workdir = _copy(lab, _with_nan, one=False), lab.new("nan")
-    error = lab.start(workdir, **{"data.manifest": manifest}).error("NaN", "tools/check_data.py")
+    error = lab.start(workdir, **{"data.manifest": manifest}).error("NaN", "uniwav data check")
     error = error.replace(str(lab.folder), "FOLDER")
     return "stops with an error line", {"error": error}
 

@@ -7,19 +7,21 @@ import numpy as np
 import pytest
 
 from tests.data.test_pipeline import batches, config_of
-from tools import pack_array_record
+from uniwav_jax import cli
 from uniwav_jax.audio.reader import BadAudioError
 from uniwav_jax.data import manifest, packed, pipeline
 from uniwav_jax.data.plan import BatchPlan
 from uniwav_jax.data.sources import ClipReader
 from uniwav_jax.errors import UserError
 
+pack = cli.shortcut("data", "pack")
+
 
 @pytest.fixture(scope="module")
 def whole(small_corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole") / "packed"
     source = str(small_corpus / "manifest.tsv")
-    assert pack_array_record.main([source, "--out", str(folder), "--shard_seconds", "14"]) == 0
+    assert pack([source, "--out", str(folder), "--shard_seconds", "14"]) == 0
     return folder
 
 

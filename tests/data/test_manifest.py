@@ -52,7 +52,7 @@ def test_bad_manifests_say_what_is_wrong(tmp_path, text, message):
 
 
 def test_missing_manifest_and_folder_of_files(tmp_path):
-    with pytest.raises(UserError, match="does not exist; make one with tools/build_manifest"):
+    with pytest.raises(UserError, match="does not exist; make one with 'uniwav data manifest'"):
         manifest.load(str(tmp_path / "none.tsv"), cache=str(tmp_path))
-    with pytest.raises(UserError, match="pack it with tools/pack_array_record"):
+    with pytest.raises(UserError, match="pack it with 'uniwav data pack"):
         manifest.load(str(tmp_path), cache=str(tmp_path))

@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from tools import pack_array_record
+from uniwav_jax import cli
 from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.data import pipeline
 from uniwav_jax.data.plan import BatchPlan
 from uniwav_jax.data.text_labels import TEXT
 from uniwav_jax.errors import UserError
+
+pack = cli.shortcut("data", "pack")
 
 
 def config_of(manifest, **data):
@@ -100,27 +102,13 @@ def test_any_readers_and_hosts_give_the_same_batches(mixed_corpus, tmp_path):
 def test_packed_clips_give_the_same_batches(mixed_corpus, tmp_path, capsys):
     folder = tmp_path / "packed"
     assert (
-        pack_array_record.main(
-            [str(mixed_corpus / "manifest.tsv"), "--out", str(folder), "--shard_seconds", "5"]
-        )
+        pack([str(mixed_corpus / "manifest.tsv"), "--out", str(folder), "--shard_seconds", "5"])
         == 0
     )
     assert len(list(folder.glob("*.array_record-*"))) > 2
     files = batches(config_of(mixed_corpus / "manifest.tsv"), tmp_path / "c", 14)
     assert_same(batches(config_of(folder), tmp_path / "c", 14), files)
     assert_same(batches(config_of(folder, workers=1), tmp_path / "c", 14), files)
-
-
-def test_packed_folder_is_a_tfds_dataset(mixed_corpus, tmp_path):
-    import tensorflow_datasets as tfds
-
-    pack_array_record.main([str(mixed_corpus / "manifest.tsv"), "--out", str(tmp_path / "packed")])
-    source = tfds.builder_from_directory(str(tmp_path / "packed")).as_data_source("train")
-    clips = sorted(mixed_corpus.glob("*.flac"))
-    assert len(source) == len(clips)
-    for example, clip in zip(source, clips):
-        np.testing.assert_array_equal(example["speech"], soundfile.read(clip, dtype="int16")[0])
-        assert example["id"] == clip.name.encode()
 
 
 def test_bad_clips_are_silent_named_once_and_counted(mixed_corpus, tmp_path):
@@ -159,18 +147,3 @@ def test_one_bad_clip_in_a_large_corpus_does_not_stop_the_run(tmp_path):
     report.add({"bad": np.eye(16, dtype=bool)[0], "problems": [("a.wav", "broken")]})
     for _ in range(100):
         report.add(good)
-
-
-def test_packing_leaves_nothing_half_written(mixed_corpus, tmp_path, capsys):
-    clips = sorted(mixed_corpus.glob("*.flac"))
-    clips[0].write_bytes(b"")
-    out = tmp_path / "packed"
-    assert pack_array_record.main([str(mixed_corpus / "manifest.tsv"), "--out", str(out)]) == 0
-    assert f"{clips[0]}\tcannot be decoded" in (out / "left_out.tsv").read_text()
-    with pytest.raises(UserError, match="is not empty"):
-        pack_array_record.main([str(mixed_corpus / "manifest.tsv"), "--out", str(out)])
-    for clip in clips:
-        clip.unlink()
-    with pytest.raises(UserError, match="no clip could be read"):
-        pack_array_record.main([str(mixed_corpus / "manifest.tsv"), "--out", str(tmp_path / "p2")])
-    assert not list(tmp_path.glob("*p2*"))

@@ -6,8 +6,8 @@ import numpy as np
 import soundfile
 
 from tests.codec.random_codec import random_codec
-from tests.conftest import load_tool
 from tests.end_to_end.conftest import Program, read_metrics
+from uniwav_jax import cli
 from uniwav_jax.checkpoint import reader
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import SEANetConfig
@@ -35,10 +35,8 @@ def test_pretraining_on_latents(program, small_corpus, tmp_path):
 
     latents = tmp_path / "latents"
     manifest = str(small_corpus / "manifest.tsv")
-    assert (
-        load_tool("extract_latents").main([manifest, "--codec", str(codec), "--out", str(latents)])
-        == 0
-    )
+    command = ["data", "latents", manifest, "--codec", str(codec), "--out", str(latents)]
+    assert cli.main(command) == 0
     described = json.loads((latents / "latents.json").read_text())
     whole = tmp_path / "extracted"
     Program(latents).run(

@@ -8,8 +8,9 @@ import numpy as np
 import soundfile
 
 from tests.end_to_end.conftest import REPOSITORY, read_metrics
+from uniwav_jax import cli
 from uniwav_jax.codec import files
-from uniwav_jax.evaluation import signal
+from uniwav_jax.measures import signal
 
 SMALL = {
     "codec.structure.filters": 4,
@@ -56,8 +57,7 @@ def test_train_export_use(program, tmp_path):
     assert (samples / "clip0.png").stat().st_size > 1000
 
     out = tmp_path / "codec"
-    tool = [sys.executable, str(REPOSITORY / "tools" / "export_codec.py")]
-    subprocess.run([*tool, str(tmp_path / "run"), "--out", str(out)], check=True)
+    assert cli.main(["export", "--checkpoint", str(tmp_path / "run"), "--out", str(out)]) == 0
     config, _ = files.load(out)
     assert (config.filters, config.dimension, config.hop) == (4, 16, 320)
     assert json.loads((out / "codec.json").read_text())["info"]["trained_steps"] == 6

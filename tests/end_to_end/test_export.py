@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.conftest import load_tool
 from tests.end_to_end.conftest import read_metrics
+from uniwav_jax import cli
 
 pytest.importorskip("torch", reason="--check; see tests/requirements-oracles.txt")
 
@@ -13,9 +13,9 @@ def test_fine_tuning_starts_from_an_import(program, tmp_path):
     """Through PyTorch and back, and on with another task."""
     program.run(tmp_path / "pretrained", train__steps=2)
     export = ["--checkpoint", str(tmp_path / "pretrained"), "--out", str(tmp_path / "export")]
-    assert load_tool("export_torch").main([*export, "--check"]) == 0
+    assert cli.main(["export", *export, "--check"]) == 0
     back = [str(tmp_path / "export"), "--out", str(tmp_path / "imported")]
-    assert load_tool("import_torch").main(back) == 0
+    assert cli.main(["import", "model", *back]) == 0
     output = program.run(tmp_path / "on", train__steps=1, init_from=tmp_path / "imported")
     # An export has no codebooks, so the heads that predict them start anew; the rest is taken.
     new = {line.split()[1] for line in output.splitlines() if line.startswith("  new:  params/")}

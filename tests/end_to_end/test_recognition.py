@@ -1,20 +1,16 @@
-"""From a pretrained run to text, times and alignments, by the program and the console script."""
+"""From a pretrained run to text, by the program and the console script."""
 
-import argparse
-import itertools
 import json
 import pathlib
 
 import numpy as np
 import pytest
-import soundfile
 
 from tests.conftest import FAST_COMPILE, load_tool
 from tests.end_to_end.conftest import SMALL, Program, read_metrics
 from uniwav_jax import cli
 from uniwav_jax.checkpoint import reader
 from uniwav_jax.errors import UserError
-from uniwav_jax.inference.recognize import Recognizer
 
 SETTINGS = {
     "task": "asr",
@@ -45,11 +41,6 @@ def trained(spoken, undisturbed, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("recogniser")
     settings = SETTINGS | {"data__manifest": spoken, "data__eval_manifest": spoken}
     return workdir, Program(spoken.parent).run(workdir, init_from=undisturbed, **settings)
-
-
-@pytest.fixture(scope="module")
-def recognizer(trained):
-    return Recognizer.load(str(trained[0]))
 
 
 def test_encoder_comes_from_pretraining(trained, undisturbed):
@@ -97,9 +88,9 @@ def test_evaluation_scores_every_clip_once(trained, spoken):
 
 
 def test_scores_are_those_of_the_evaluation(trained, spoken, tmp_path):
-    """The tool hears each clip by itself, the run in batches: the same texts."""
-    tool, workdir = load_tool("score_asr"), str(trained[0])
-    assert tool.main([workdir, "--manifest", str(spoken), "--out", str(tmp_path)]) == 0
+    """The command computes each clip by itself, the run in batches: the same texts."""
+    command = ["evaluate", "asr", "--checkpoint", str(trained[0])]
+    assert cli.main([*command, "--manifest", str(spoken), "--out", str(tmp_path)]) == 0
     hypotheses = (tmp_path / "hypotheses.tsv").read_text()
     assert hypotheses == (trained[0] / "hypotheses" / "step_0000008.tsv").read_text()
     result = json.loads((tmp_path / "results.json").read_text())
@@ -111,8 +102,6 @@ def test_scores_are_those_of_the_evaluation(trained, spoken, tmp_path):
         assert low <= greedy[measure] <= high
     assert result["clips"] == 12 and result["audio_seconds"] == pytest.approx(35, abs=1)
     assert "REF:" in (tmp_path / "alignment.txt").read_text()
-    settings = tool.decodings(argparse.Namespace(lm="x", lm_weight="1,2", word_score="-1,0"))
-    assert settings[0] == {} and len(settings) == 5
 
 
 def test_fine_tuning_against_scratch(spoken, undisturbed, tmp_path, monkeypatch):
@@ -153,85 +142,3 @@ def test_another_alphabet_or_other_features_are_refused(program, trained, undist
     process = program.start(command)
     output = process.communicate()[0]
     assert "--config.features.window=512" in output and process.returncode == 2
-
-
-def test_transcribe_in_every_format(trained, spoken, tmp_path, capsys):
-    clips = sorted(spoken.parent.glob("*.flac"))[:2]
-    (tmp_path / "in").mkdir()
-    audio = [soundfile.read(clip)[0] for clip in clips]
-    soundfile.write(tmp_path / "in" / "long.wav", np.concatenate(audio * 3), 16000)
-    soundfile.write(tmp_path / "in" / "stereo.flac", np.tile(audio[0][::2, None], 2), 8000)
-    (tmp_path / "in" / "broken.wav").write_bytes(b"RIFF nothing")
-    soundfile.write(tmp_path / "in" / "empty.wav", np.zeros(0), 16000)
-    arguments = ["transcribe", str(tmp_path / "in"), "--checkpoint", str(trained[0])]
-    for form in ("txt", "tsv", "json", "srt"):
-        out = tmp_path / form
-        assert cli.main([*arguments, "--out", str(out), "--format", form]) == 1
-        assert {p.name for p in out.iterdir()} == {f"long.{form}", f"stereo.{form}"}
-    errors = capsys.readouterr().err
-    assert "broken.wav" in errors and "empty.wav" in errors
-    document = json.loads((tmp_path / "json" / "long.json").read_text())
-    assert document["text"] == (tmp_path / "txt" / "long.txt").read_text().strip()
-    for word in document["words"]:
-        assert 0 <= word["start"] < word["end"] <= 18.0
-
-
-def test_chunks_are_the_windows_alone(recognizer):
-    """A kept frame is as if its window were the whole file; a short file is one window."""
-    random = np.random.default_rng(0)
-    audio = random.uniform(-0.3, 0.3, 16000 * 11 + 77).astype(np.float32)
-    ((_, whole),) = recognizer.run([("a", [audio])])
-    assert len(whole) == -(-len(audio) // 320)
-    blocks = np.split(audio, [5, 40000, 40001])
-    ((_, again),) = recognizer.run([("a", blocks)])
-    np.testing.assert_array_equal(whole, again)
-    # Windows of 150 frames (the longest bucket) that share 2 x 37, a quarter of them.
-    second = audio[76 * 320 : 226 * 320]
-    ((_, alone),) = recognizer.run([("b", [second])])
-    np.testing.assert_allclose(whole[76 + 37 : 226 - 37], alone[37:-37], atol=1e-4)
-
-
-def test_files_do_not_see_one_another(recognizer):
-    random = np.random.default_rng(1)
-    files = [random.uniform(-0.3, 0.3, n).astype(np.float32) for n in (9000, 90000, 400)]
-    together = dict(recognizer.run(enumerate([f] for f in files)))
-    for number, audio in enumerate(files):
-        ((_, alone),) = recognizer.run([(0, [audio])])
-        np.testing.assert_allclose(together[number], alone, atol=1e-4)
-
-
-def test_align_writes_textgrids(trained, spoken, tmp_path, capsys):
-    praatio = pytest.importorskip("praatio.textgrid", reason="extra align")
-    out = tmp_path / "aligned"
-    arguments = ["align", str(spoken), "--checkpoint", str(trained[0]), "--out", str(out)]
-    assert cli.main(arguments) == 0
-    name = spoken.read_text().splitlines()[1].split("\t")[0].removesuffix(".flac")
-    grid = praatio.openTextgrid(str(out / f"{name}.TextGrid"), includeEmptyIntervals=False)
-    words = grid.getTier("words").entries
-    assert [word.label for word in words] == TEXTS[0].split()
-    letters = [entry.label for entry in grid.getTier("letters").entries]
-    assert "".join(letters) == TEXTS[0].replace(" ", "")
-    for before, after in itertools.pairwise(words):
-        assert before.end <= after.start + 1e-6
-    assert len((out / f"{name}.tsv").read_text().splitlines()) == 5
-
-    folder = tmp_path / "beside"
-    folder.mkdir()
-    audio, rate = soundfile.read(spoken.parent / f"{name}.flac")
-    for clip, said in (("a", "go do"), ("b", "g\u00f6"), ("c", "go " * 80), ("d", "")):
-        soundfile.write(folder / f"{clip}.wav", audio, rate)
-        (folder / f"{clip}.txt").write_text(said)
-    assert cli.main(["align", str(folder), *arguments[2:]]) == 1
-    errors = capsys.readouterr().err
-    for part in (
-        "b.wav: text not in the alphabet: \u00f6",
-        "c.wav: the text needs",
-        "d.wav: no text",
-    ):
-        assert part in errors
-    assert (out / "a.TextGrid").exists() and not (out / "b.TextGrid").exists()
-
-
-def test_a_pretraining_checkpoint_is_refused(undisturbed):
-    with pytest.raises(UserError, match="task pretrain"):
-        Recognizer.load(str(undisturbed))

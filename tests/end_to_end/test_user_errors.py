@@ -89,5 +89,5 @@ def test_unusable_audio_stops_the_run(program, tmp_path, kind, reason):
     message = fails(
         program, tmp_path / "run", train__steps=2, data__manifest=tmp_path / "manifest.tsv"
     )
-    assert reason in message and "tools/check_data.py" in message
+    assert reason in message and "uniwav data check" in message
     assert "\t" in (tmp_path / "run" / "bad_files.tsv").read_text()

@@ -1,175 +1,23 @@
-"""Codes of real clips against their phones, through tools/probe_codewords.py."""
+"""Measures of codes on labelled clips that are made up."""
 
-import functools
-import json
-
-import jax
-import jax.numpy as jnp
 import numpy as np
-import pytest
-import soundfile
 
-from tests.conftest import load_tool
-from uniwav_jax import config as config_lib
-from uniwav_jax import features as features_lib
-from uniwav_jax.checkpoint import store
-from uniwav_jax.errors import UserError
 from uniwav_jax.evaluation import units
-from uniwav_jax.features.batch import surface
-from uniwav_jax.models import masking, uniwav
-from uniwav_jax.tasks import pretrain
-from uniwav_jax.types import Example, TrainState
+
+LABELS = [np.repeat(["AA", "B"], 50), np.repeat(["B", "sil"], 50)]
+CLIPS = units.Clips([], LABELS, 2, 200)
+PERFECT = np.unique(np.concatenate(LABELS), return_inverse=True)[1]
 
 
-@pytest.fixture(scope="module")
-def probe():
-    return load_tool("probe_codewords")
+def test_perfect_codes_and_one_code():
+    perfect, nothing = units.measure(np.stack([PERFECT, 0 * PERFECT]), CLIPS, lowest=3)
+    assert (perfect["layer"], nothing["layer"]) == (3, 4)
+    assert perfect["pnmi"] > 0.999 and perfect["phone_purity"] == 1.0
+    assert perfect["active_codewords"] == 3 and nothing["active_codewords"] == 1
+    assert abs(nothing["pnmi"]) < 1e-9 and perfect["pnmi_shuffled"] < 0.1
 
 
-@pytest.fixture(scope="module")
-def aligned(speech_dir, tmp_path_factory):
-    """A checkpoint of a small untrained network (step 7) and a manifest of three aligned clips."""
-    folder = tmp_path_factory.mktemp("aligned")
-    lines = ["path\tsamples\tsample_rate"]
-    for name in ("4088-158077-0000", "4406-16882-0001", "5652-19215-0032"):
-        file = next(speech_dir.rglob(f"{name}.opus"))
-        info = soundfile.info(file)
-        lines.append(f"{file}\t{info.frames}\t{info.samplerate}")
-    (folder / "manifest.tsv").write_text("\n".join(lines) + "\n")
-
-    values = config_lib.default_config("tiny")
-    values.model.encoder.update(layers=3, width=64, heads=2, ffn=128)
-    values.model.decoder.update(width=64, heads=2, ffn=64)
-    values.distillation.update(top_layers=2, codewords=32)
-    values.data.buckets = (4.0, 8.0)
-    values.model.compute_dtype = "float32"
-    config = config_lib.from_dict(values)
-    init = jax.jit(pretrain.init, static_argnums=(1, 2))
-    params, task = init(jax.random.key(1), config, config.features.mel_bands)
-    # Roughly the statistics of speech, so that the features are not out of scale.
-    features = {"mean": jnp.full(80, -3.0), "std": jnp.full(80, 2.0)}
-    state = TrainState(
-        jnp.array(7), params, {}, {}, task, {"features": features}, jnp.zeros(2, jnp.int32)
-    )
-    checkpoints = store.manager(folder / "run", config)
-    store.save(checkpoints, state, config, {})
-    checkpoints.close()
-    return folder, state, config
-
-
-@pytest.fixture(scope="module")
-def clips(aligned, speech_dir):
-    folder, _, config = aligned
-    return units.read_clips(
-        str(folder / "manifest.tsv"),
-        str(speech_dir / "alignments"),
-        features=features_lib.build(config.features),
-        limit=None,
-        batch_seconds=32.0,
-    )
-
-
-def test_probe_codes_are_those_of_training(probe, aligned, clips):
-    """The teacher's are the targets of the loss, the student's what its heads choose."""
-    _, state, config = aligned
-    features = features_lib.build(config.features)
-    assert clips.count == 3 and clips.frames == sum(map(len, clips.labels))
-    assert {b.audio.shape for b in clips.batches} == {(2, 16 * 16000), (8, 4 * 16000)}
-    batch = clips.batches[0]
-    variables, feature_params = state.variables, state.frozen["features"]
-    x, frames_B = surface(batch, feature_params, features)
-    mask = masking.frame_mask(frames_B, x.shape[1])
-    example, key = Example(x, frames_B), jax.random.key(0)
-    draws = pretrain.draw(key, example, config).replace(span_mask_BxT=mask)
-    loss = jax.jit(pretrain.loss, static_argnums=5)
-    _, trained = loss(variables, example, draws, 1.0, key, config)
-
-    params = variables.params | variables.state
-    code = probe.make_code(config, features, feature_params)
-    codes, read_mask = code(params, "teacher_codes", batch)
-    np.testing.assert_array_equal(read_mask, mask)
-    for book, counts in zip(np.asarray(codes), trained["targets"]["counts"], strict=True):
-        counted = np.bincount(book[np.asarray(mask)], minlength=32)
-        np.testing.assert_array_equal(counted, counts)
-    chosen, _ = code(params, "codes", batch)
-    encoded = uniwav.encoder_module(config).apply({"params": params["encoder"]}, x, mask)
-    logits = uniwav.predict_codes(params["heads"], encoded, config)
-    np.testing.assert_array_equal(chosen, logits.argmax(-1))
-    assert (np.asarray(chosen) != np.asarray(codes)).mean() > 0.5
-
-    read = probe.make_read(config, features, feature_params)
-    layers, _ = read(variables.state["teacher"], "feed_forward", batch)
-    total = (layers[-2:] * mask[..., None]).sum((1, 2))
-    np.testing.assert_allclose(total, trained["targets"]["sums"].sum(1), atol=2e-2)
-    states, _ = read(variables.state["teacher"], "states", batch)
-    assert states.shape == layers.shape
-    real = np.asarray(states)[:, np.asarray(mask)]
-    np.testing.assert_allclose(real.std(-1), 1.0, atol=1e-3)
-
-
-def test_probe_input_is_scaled_over_the_fitted_speech(probe, aligned, clips):
-    _, _, config = aligned
-    read = probe.make_read_input(config, features_lib.build(config.features))
-    for kind, width in (("log_mel", 80), ("log_mel_deltas", 240), ("mfcc39", 39)):
-        scaled = probe.standardised(functools.partial(read, kind), clips)
-        frames = []
-        for batch in clips.batches:
-            layers, mask = jax.device_get(scaled(batch))
-            frames.append(layers[0][mask])
-        frames = np.concatenate(frames)
-        assert frames.shape == (clips.frames, width)
-        np.testing.assert_allclose(frames.mean(0), 0.0, atol=1e-3)
-        np.testing.assert_allclose(frames.std(0), 1.0, atol=1e-3)
-
-
-def test_probe_report(probe, aligned, speech_dir, capsys):
-    folder, *_ = aligned
-    out = folder / "deep" / "probe.json"
-    manifest = folder / "manifest.tsv"
-    arguments = [str(folder / "run"), "--manifest", str(manifest)]
-    arguments += ["--alignments", str(speech_dir / "alignments"), "--batch_seconds", "32"]
-    # Codewords fitted to another clip, which has no TextGrid.
-    audio, rate = soundfile.read(next(speech_dir.rglob("5652-19215-0031.opus")))
-    soundfile.write(folder / "other.flac", audio, rate)
-    other = folder / "other.tsv"
-    other.write_text(f"path\tsamples\tsample_rate\nother.flac\t{len(audio)}\t{rate}\n")
-    arguments += ["--updates", "10", "--out", str(out)]
-    assert probe.main([*arguments, "--untrained", "--fit_manifest", str(other)]) == 0
-    result = json.loads(out.read_text())
-    assert result["step"] == 7 and result["clips"] == 3
-    assert result["frames"] <= 3 * 16 * 50  # longer clips are cut
-    assert result["codebooks"] == result["teacher_codes"] != result["codes"]
-    heads = [result["codes"], result["teacher_codes"]]
-    for layers in heads:
-        assert [layer["layer"] for layer in layers] == [2, 3]
-    elsewhere = result["fit_manifest"]
-    assert elsewhere["clips"] == 1 and elsewhere["frames"] == min(-(-len(audio) // 320), 800)
-    assert elsewhere["input"] != result["input"] and elsewhere["encoder"] != result["encoder"]
-    fitted, inputs = [], []
-    for table in (result, elsewhere):
-        fitted += [table[name][kind] for name in ("encoder", "untrained") for kind in probe.KINDS]
-        assert table["encoder"] == table["teacher"]  # a fresh teacher is the encoder
-        for kind in probe.KINDS:  # by another seed, but as fresh: no difference to be sure of
-            for layer in table["encoder_minus_untrained"][kind]:
-                assert layer["pnmi_low"] < layer["pnmi_high"]
-        inputs += [table["input"][kind] for kind in probe.INPUTS]
-    for layers in fitted:
-        assert [layer["layer"] for layer in layers] == [1, 2, 3]
-    for layers in inputs:
-        assert [layer["layer"] for layer in layers] == [0]
-    for layer in (layer for layers in (*heads, *fitted, *inputs) for layer in layers):
-        assert 0 < layer["pnmi_shuffled"] < layer["pnmi"] < 1
-        assert 0 < layer["cluster_purity"] <= 1 and 1 < layer["active_codewords"] <= 32
-    # Untrained features depend on the sound too: codebooks fitted to them know more about phones.
-    for noise, from_frames in zip(result["teacher_codes"], fitted[0][1:], strict=True):
-        assert from_frames["pnmi"] > noise["pnmi"] + 0.02
-        assert from_frames["active_codewords"] > 28
-    printed = capsys.readouterr().out
-    assert printed.count("untrained, states") == 2 * 2  # and its line of intervals
-    assert printed.count("input, mfcc39") == 2
-
-    assert probe.main([*arguments, "--limit", "1"]) == 0
-    result = json.loads(out.read_text())
-    assert result["clips"] == 1 and "fit_manifest" not in result
-    with pytest.raises(UserError, match="has a TextGrid"):
-        probe.main([*arguments[:4], str(folder)])
+def test_the_interval_of_a_clear_difference_is_above_zero():
+    random = np.random.default_rng(0).integers(0, 3, (1, 200))
+    (layer,) = units.compare(PERFECT[None], random, CLIPS)
+    assert layer["layer"] == 1 and 0 < layer["pnmi_low"] <= layer["pnmi_high"]

@@ -17,6 +17,7 @@ from uniwav_jax.codec import files
 from uniwav_jax.codec.config import LyraConfig, SEANetConfig
 
 CODECS = {
+    "small": SEANetConfig(filters=4, dimension=16, lstm=0),
     "seanet": SEANetConfig(filters=4, dimension=16, lstm=2, residual_layers=2),
     "causal": SEANetConfig(filters=4, dimension=16, lstm=1, causal=True, true_skip=True),
     "lyra": LyraConfig(codebooks=0),
@@ -85,7 +86,7 @@ def state(config: config_lib.Config) -> dict[str, Any]:
 
 
 @pytest.fixture
-def speech(speech_dir, clip) -> tuple[np.ndarray, np.ndarray]:
+def speech(clip) -> tuple[np.ndarray, np.ndarray]:
     """Three real clips, 3, 2 and 1.1 s, padded; float32 [3, S] and samples [3]."""
     samples = np.array([48000, 32000, 17700])
     audio = np.zeros((3, 48000), np.float32)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tests.conftest import load_tool
 from tests.export.conftest import make
+from uniwav_jax import cli
 from uniwav_jax.checkpoint import reader
 from uniwav_jax.errors import UserError
 from uniwav_jax.export import names, read, write
@@ -26,7 +26,7 @@ def test_round_trip_changes_no_bit(model, tmp_path, monkeypatch):
     path = make(tmp_path, **model)
     write.export(path, str(tmp_path / "export"))
     monkeypatch.chdir(tmp_path)  # paths of users are relative
-    assert load_tool("import_torch").main(["export", "--out", "b"]) == 0
+    assert cli.main(["import", "model", "export", "--out", "b"]) == 0
     one, other = reader.open(path), reader.open(tmp_path / "b")
     there, back = (run.arrays("params", "ema", "frozen") for run in (one, other))
     if "decoder" in there["params"]:  # the running average was exported, and is all there is

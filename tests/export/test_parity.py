@@ -45,9 +45,9 @@ def test_same_numbers(name, speech, tmp_path):
     # The comparison itself can fail: a model of other weights is far away.
     model = uniwav_model.load(str(tmp_path / "export"))
     model.encoder.layers[0].down.bias[0] += 1.0
-    heard = model(*map(torch.tensor, speech))
+    output = model(*map(torch.tensor, speech))
     true = uniwav_model.load(str(tmp_path / "export"))(*map(torch.tensor, speech))
-    difference = check.apart(heard.encoded.final, true.encoded.final.numpy(), true.frame_mask)
+    difference = check.apart(output.encoded.final, true.encoded.final.numpy(), true.frame_mask)
     assert difference > 10 * check.BOUNDS["end"]
 
 
@@ -96,9 +96,9 @@ def test_resynthesis_can_be_heard(speech, tmp_path):
         folder.mkdir()
         write.export(make(folder, codec=kind), str(folder / "export"))
         model = uniwav_model.load(str(folder / "export"))
-        heard = model(torch.tensor(speech[0][:1]))
-        audio = model.features.decode(heard.features)
+        output = model(torch.tensor(speech[0][:1]))
+        audio = model.features.decode(output.features)
         assert audio.shape == (1, 48000) and audio.abs().max() <= 1.0
         if not kind:  # the codec is random
             again = model(audio).features
-            assert (again - heard.features).abs().mean() < 0.2 * heard.features.abs().mean()
+            assert (again - output.features).abs().mean() < 0.2 * output.features.abs().mean()

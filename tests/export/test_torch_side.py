@@ -81,7 +81,7 @@ def test_lines_of_the_readme(exports):
     folder = exports["pretrain"].parent
     if not (folder / "exported").exists():
         (folder / "exported").symlink_to(exports["pretrain"])
-    printed = run(first + "print(heard.hidden_states.shape)", folder)
+    printed = run(first + "print(output.hidden_states.shape)", folder)
     assert printed.startswith("torch.Size([5, 1, 50, 160])")
     pytest.importorskip("transformers", reason="see tests/requirements-oracles.txt")
     blocked = OURS.replace(", 'transformers'", "")
@@ -103,11 +103,11 @@ labels = processor(text=["some words", "more", "a"], padding=True, return_tensor
 labels = labels.masked_fill(labels == 0, -100)
 with torch.no_grad():
     said = model(**batch, labels=labels, output_hidden_states=True)
-heard = model.run(batch["input_values"], batch["attention_mask"].sum(-1))
-path = said.logits.argmax(-1).masked_fill(~heard.frame_mask, 0)
+output = model.run(batch["input_values"], batch["attention_mask"].sum(-1))
+path = said.logits.argmax(-1).masked_fill(~output.frame_mask, 0)
 print(json.dumps({
     "logits": said.logits.tolist(), "states": len(said.hidden_states), "loss": said.loss.item(),
-    "texts": processor.batch_decode(path), "ours": model.transcribe(heard),
+    "texts": processor.batch_decode(path), "ours": model.transcribe(output),
 }))
 other = AutoModel.from_pretrained(PRETRAIN, trust_remote_code=True).eval()
 extractor = AutoFeatureExtractor.from_pretrained(PRETRAIN)
@@ -120,10 +120,10 @@ print(json.dumps(last.last_hidden_state.tolist()))
     first, second = run(code, exports["asr"], blocked=blocked).splitlines()[-2:]
     found = json.loads(first)
     model = uniwav_model.load(str(exports["asr"]))
-    heard = model(torch.tensor(audio), torch.tensor(samples))
-    np.testing.assert_allclose(found["logits"], model.logits(heard.encoded), rtol=1e-5, atol=1e-5)
+    output = model(torch.tensor(audio), torch.tensor(samples))
+    np.testing.assert_allclose(found["logits"], model.logits(output.encoded), rtol=1e-5, atol=1e-5)
     assert found["states"] == 5 and 0 < found["loss"] < 1e4
-    assert found["texts"] == found["ours"] == model.transcribe(heard)
+    assert found["texts"] == found["ours"] == model.transcribe(output)
     last = uniwav_model.load(str(exports["pretrain"]))(*map(torch.tensor, speech)).encoded.final
     np.testing.assert_allclose(json.loads(second), last, rtol=1e-5, atol=1e-5)
 
@@ -147,10 +147,10 @@ def test_onnx(exports, speech):
     assert tuple(path.stem for path in onnx.write(str(folder))) == names
     model = uniwav_model.load(str(folder))  # the new files are under SHA256SUMS
     for rows in (3, 1):  # other rows and lengths than those of the example
-        heard = model(torch.tensor(speech[0][-rows:]), torch.tensor(speech[1][-rows:]))
-        mask = heard.frame_mask.numpy()
-        feeds = {"features": heard.features.numpy(), "frames": mask.sum(-1)}
-        wanted = {"encoder": heard.hidden_states, "ctc": model.logits(heard.encoded)[None]}
+        output = model(torch.tensor(speech[0][-rows:]), torch.tensor(speech[1][-rows:]))
+        mask = output.frame_mask.numpy()
+        feeds = {"features": output.features.numpy(), "frames": mask.sum(-1)}
+        wanted = {"encoder": output.hidden_states, "ctc": model.logits(output.encoded)[None]}
         for name in names:
             session = runtime.InferenceSession(str(folder / f"{name}.onnx"))
             found = session.run(None, feeds)[0].reshape(wanted[name].shape)
@@ -161,19 +161,19 @@ def test_onnx(exports, speech):
 
 def test_torch_export_and_compile(exports, speech):
     model = uniwav_model.load(str(exports["pretrain"]))
-    heard = model(*map(torch.tensor, speech))
-    arguments = (heard.features, heard.frame_mask)
+    output = model(*map(torch.tensor, speech))
+    arguments = (output.features, output.frame_mask)
     program = torch.export.export(model.encoder, arguments)
     compiled = torch.compile(model.encoder, backend="aot_eager")
     for other in (program.module(), compiled):
         final = other(*arguments)[-1]
-        assert (final - heard.encoded.final).abs().max() < 1e-5 * heard.encoded.final.abs().max()
+        assert (final - output.encoded.final).abs().max() < 1e-5 * output.encoded.final.abs().max()
 
 
 def test_what_is_not_there(exports, speech):
     model = uniwav_model.load(str(exports["asr"]))
-    heard = model(torch.tensor(speech[0][:1]))
+    output = model(torch.tensor(speech[0][:1]))
     with pytest.raises(uniwav_model.ExportError, match=r"no heads; it has ctc, encoder"):
-        model.codes(heard)
+        model.codes(output)
     with pytest.raises(uniwav_model.ExportError, match="no decoder"):
-        model.sample(heard, torch.zeros_like(heard.features))
+        model.sample(output, torch.zeros_like(output.features))

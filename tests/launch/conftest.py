@@ -106,10 +106,18 @@ class Machine:
         self.program(python, WORKER_PYTHON)
         (python.parent / "activate").write_text(f"PATH={python.parent}:$PATH\n")
 
-    def entry_points(self) -> list[list[str]]:
-        """Starts of the entry point by WORKER_PYTHON: two values of variables, then arguments."""
-        calls = (self.cloud / "entry_points").read_text().split("\0\n\0")[:-1]
-        return [call.split("\0") for call in calls]
+    def entry_points(self, count: int) -> list[list[str]]:
+        """Starts of the entry point by WORKER_PYTHON: two values of variables, then arguments.
+
+        Waits for `count` of them: only the job that is followed is sure to have started.
+        """
+        deadline = time.monotonic() + 30
+        while True:
+            calls = (self.cloud / "entry_points").read_text().split("\0\n\0")[:-1]
+            if len(calls) >= count or time.monotonic() > deadline:
+                assert len(calls) == count, calls
+                return [call.split("\0") for call in calls]
+            time.sleep(0.02)
 
     def wait_for(self, name: str, process: subprocess.Popen) -> None:
         """Until there is a file of that name in the cloud."""

@@ -57,7 +57,7 @@ def test_same_command_on_each_host_with_its_rank(hosts):
 
     result = hosts.run(*ARGUMENTS, jobs=jobs, NCCL_DEBUG="INFO x", XLA_FLAGS="--mine")
     assert result.returncode == 0, result.stderr
-    entry_points = sorted(hosts.machine.entry_points(), key=lambda call: call[1])
+    entry_points = sorted(hosts.machine.entry_points(3), key=lambda call: call[1])
     assert [call[1] for call in entry_points] == [f"first:8476 3 {rank}" for rank in range(3)]
     for call in entry_points:
         assert call[2:] == ["-m", "uniwav_jax.main", *ARGUMENTS]

@@ -113,6 +113,27 @@ def test_empty_package_lists_are_explained(ready):
     assert "sudo apt-get update" in error_line(ready.run("quickstart.sh"))
 
 
+def test_prompts_are_fetched_once_and_whole(ready):
+    """A download that breaks leaves nothing behind; the next one is unpacked and then kept."""
+    ready.program("apt-get", 'echo "$*" >>"$HOME/fetched"; touch a.deb; [ ! -e "$HOME/broken" ]')
+    ready.program("apt-cache", "")
+    ready.program("dpkg", 'mkdir -p "$3/usr/share/asterisk/sounds/en_US_f_Allison"')
+    (ready.folder / "home" / "broken").touch()
+    assert "could not download" in error_line(ready.run("quickstart.sh"))
+    data = ready.repository / "data"
+    assert list(data.iterdir()) == []
+
+    (ready.folder / "home" / "broken").unlink()
+    for seen in (["convert_audio", "build_manifest", "pack_array_record", "main"], ["main"]):
+        result = ready.run("quickstart.sh")
+        assert result.returncode == 0, result.stderr
+        assert stages(ready.calls()) == seen
+    sounds = data / "asterisk" / "usr/share/asterisk/sounds/en_US_f_Allison"
+    assert sounds.is_dir() and not list(data.glob("asterisk.*"))
+    fetched = (ready.folder / "home" / "fetched").read_text().splitlines()
+    assert fetched == ["-qq download asterisk-core-sounds-en-g722 asterisk-core-sounds-en"] * 2
+
+
 def test_librispeech_is_verified_and_unpacked(ready, small_corpus):
     """A mirror on disk: a damaged archive is refused, the right one unpacked, then left alone."""
     mirror = ready.folder / "mirror"

@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from tests.launch.cloud import ARGUMENTS, PLACE, PREPARE, RUN, SLICE, short, shown
-from tests.launch.conftest import BASH, error_line, finish
+from tests.launch.conftest import BASH, REPOSITORY, error_line, finish
 
 
 def test_first_run_creates_prepares_and_trains_and_a_dry_run_tells_it(cloud):
@@ -15,7 +15,9 @@ def test_first_run_creates_prepares_and_trains_and_a_dry_run_tells_it(cloud):
     told = [words for words in told if words]
 
     arguments = (*SLICE, "--delete_when_done", "--", *ARGUMENTS)
-    result = cloud.run(*arguments, world={"workers": 2})
+    # Worker 0 ends last: the slice, and with it worker 1's job, is deleted right after.
+    jobs = {"jobs": ["step-1 @other 0"], "other_jobs": ["+other 0"]}
+    result = cloud.run(*arguments, world={"workers": 2, **jobs})
     assert result.returncode == 0, result.stderr
     calls = cloud.calls()
     assert [words for words in told if words[0] == "gcloud"] == calls
@@ -27,9 +29,7 @@ def test_first_run_creates_prepares_and_trains_and_a_dry_run_tells_it(cloud):
         *("create", "uni", "--version=v2-alpha-tpuv6e", "--zone=us-east5-a", "--quiet"),
         "--accelerator-type=v6e-16",
     ]
-    entry_points = cloud.machine.entry_points()
-    assert len(entry_points) == 2  # workers
-    for call in entry_points:
+    for call in cloud.machine.entry_points(2):
         assert call[2:] == ["-m", "uniwav_jax.main", *ARGUMENTS]
     assert shown(result) == ["step-1"]
     assert cloud.resources() == []
@@ -61,7 +61,7 @@ def test_ready_slice_is_reused(cloud):
     cloud.calls()
     assert finish(cloud.again(*RUN)).returncode == 0
     assert cloud.steps() == f"describe state {PREPARE} follow"
-    assert len(cloud.machine.entry_points()) == 2
+    cloud.machine.entry_points(2)
 
 
 def test_uv_is_installed_where_python_is_old(cloud):
@@ -75,7 +75,7 @@ def test_uv_is_installed_where_python_is_old(cloud):
 def test_variables_reach_the_workers(cloud):
     result = cloud.run(*SLICE, "--env=LIBTPU_INIT_ARGS=--mine --two", "--", *ARGUMENTS)
     assert result.returncode == 0, result.stderr
-    for call in cloud.machine.entry_points():
+    for call in cloud.machine.entry_points(1):
         assert call[0].endswith(" --mine --two")
 
 
@@ -110,7 +110,7 @@ def test_two_slices_run_the_same_on_all_workers(cloud):
         assert [node.partition(":")[0] for node in nodes] == ["uni-0", "uni-1"], step
     follow = [call for call in calls if short(call) == "follow"]
     assert len(follow) == 1 and follow[0][5:7] == ["uni-0", "--worker=0"]
-    assert len(cloud.machine.entry_points()) == 2
+    cloud.machine.entry_points(2)
 
 
 def test_stop_lets_the_job_save_and_its_follower_end(cloud):
@@ -180,7 +180,7 @@ def test_mounted_workdir_is_possible(cloud):
 
 
 def test_version_follows_the_type(cloud):
-    text = (cloud.machine.repository / "launch" / "README.md").read_text()
+    text = (REPOSITORY / "docs" / "launching.md").read_text()
     rows = [line.split("`")[1::2] for line in text.splitlines() if line.startswith("| v")]
     assert len(rows) == 4
     for kind, version in rows:

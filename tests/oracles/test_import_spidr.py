@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.conftest import load_tool
+from uniwav_jax import cli
 from uniwav_jax.checkpoint import reader
 from uniwav_jax.errors import UserError
 from uniwav_jax.export import check, write
@@ -69,7 +69,7 @@ def test_same_numbers_from_the_waveform(cls, form, clip, tmp_path, capsys):
         torch.save({"model": as_fairseq(state) if form == "fairseq" else state}, path)
     out = str(tmp_path / "imported")
     arguments = [str(path), "--out", out, "--heads", "4", "--gain", "1"]
-    assert load_tool("import_torch").main(arguments) == 0
+    assert cli.main(["import", "model", *arguments]) == 0
     printed = capsys.readouterr().out
     assert "--config.model.encoder.norm=post" in printed and f"init_from={out}" in printed
     with torch.inference_mode():
@@ -125,7 +125,7 @@ def as_fairseq(state):
 
 def test_what_is_no_encoder(tmp_path):
     state = build("DinoSR").state_dict()
-    tool = load_tool("import_torch").main
+    tool = cli.shortcut("import", "model")
     for name, changed, message in (
         ("empty", {}, "no feature_extractor"),
         (
@@ -148,10 +148,10 @@ def test_an_import_is_exported(clip, tmp_path):
     """On to PyTorch again: the front end is part of the PyTorch model."""
     torch.save(build("SpidR").state_dict(), tmp_path / "model.pt")
     out, export = str(tmp_path / "imported"), str(tmp_path / "export")
-    tool = load_tool("import_torch").main
+    tool = cli.shortcut("import", "model")
     assert tool([str(tmp_path / "model.pt"), "--out", out, "--heads", "4"]) == 0
     write.export(out, export)
     audio = np.stack([clip[:20000], np.pad(clip[:9999], (0, 10001))])
     for what, apart, bound in check.compare(out, export, audio, np.array([20000, 9999])):
         assert apart <= bound, f"{what}: {apart}"
-    assert load_tool("import_torch").main([export, "--out", str(tmp_path / "again")]) == 0
+    assert cli.main(["import", "model", export, "--out", str(tmp_path / "again")]) == 0

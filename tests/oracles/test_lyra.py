@@ -6,8 +6,8 @@ import pathlib
 import jax
 import numpy as np
 import pytest
-import soundfile
 
+from tests.conftest import REPOSITORY
 from uniwav_jax.codec import files, lyra_tflite
 from uniwav_jax.codec.network import Codec
 from uniwav_jax.errors import UserError
@@ -21,9 +21,9 @@ FILES = tuple(lyra_tflite.FILES.values())
 
 
 @pytest.fixture(scope="module")
-def folder(speech_dir):
-    """Google's three files; UNIWAV_LYRA overrides."""
-    found = pathlib.Path(os.environ.get("UNIWAV_LYRA", speech_dir.parent / "lyra"))
+def folder():
+    """Google's three files, which UNIWAV_LYRA names."""
+    found = pathlib.Path(os.environ.get("UNIWAV_LYRA", REPOSITORY.parent / "shared" / "lyra"))
     if not all((found / name).is_file() for name in FILES):
         pytest.skip(f"no Lyra files at {found}; set UNIWAV_LYRA to a folder with {FILES}")
     return found
@@ -56,13 +56,13 @@ def snr(reference, other):
     return 10 * np.log10(np.square(reference).sum() / np.square(reference - other).sum())
 
 
-def test_agrees_with_the_graphs(folder, codec, speech_dir):
+def test_agrees_with_the_graphs(folder, codec, prompts):
     config, params = codec
     variables = {"params": params["network"]}
     apply = jax.jit(Codec(config).apply, static_argnames="method")
     gains = []
-    for source in sorted((speech_dir / "librispeech" / "dev").rglob("*.flac"))[:4]:
-        audio, _ = soundfile.read(source, frames=6 * 16000, dtype="float32")
+    for name in prompts.sentences[:4]:
+        audio = (prompts.read(name)[: 6 * 16000] / 32768).astype(np.float32)
         audio = np.pad(audio, (0, -len(audio) % config.hop))
         theirs = stream(folder / FILES[0], audio.reshape(-1, config.hop))
         ours = np.asarray(apply(variables, audio[None], method="encode")[0])

@@ -1,17 +1,15 @@
 """Recognition: what learns when, what is hidden, and ten utterances learnt by heart."""
 
-import csv
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import soundfile
 
 from uniwav_jax import features as features_lib
 from uniwav_jax.config import default_config, from_dict
-from uniwav_jax.evaluation import word_error
+from uniwav_jax.measures import word_error
 from uniwav_jax.parallel.mesh import make_mesh
 from uniwav_jax.tasks import asr
 from uniwav_jax.text import alphabet
@@ -145,15 +143,7 @@ def test_encoder_is_frozen_as_long_as_set(changes, learns):
         assert sum(map(np.size, moments)) < sum(map(np.size, jax.tree.leaves(state.params)))
 
 
-def shortest_clips(speech_dir, count=10):
-    with open(speech_dir / "manifest.tsv") as file:
-        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["split"] == "dev"]
-    for row in sorted(rows, key=lambda row: float(row["seconds"]))[:count]:
-        audio, _ = soundfile.read(speech_dir / row["path"], dtype="int16")
-        yield audio, row["text"]
-
-
-def test_ten_utterances_are_learnt_by_heart(speech_dir):
+def test_ten_utterances_are_learnt_by_heart(prompts):
     """Word error rate 0 after at most 400 updates of a small model, greedily decoded."""
     quiet = dict.fromkeys(("dropout", "attention_dropout", "layer_drop"), 0.0)
     config = make_config(
@@ -161,7 +151,7 @@ def test_ten_utterances_are_learnt_by_heart(speech_dir):
         | {"asr.time_mask": 0.0, "asr.channel_mask": 0.0}
     )
     vocabulary = alphabet.Vocabulary(config.text)
-    clips = list(shortest_clips(speech_dir))
+    clips = prompts.short(10)
     tokens = [vocabulary.encode(said) for _, said in clips]
     audio = np.zeros((10, max(len(a) for a, _ in clips)), np.int16)
     tokens_BxU = np.full((10, max(map(len, tokens))), -1)

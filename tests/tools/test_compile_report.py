@@ -32,8 +32,8 @@ def test_largest_batch_fits_and_is_within_an_eighth(monkeypatch, most, shape):
         }
 
     monkeypatch.setattr(report, "step_of", step_of)
-    monkeypatch.setattr(report.distributed, "make_mesh", lambda *_: None)
-    monkeypatch.setattr(report.distributed, "row_shards", lambda _: 4)
+    monkeypatch.setattr(report.mesh_lib, "make_mesh", lambda *_: None)
+    monkeypatch.setattr(report.mesh_lib, "row_shards", lambda _: 4)
     rows = report.largest(Config(), (), 1 + most + shape(4 * most))
     assert 4 * most / 1.13 <= rows <= 4 * most
     assert rows in tries
@@ -42,8 +42,8 @@ def test_largest_batch_fits_and_is_within_an_eighth(monkeypatch, most, shape):
 
 def test_says_when_one_row_does_not_fit(monkeypatch):
     monkeypatch.setattr(report, "step_of", lambda *_: {"fits": False, "problem": "by 3G"})
-    monkeypatch.setattr(report.distributed, "make_mesh", lambda *_: None)
-    monkeypatch.setattr(report.distributed, "row_shards", lambda _: 4)
+    monkeypatch.setattr(report.mesh_lib, "make_mesh", lambda *_: None)
+    monkeypatch.setattr(report.mesh_lib, "row_shards", lambda _: 4)
     with pytest.raises(UserError, match=r"not even one row a chip fits; raise mesh\.fsdp"):
         report.largest(Config(), (), 1.0)
 

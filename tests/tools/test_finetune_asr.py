@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from tests.conftest import REPOSITORY, load_tool
-from uniwav_jax.evaluation import word_error
+from uniwav_jax.measures import word_error
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "asr_librispeech" / "results.json"
 MEASURED = json.loads(RESULTS.read_text())["results"]

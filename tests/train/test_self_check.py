@@ -56,7 +56,7 @@ def test_other_data(drill, small_corpus, tmp_path):
     drill.start([check(tmp_path, small_corpus)], [check(tmp_path, manifest.parent)], limit=60)
     for status, error in drill.ends():
         assert status == 2 and "error: process 1 (" in error, error
-        assert "what config.data.manifest holds is" in error
+        assert "the content of config.data.manifest is" in error
 
 
 def test_other_code(drill, small_corpus, tmp_path):

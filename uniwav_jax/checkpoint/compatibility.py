@@ -21,7 +21,7 @@ from uniwav_jax.tasks.task import FOREVER
 
 SCHEMA = 3
 # Parts that are computed otherwise since a schema, with the parameters' names and shapes unchanged.
-CHANGED = {2: {"decoder": "its U-Net skips held the layers' outputs and now hold their inputs"}}
+CHANGED = {2: {"decoder": "its U-Net skips carried the layers' outputs and now carry their inputs"}}
 # Fields of the configuration that a schema has no longer; what took their place has its default.
 DROPPED = {
     2: """distillation.teacher_positions distillation.teacher_decay_start
@@ -90,6 +90,17 @@ def place_then(place: str, meta: dict[str, Any]) -> str:
             if place == now or place.startswith(now + "/"):
                 return before + place.removeprefix(now)
     return place
+
+
+def places_then(places: Iterable[str], meta: dict[str, Any]) -> dict[str, str]:
+    """{place now: place in a checkpoint}; a place that was several is replaced by these."""
+    moved = [
+        now
+        for number, pairs in MOVED.items()
+        for now, _ in (pairs if meta.get("schema", 0) < number else ())
+    ]
+    inside = {place: [now for now in moved if now.startswith(place + "/")] for place in places}
+    return {now: place_then(now, meta) for place in inside for now in inside[place] or [place]}
 
 
 def versions() -> dict[str, str]:

@@ -86,7 +86,7 @@ class Checkpoint:
         try:
             checkpointer = ocp.PyTreeCheckpointer()
             tree = checkpointer.metadata(self.folder / "state").item_metadata.tree
-            then = {place: compatibility.place_then(place, self.meta) for place in places}
+            then = compatibility.places_then(places, self.meta)
             wanted = store.nested({old: store.get(tree, old) for old in then.values()})
             item = jax.tree.map(lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype), wanted)
             restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)

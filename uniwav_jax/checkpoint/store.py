@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -143,8 +142,8 @@ def _writing(checkpoints: ocp.CheckpointManager) -> Iterator[None]:
     except Exception as error:  # Orbax and TensorStore raise many kinds, also for a full disk
         raise UserError(
             f"a checkpoint could not be written to {checkpoints.directory} ({reason(error)});"
-            " mend that or choose another --workdir; the same command continues from the last one"
-            " that was completed"
+            " correct that or choose another --workdir; the same command continues from the last"
+            " completed one"
         ) from error
 
 
@@ -205,15 +204,13 @@ def restore(
             abstract,
             shardings,
         )
-        current = meta.get("schema", 0) == compatibility.SCHEMA
-        item = target if current else _older(target, meta)
+        older = meta.get("schema", 0) < compatibility.SCHEMA
+        item = _older(target, folder, meta) if older else target
         args = ocp.args.PyTreeRestore(
-            item=item,
-            restore_args=ocp.checkpoint_utils.construct_restore_args(item),
-            partial_restore=not current,
+            item=item, restore_args=ocp.checkpoint_utils.construct_restore_args(item)
         )
         state = checkpoints.restore(step, args=ocp.args.Composite(state=args))["state"]
-        if not current:
+        if older:
             state = _newer(state, target, meta)
         compare(checksums(state), meta)
     except UserError:
@@ -228,24 +225,25 @@ def restore(
     return state, meta
 
 
-def _older(target: TrainState, meta: dict[str, Any]) -> PyTree:
-    """The leaves of `target` as a tree of dicts, at their places in a checkpoint `meta` of old."""
+def _older(target: TrainState, folder: epath.Path, meta: dict[str, Any]) -> PyTree:
+    """The tree of a checkpoint of an older schema, with the leaves of `target` at their places.
+
+    Leaves that `target` has no place for are not read.
+    """
     leaves = jax.tree_util.tree_leaves_with_path(target)
-    return nested(
-        {_key(compatibility.place_then(path_string(p), meta)): leaf for p, leaf in leaves}
+    wanted = {compatibility.place_then(path_string(path), meta): leaf for path, leaf in leaves}
+    saved = ocp.PyTreeCheckpointer().metadata(folder / "state").item_metadata.tree
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: wanted.get(path_string(path), ocp.PLACEHOLDER), saved
     )
 
 
 def _newer(tree: PyTree, target: TrainState, meta: dict[str, Any]) -> TrainState:
-    """The inverse of `_older`, with arrays."""
+    """The arrays of a tree of an older schema at their places in `target`."""
+    found = {path_string(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
     return jax.tree_util.tree_map_with_path(
-        lambda path, _: get(tree, _key(compatibility.place_then(path_string(path), meta))), target
+        lambda path, _: found[compatibility.place_then(path_string(path), meta)], target
     )
-
-
-def _key(place: str) -> str:
-    """Orbax's path of a place: items of tuples are plain numbers."""
-    return re.sub(r"\[(\d+)\]", r"\1", place)
 
 
 def reason(error: Exception) -> str:
@@ -287,5 +285,9 @@ def get(tree: PyTree, path: str) -> PyTree:
 
 def nested(parts: dict[str, PyTree]) -> PyTree:
     """{"a/b": x} -> {"a": {"b": x}}, without what is empty below."""
-    flat = {path: value for path, value in parts.items() if value != {} or "/" not in path}
+    flat = {
+        path: value
+        for path, value in parts.items()
+        if "/" not in path or not isinstance(value, dict) or value
+    }
     return traverse_util.unflatten_dict(flat, sep="/")

@@ -111,7 +111,7 @@ def load_config(folder: str) -> Structure:
             return from_description(document)
     except FileNotFoundError:
         raise UserError(
-            f"{path} does not exist; make a codec folder with tools/import_codec.py"
+            f"{path} does not exist; make a codec folder with 'uniwav import codec'"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {error!r}") from error

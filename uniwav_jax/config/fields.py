@@ -16,7 +16,7 @@ from uniwav_jax.config.task_fields import AsrConfig, CodecConfig, TextConfig
 class DataConfig:
     """Where speech comes from and how it is cut into batches."""
 
-    manifest: str = ""  # manifest.tsv, or a folder made by tools/pack_array_record; commas: several
+    manifest: str = ""  # manifest.tsv, or a folder of 'uniwav data pack'; commas: several
     weights: str = ""  # share of each corpus in seconds of audio, "0.7,0.3"; empty: natural shares
     eval_manifest: str = ""  # held-out speech; empty: no evaluation
     batch_seconds: float = 3800.0  # global batch: 60.8M samples at 16 kHz = 63 min (DinoSR)
@@ -34,14 +34,14 @@ class FeaturesConfig:
     """Surface features: what the encoder reads and the decoder generates (paper, section 3)."""
 
     kind: str = "log_mel"  # or "codec", or "waveform" for task=codec
-    codec: str = ""  # folder made by tools/import_codec.py or a training of ours, for kind=codec
+    codec: str = ""  # folder of 'uniwav import codec' or 'uniwav export', for kind=codec
     sample_rate: int = 16000  # paper
     hop: int = 320  # 50 frames per second (paper)
     mel_bands: int = 80
     window: int = 1024
     mel_low: float = 0.0  # Hz
     mel_high: float = 8000.0  # Hz
-    stats: str = ""  # JSON made by tools/measure_stats.py; empty: measured at start-up
+    stats: str = ""  # JSON of 'uniwav data stats'; empty: measured at start-up
     stats_seconds: float = 1800.0  # audio measured at start-up when `stats` is empty
 
 

@@ -2,12 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Any
 
 from uniwav_jax.codec.config import SEANetConfig
-
-if TYPE_CHECKING:
-    from uniwav_jax.config.fields import Config
 
 # `require(condition, message)` raises a `UserError` unless the condition is true.
 Require = Callable[[bool, str], None]
@@ -48,8 +45,8 @@ class AsrConfig:
     channel_mask: float = 0.25  # fairseq
     channel_length: int = 64  # fairseq
 
-    def validate(self, config: "Config", require: Require) -> None:
-        """Check the combinations of values in a run of this task."""
+    def validate(self, config: Any, require: Require) -> None:
+        """Check the combinations of values; `config` is the whole `Config` of the run."""
         config.text.validate(require)
         require(
             self.layers in ("last", "mix"),
@@ -82,8 +79,8 @@ class CodecConfig:
     discriminator_filters: int = 32  # EnCodec
     discriminator_windows: tuple[int, ...] = (1024, 2048, 512)  # samples, EnCodec
 
-    def validate(self, config: "Config", require: Require) -> None:
-        """Check the combinations of values in a run of this task."""
+    def validate(self, config: Any, require: Require) -> None:
+        """Check the combinations of values; `config` is the whole `Config` of the run."""
         self.structure.validate()
         require(
             self.bottleneck in ("noise", "rvq"),

@@ -3,7 +3,7 @@
     path    samples   sample_rate   [speaker]   [text]   [any other label]
 
 `path` is relative to the manifest's folder or absolute; `samples` counts one channel at the file's
-own `sample_rate`. tools/build_manifest.py writes such files, tools/pack_array_record.py such
+own `sample_rate`. 'uniwav data manifest' writes such files, 'uniwav data pack' such
 folders. The rows are kept as a memory-mapped Arrow file: a million of them cost no memory per
 reader process.
 """
@@ -104,7 +104,7 @@ def load(path: str, *, cache: str) -> Manifest:
     """Read a manifest file or a packed folder.
 
     Args:
-        path: TSV or JSONL file, or what tools/pack_array_record.py made; local or gs://.
+        path: TSV or JSONL file, or what 'uniwav data pack' made; local or gs://.
         cache: local folder for the memory-mapped copy, made when missing.
 
     Raises:
@@ -116,7 +116,7 @@ def load(path: str, *, cache: str) -> Manifest:
         file = _packed_folder(file) / "manifest.tsv"
     if not path or not file.exists():
         raise UserError(
-            f"manifest {path or '(empty)'} does not exist; make one with tools/build_manifest.py"
+            f"manifest {path or '(empty)'} does not exist; make one with 'uniwav data manifest'"
             " and set config.data.manifest"
         )
     content = file.read_bytes()
@@ -136,7 +136,7 @@ def _packed_folder(folder: epath.Path) -> epath.Path:
     if len(inner) != 1 or not (inner[0].parent / "manifest.tsv").exists():
         raise UserError(
             f"{folder} is a folder but not one of packed speech; pack it with"
-            " tools/pack_array_record.py, or give the manifest.tsv of a folder of files"
+            " 'uniwav data pack', or give the manifest.tsv of a folder of files"
         )
     return inner[0].parent
 
@@ -159,7 +159,7 @@ def _parse(content: bytes, path: str) -> pa.Table:
         if missing:
             raise UserError(
                 f"manifest {path} has no column {', '.join(missing)} (found:"
-                f" {', '.join(table.column_names)}); tools/build_manifest.py {path} --out FILE"
+                f" {', '.join(table.column_names)}); 'uniwav data manifest {path} --out FILE'"
                 " makes a complete one"
             )
         for name in LABELS:

@@ -153,7 +153,7 @@ class PackedReader:
             reason = " ".join(str(error).split())
             raise UserError(
                 f"{file} cannot be read ({reason}); copy the folder again, or pack it again with"
-                " tools/pack_array_record.py"
+                " 'uniwav data pack'"
             ) from error
 
     def __len__(self) -> int:

@@ -220,5 +220,5 @@ class BadFileReport:
             raise UserError(
                 f"{self._bad} of the first {self._rows} rows could not be read (allowed:"
                 f" config.data.max_bad_fraction={self._config.max_bad_fraction:g}); {name}:"
-                f" {reason}; all are in {self._path}; run tools/check_data.py on the manifest"
+                f" {reason}; all are in {self._path}; run 'uniwav data check' on the manifest"
             )

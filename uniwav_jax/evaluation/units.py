@@ -9,8 +9,8 @@ import numpy as np
 from uniwav_jax.audio.reader import BadAudioError
 from uniwav_jax.data import manifest, sources
 from uniwav_jax.errors import UserError
-from uniwav_jax.evaluation import bootstrap, codebook_analysis
 from uniwav_jax.features import SurfaceFeatures
+from uniwav_jax.measures import bootstrap, codebook_analysis
 from uniwav_jax.text import textgrid
 from uniwav_jax.types import Batch
 

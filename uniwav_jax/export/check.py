@@ -1,5 +1,7 @@
-"""Does an export give the numbers of its checkpoint? Both on the same audio, layer by layer."""
+"""Compares an export with its checkpoint on the same audio, layer by layer."""
 
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,10 +16,52 @@ from uniwav_jax.export import write
 from uniwav_jax.export.torch import uniwav_model
 from uniwav_jax.features.batch import surface
 from uniwav_jax.features.surface import SurfaceFeatures
+from uniwav_jax.inference import waves
 from uniwav_jax.models import flow, masking, quantizer, uniwav
 from uniwav_jax.types import Batch, PyTree
 
+SECONDS = 6.0  # of each clip that is compared
 BOUNDS = {"layer": 1e-5, "end": 1e-4, "sampler": 1e-3, "codes": 1e-3}
+
+
+def report(path: str, folder: str, audio: Sequence[str] = ()) -> int:
+    """Print the comparison of a checkpoint with its export; returns the rows beyond their bound.
+
+    Args:
+        path: checkpoint.
+        folder: its export.
+        audio: files to compare on; none: noise.
+    """
+    rate = reader.open(path).config.features.sample_rate
+    rows = compare(path, folder, *clips(audio, rate))
+    width = max(len(name) for name, *_ in rows)
+    print(f"{'relative difference':{width}}  largest  bound")
+    failed = 0
+    for name, difference, bound in rows:
+        good = difference <= bound  # NaN is not
+        failed += not good
+        print(f"{name:{width}}  {difference:7.1e}  {bound:g}{'' if good else '  FAILED'}")
+    if failed:
+        print(f"error: {failed} of {len(rows)} differ by more than their bound", file=sys.stderr)
+    return failed
+
+
+def clips(paths: Sequence[str], rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first `SECONDS` of each file, float32 [B, S], and their samples [B]; or noise."""
+    longest = round(SECONDS * rate)
+    if paths:
+        rows = [
+            np.concatenate(list(waves.blocks(path, None, sample_rate=rate)))[:longest]
+            for path in paths
+        ]
+    else:
+        random = np.random.default_rng(0)
+        rows = [0.1 * random.standard_normal(longest // n, np.float32) for n in (1, 2, 3)]
+    samples = np.array([len(row) for row in rows])
+    audio = np.zeros((len(rows), samples.max()), np.float32)
+    for target, row in zip(audio, rows, strict=True):
+        target[: len(row)] = row
+    return audio, samples
 
 
 def compare(path: str, folder: str, audio_BxS: np.ndarray, samples_B: np.ndarray) -> list[tuple]:
@@ -92,8 +136,8 @@ def _rows(
     samples: torch.Tensor,
 ) -> list[tuple[str, float, float]]:
     mask, encoded = torch.tensor(ours["mask"]), ours["encoded"]
-    heard = model(audio, samples)
-    rows = [("features", apart(heard.features, ours["x"], mask), BOUNDS["end"])]
+    output = model(audio, samples)
+    rows = [("features", apart(output.features, ours["x"], mask), BOUNDS["end"])]
     inputs = [encoded.embedding, *encoded.states]
     h0 = model.encoder(torch.tensor(ours["x"]), mask).embedding
     rows.append(("embedding", apart(h0, encoded.embedding, mask), BOUNDS["layer"]))
@@ -102,28 +146,28 @@ def _rows(
         rows.append((f"layer {number}", apart(state, inputs[number], mask), BOUNDS["layer"]))
         name, theirs = f"layer {number}, feed-forward", encoded.feed_forward[number - 1]
         rows.append((name, apart(fed, theirs, mask), BOUNDS["layer"]))
-    for number, state in enumerate(heard.hidden_states):
+    for number, state in enumerate(output.hidden_states):
         name = f"end to end, h_{number}"
         rows.append((name, apart(state, inputs[number], mask), BOUNDS["end"]))
     rows.append(
-        ("end to end, final", apart(heard.encoded.final, encoded.final, mask), BOUNDS["end"])
+        ("end to end, final", apart(output.encoded.final, encoded.final, mask), BOUNDS["end"])
     )
     if "logits" in ours:
-        logits = model.logits(heard.encoded)
+        logits = model.logits(output.encoded)
         rows.append(("end to end, CTC", apart(logits, ours["logits"], mask), BOUNDS["end"]))
     if "heads" in ours:
-        heads = model.heads(heard.encoded)
+        heads = model.heads(output.encoded)
         rows.append(("end to end, heads", apart(heads, ours["heads"], mask), BOUNDS["end"]))
-        codes = model.codes(heard).numpy()
+        codes = model.codes(output).numpy()
         rows += _codes("codes", codes, ours["codes"], -ours["heads"], ours["mask"])
     if "distances" in ours:
-        codes, name = model.teacher_codes(heard).numpy(), "teacher's codes"
+        codes, name = model.teacher_codes(output).numpy(), "teacher's codes"
         rows += _codes(name, codes, ours["teacher_codes"], ours["distances"], ours["mask"])
     if "sample" in ours:
-        z = model.condition(heard.encoded)
+        z = model.condition(output.encoded)
         rows.append(("end to end, z", apart(z, ours["z"], mask), BOUNDS["end"]))
         made = model.sample(
-            heard, torch.tensor(ours["noise"]), generate_BxT=torch.tensor(ours["generate"])
+            output, torch.tensor(ours["noise"]), generate_BxT=torch.tensor(ours["generate"])
         )
         name = f"sampler, {config.flow.sample_steps} steps of {config.flow.solver}"
         generated = torch.tensor(ours["generate"])  # the prompt is not a result

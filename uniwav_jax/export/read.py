@@ -121,6 +121,9 @@ def _config(c: dict[str, Any]) -> tuple[Config, Structure | None]:
     values["model"]["decoder"] = c.get("decoder", values["model"]["decoder"])
     values |= {"task": c["task"], "init_from": "the export"}
     values |= {name: c[name] for name in values.keys() & c.keys() - {"features"}}
+    # Exports of older versions do not state the longest clips of the training.
+    values["data"]["buckets"] = c.get("buckets", values["data"]["buckets"])
+    values["data"]["min_seconds"] = 0.0
     if "distillation" not in c:
         values["distillation"]["top_layers"] = 1
     values["evaluate"]["sample_every"] = 0

@@ -143,6 +143,7 @@ def describe(
         "parts": sorted(params),
         "linear": linear_heads(params),
         "step": checkpoint.step,
+        "buckets": values["data"]["buckets"],  # seconds; longer audio goes through in windows
         "features": surface,
         "encoder": values["model"]["encoder"],
     }

@@ -55,7 +55,7 @@ def measure(
         if measured >= seconds or index == 199:
             break
     if not count:
-        raise UserError("feature statistics: no audio could be read; run tools/check_data.py")
+        raise UserError("feature statistics: no audio could be read; run 'uniwav data check'")
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, MIN_STD**2))
     return {"mean": mean.astype(np.float32), "std": std.astype(np.float32)}
@@ -79,17 +79,17 @@ def load(path: str, config: FeaturesConfig) -> dict[str, np.ndarray]:
         made_with = document["features"]
     except FileNotFoundError:
         raise UserError(
-            f"config.features.stats: {path} does not exist; make it with tools/measure_stats.py,"
+            f"config.features.stats: {path} does not exist; make it with 'uniwav data stats',"
             " or leave the field empty to measure at start-up"
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"config.features.stats: {path} is not a file of tools/measure_stats.py ({error!r})"
+            f"config.features.stats: {path} is not a file of 'uniwav data stats' ({error!r})"
         ) from error
     if made_with != _identity(config):
         raise UserError(
             f"config.features.stats: {path} was measured with {made_with}, config.features is"
-            f" {_identity(config)}; measure again with tools/measure_stats.py"
+            f" {_identity(config)}; measure again with 'uniwav data stats'"
         )
     return params
 

@@ -1,1 +1,1 @@
-"""Using a trained checkpoint: sampling, recognition, tokenization, features."""
+"""Using a trained model: recognition, alignment, representations, latents; audio of any length."""

@@ -1,7 +1,8 @@
-"""Forced alignment: when each token of a known text is said, by Viterbi over CTC posteriors.
+"""Forced alignment: the times of the tokens of a known text, by Viterbi over CTC posteriors.
 
-The states of a text of U tokens are blank, token 1, blank, ..., token U, blank: 2 U + 1. A frame
-stays, goes to the next state, or skips a blank between different tokens.
+A text of U tokens has 2 U + 1 states: blank, token 1, blank, ..., token U, blank. From one frame to
+the next a path stays in its state, goes to the next state, or skips a blank between two different
+tokens.
 """
 
 import dataclasses
@@ -16,24 +17,27 @@ import numpy as np
 
 from uniwav_jax.data import manifest
 from uniwav_jax.errors import UserError
-from uniwav_jax.inference.recognize import Recognizer, Word
+from uniwav_jax.inference.recognize import Recognizer
+from uniwav_jax.inference.words import Word
 from uniwav_jax.losses import ctc
 from uniwav_jax.text import alphabet as text_lib
 
-NEVER = -1e30  # ln of a probability that no path has
-FRAME_STEP, TOKEN_STEP = 256, 64  # lengths are rounded up to these: few compilations
-MAX_CELLS = 2**30  # frames x states of one file, a byte each and more on the way
-PAUSE = 0.25  # seconds between two tokens beyond which silence is assumed between them
+NEVER = -1e30  # stands for the logarithm of zero
+# Frames and tokens are padded to multiples of these, so that few shapes are compiled.
+FRAME_STEP, TOKEN_STEP = 256, 64
+MAX_CELLS = 2**30  # frames x states of one file; each takes at least a byte of memory
+PAUSE = 0.25  # seconds; a longer gap between two tokens is taken for silence
 
 
 @dataclasses.dataclass(frozen=True)
 class Alignment:
-    """When each word and each token of a file's text is said, in seconds.
+    """The words and tokens of a text with their times in the audio, in seconds.
 
     Attributes:
-        words: of the text.
-        tokens: letters or phones; without spaces.
-        score: mean ln of the path's probability per frame; low where text and speech differ.
+        words: the words of the text.
+        tokens: its letters or phones, without spaces.
+        score: mean natural logarithm of the path's probability per frame; it is low where the text
+            is not what is spoken.
     """
 
     words: list[Word]
@@ -41,8 +45,13 @@ class Alignment:
     score: float
 
 
-def align(recognizer: Recognizer, log_probs_TxV: np.ndarray, said: str) -> Alignment:
+def align(recognizer: Recognizer, log_probs_TxV: np.ndarray, text: str) -> Alignment:
     """Align a text with the posteriors of its audio.
+
+    Args:
+        recognizer: the model that computed the posteriors.
+        log_probs_TxV: float32, one result of `recognizer.run`.
+        text: what is spoken in the audio.
 
     Raises:
         UserError: the text is empty, has symbols that the model does not know, or is too long for
@@ -50,7 +59,7 @@ def align(recognizer: Recognizer, log_probs_TxV: np.ndarray, said: str) -> Align
     """
     config, rate = recognizer.config.text, recognizer.frame_rate
     try:
-        tokens = recognizer.vocabulary.encode(said)
+        tokens = recognizer.vocabulary.encode(text)
     except text_lib.UnknownSymbolError as error:
         raise UserError(f"text {error}") from error
     if not tokens:
@@ -59,7 +68,7 @@ def align(recognizer: Recognizer, log_probs_TxV: np.ndarray, said: str) -> Align
     total, most = (-(-n // step) * step for n, step in ((frames, FRAME_STEP), (count, TOKEN_STEP)))
     if total * (2 * most + 1) > MAX_CELLS:
         raise UserError(
-            f"{frames / rate:.0f} s with {count} tokens are too much at once; cut it into pieces"
+            f"{frames / rate:.0f} s with {count} tokens need too much memory; cut them into pieces"
         )
     padded_TxV = np.pad(log_probs_TxV, ((0, total - frames), (0, 0)))
     tokens_U = np.pad(tokens, (0, most - count), constant_values=-1)
@@ -74,7 +83,7 @@ def align(recognizer: Recognizer, log_probs_TxV: np.ndarray, said: str) -> Align
     symbols = [config.symbols[token - 1] for token in tokens]
     timed = [Word(s, a / rate, b / rate) for s, (a, b) in zip(symbols, places)]
     words, place = [], 0
-    for word in text_lib.normalize(said, config).split():
+    for word in text_lib.normalize(text, config).split():
         length = len(word) if config.units == "letters" else 1
         if config.lexicon:
             length = len(text_lib.pronounce(word, config))
@@ -85,7 +94,10 @@ def align(recognizer: Recognizer, log_probs_TxV: np.ndarray, said: str) -> Align
 
 
 def _filled(places_Ux2: np.ndarray, frames: int, pause: int) -> np.ndarray:
-    """Spans that meet half-way, as CTC says a token in a frame or two; a pause stays one."""
+    """Spans float [U, 2] widened so that neighbours meet, except across pauses.
+
+    CTC emits a token in one or two frames, far shorter than it is spoken.
+    """
     filled = places_Ux2.astype(float)
     gaps = places_Ux2[1:, 0] - places_Ux2[:-1, 1]
     share = np.minimum(gaps, pause) / 2
@@ -100,17 +112,18 @@ def _filled(places_Ux2: np.ndarray, frames: int, pause: int) -> np.ndarray:
 def best_path(
     log_probs_BxTxV: jax.Array, frames_B: jax.Array, tokens_BxU: jax.Array, *, blank: int = 0
 ) -> tuple[jax.Array, jax.Array]:
-    """The most probable path that spells each row's text.
+    """The most probable path through the states of each row's text.
 
     Args:
-        log_probs_BxTxV: float32.
-        frames_B: int32, real frames.
+        log_probs_BxTxV: float32 log-probabilities.
+        frames_B: int32, real frames of each row.
         tokens_BxU: int32, -1 after a text's end.
-        blank: token of the blank.
+        blank: index of the blank in V.
 
     Returns:
-        state_BxT, int32: odd = 2 i + 1 for token i, even for a blank; -1 on padding, and its
-        log-probability float32 [B], below `NEVER / 2` where the text does not fit.
+        The state of each frame, int32 [B, T]: 2 i + 1 for token i, an even number for a blank, -1
+        on padding; and the path's log-probability, float32 [B], which is below `NEVER / 2` where
+        the text has more tokens than the row's frames can emit.
     """
     rows, total, _ = log_probs_BxTxV.shape
     states = 2 * tokens_BxU.shape[1] + 1
@@ -153,18 +166,23 @@ def best_path(
 
 
 def spans(state_T: np.ndarray, count: int) -> np.ndarray:
-    """First and end frame of each of `count` tokens, int [U, 2], from one row's states."""
+    """First and end frame of each of `count` = U tokens, int [U, 2], of one row's states [T]."""
     state_T = np.asarray(state_T)
     places = np.arange(count) * 2 + 1
-    real = state_T[state_T >= 0]  # rising
+    real = state_T[state_T >= 0]  # the states of a path never decrease
     return np.stack([np.searchsorted(real, places), np.searchsorted(real, places, "right")], 1)
 
 
 def pairs(source: str, endings: tuple[str, ...]) -> list[tuple[str, str, str]]:
-    """(path, name below `source`, text) of a manifest's clips, or of audio with text beside it.
+    """(path, name, text) of clips to align or to score.
+
+    Args:
+        source: a manifest with a column text, or a folder of audio with NAME.txt or NAME.lab
+            beside each file. Names are paths below the manifest's folder or this folder.
+        endings: lower-case suffixes of audio files in a folder.
 
     Raises:
-        UserError: nothing there, or no text for any of it.
+        UserError: there is no such source, or no text in it.
     """
     if not os.path.isdir(source):
         with tempfile.TemporaryDirectory() as cache:
@@ -181,11 +199,11 @@ def pairs(source: str, endings: tuple[str, ...]) -> list[tuple[str, str, str]]:
             if path.suffix.lower() in endings and text:
                 name = str(path.relative_to(source))
                 found.append((str(path), name, text.read_text(encoding="utf-8")))
-    # A manifest's absolute path is no name for a file of results.
+    # An absolute path in a manifest cannot name a file of results.
     found = [(path, os.path.basename(n) if os.path.isabs(n) else n, t) for path, n, t in found]
     if not any(text.strip() for *_, text in found):
         raise UserError(
-            f"{source} has no text to align: give a manifest with a column text, or audio with"
-            " NAME.txt or NAME.lab beside it"
+            f"{source} has no text to align: give a manifest with a column text, or a folder of"
+            " audio with NAME.txt or NAME.lab beside each file"
         )
     return found

@@ -1,4 +1,4 @@
-"""Files through a neural codec: audio -> latents or codes, and back; any length, bounded memory."""
+"""A neural codec on files: audio -> latents or codes, and back; any length, bounded memory."""
 
 import pathlib
 from collections.abc import Iterable, Iterator
@@ -10,41 +10,56 @@ import numpy as np
 from uniwav_jax.audio.reader import read_blocks
 from uniwav_jax.audio.writer import write_wav
 from uniwav_jax.codec import chunked, files
-from uniwav_jax.codec.config import Structure
+from uniwav_jax.codec.config import FrontEndConfig, Structure
 from uniwav_jax.errors import UserError
 from uniwav_jax.models import quantizer
 from uniwav_jax.types import PyTree
 
 SCHEMA = 1
-ROW = 256  # frames quantised as one row: few lengths, few compilations
+ROW = 256  # frames are quantised in rows of this length, so that one shape is compiled
 
 
 class FileCodec:
-    """A codec folder, ready to encode and decode files.
+    """A codec, ready to encode and decode audio of any length.
 
-    Attributes:
-        config: its structure.
-        digest: of its weights; a file of latents says which codec it needs.
+    Args:
+        config: the codec's structure.
+        params: {"network", "codebooks" float32 [Q, V, C] where the structure has them}.
+        name: of the codec in error messages.
+        digest: hash of the weights, which a file of latents names; "" where there is no folder.
     """
 
-    def __init__(self, folder: str) -> None:
-        self.config: Structure
-        self._params: PyTree
-        self.config, self._params = files.load(folder)
-        self.folder, self.digest = folder, files.digest(folder)
-        self._network = jax.device_put(self._params["network"])
+    def __init__(self, config: Structure, params: PyTree, *, name: str, digest: str = "") -> None:
+        self.config, self.name, self.digest = config, name, digest
+        self._params = params
+        self._network = jax.device_put(params["network"])
         self._quantise = jax.jit(quantizer.encode)
 
-    def encode(self, audio: Iterable[np.ndarray], *, stages: int = 0) -> np.ndarray:
-        """Latents float32 [T, C] of blocks float32 [n], or codes int16 [stages, T].
-
-        Silence fills the last frame, so that files of most lengths are compiled once.
+    @classmethod
+    def load(cls, folder: str) -> "FileCodec":
+        """From a codec folder.
 
         Raises:
-            UserError: more stages than the codec has codebooks.
+            UserError: the folder holds no codec, or a damaged one.
+        """
+        config, params = files.load(folder)
+        return cls(config, params, name=folder, digest=files.digest(folder))
+
+    def encode(self, audio: Iterable[np.ndarray], *, stages: int = 0) -> np.ndarray:
+        """Latents float32 [T, C], or codes int16 [stages, T], of blocks float32 [n].
+
+        Silence fills the last frame, so that files of most lengths need no compilation of their
+        own.
+
+        Args:
+            audio: blocks at the codec's sample rate.
+            stages: codebooks that quantise; 0 gives latents.
+
+        Raises:
+            UserError: the codec has fewer codebooks than `stages`.
         """
         if stages > self.config.codebooks:
-            raise UserError(f"{self.folder} has {self.config.codebooks} codebooks, not {stages}")
+            raise UserError(f"{self.name} has {self.config.codebooks} codebooks, not {stages}")
         blocks = chunked.encode(self.config, self._network, _whole(audio, self.config.hop))
         latents_TxC = np.concatenate(list(blocks))
         if not stages:
@@ -56,8 +71,19 @@ class FileCodec:
         return codes_KxT[:, : len(latents_TxC)]
 
     def decode(self, value: np.ndarray) -> Iterator[np.ndarray]:
-        """Waveform, blocks float32 [n] in [-1, 1], of what `encode` gave."""
-        if value.dtype == np.int16:
+        """Waveform, blocks float32 [n] in [-1, 1], of latents [T, C] or integer codes [Q, T].
+
+        Raises:
+            UserError: the value has another shape, or the codec has no decoder.
+        """
+        if isinstance(self.config, FrontEndConfig):
+            raise UserError(f"{self.name} is a convolutional front end, which decodes nothing")
+        integers, books = value.dtype.kind in "iu", self.config.codebooks
+        if integers and not (value.ndim == 2 and len(value) <= books):
+            raise UserError(f"codes are [Q, T] with Q up to {books}; got {value.shape}")
+        if not integers and (value.ndim != 2 or value.shape[1] != self.config.dimension):
+            raise UserError(f"latents are [T, {self.config.dimension}]; got {value.shape}")
+        if integers:
             value = quantizer.decode(self._params["codebooks"], value)
         window = round(chunked.SECONDS * self.config.sample_rate / self.config.hop)
         latents = (value[first : first + window] for first in range(0, len(value), window))
@@ -74,7 +100,7 @@ def _whole(blocks: Iterable[np.ndarray], hop: int) -> Iterator[np.ndarray]:
 
 
 def encode_file(codec: FileCodec, source: str, target: pathlib.Path, *, stages: int = 0) -> int:
-    """Write `target`.npz with latents or codes of an audio file; returns its samples."""
+    """Write `target`, an npz file of an audio file's latents or codes; returns its samples."""
     samples = 0
 
     def counted() -> Iterator[np.ndarray]:
@@ -92,22 +118,20 @@ def encode_file(codec: FileCodec, source: str, target: pathlib.Path, *, stages: 
 
 
 def decode_file(codec: FileCodec, source: str, target: pathlib.Path) -> int:
-    """Write the audio (16-bit) of a file of `encode_file`; returns its samples.
+    """Decode a file of `encode_file` into 16-bit audio; returns its samples.
 
     Raises:
-        UserError: no such file, damaged, or of another codec.
+        UserError: the file does not exist, is damaged, or was encoded with another codec.
     """
     try:
         with np.load(source, allow_pickle=False) as document:
-            held: dict[str, Any] = {name: document[name] for name in document.files}
-        samples, digest = int(held["samples"]), str(held["codec"])
-        value = held["codes"] if "codes" in held else held["latents"]
-    except Exception as error:  # numpy, zip and zlib each raise their own
+            fields: dict[str, Any] = {name: document[name] for name in document.files}
+        samples, digest = int(fields["samples"]), str(fields["codec"])
+        value = fields["codes"] if "codes" in fields else fields["latents"]
+    except Exception as error:  # numpy, zip and zlib each raise errors of their own
         raise UserError(f"{source} is not a file of 'uniwav encode': {error}") from error
     if digest != codec.digest:
-        raise UserError(
-            f"{source} was encoded with codec {digest}, {codec.folder} is {codec.digest}"
-        )
+        raise UserError(f"{source} was encoded with codec {digest}, {codec.name} is {codec.digest}")
     temporary, left = target.with_suffix(f".part{target.suffix}"), samples
 
     def cut() -> Iterator[np.ndarray]:

@@ -1,27 +1,27 @@
-"""What `uniwav transcribe` writes: plain text, TSV, JSON, SubRip subtitles."""
+"""The formats of `uniwav transcribe`: plain text, TSV, JSON and SubRip subtitles."""
 
 import json
 from collections.abc import Callable, Sequence
 
-from uniwav_jax.inference.recognize import Word
+from uniwav_jax.inference.words import Word
 
-PAUSE = 0.6  # seconds without a word that end a subtitle
-WIDTH = 80  # characters of a subtitle: two lines of 40, as is usual
+PAUSE = 0.6  # seconds; a longer gap between words ends a subtitle
+WIDTH = 80  # characters of a subtitle: the usual two lines of 40
 
 
 def plain(words: Sequence[Word]) -> str:
-    """The text on one line."""
+    """The words on one line."""
     return " ".join(word.text for word in words) + "\n"
 
 
 def tsv(words: Sequence[Word]) -> str:
-    """A line a word: start, end, word."""
+    """One line for each word: start and end in seconds, and the word."""
     lines = (f"{word.start:.2f}\t{word.end:.2f}\t{word.text}\n" for word in words)
     return "start\tend\tword\n" + "".join(lines)
 
 
 def as_json(words: Sequence[Word]) -> str:
-    """{"text", "words": [{"word", "start", "end"}]}, seconds."""
+    """{"text", "words": [{"word", "start", "end"}]} with times in seconds."""
     rows = [
         {"word": word.text, "start": round(word.start, 3), "end": round(word.end, 3)}
         for word in words
@@ -31,7 +31,7 @@ def as_json(words: Sequence[Word]) -> str:
 
 
 def srt(words: Sequence[Word]) -> str:
-    """Subtitles that end at pauses and after `WIDTH` characters."""
+    """SubRip subtitles that end at pauses and after `WIDTH` characters."""
     groups: list[list[Word]] = []
     for word in words:
         group = groups[-1] if groups else None

@@ -1,7 +1,7 @@
-"""Files of any length through a model: windows, the like long ones in batches, bounded memory.
+"""Runs a model over audio of any length: windows, batches of windows of similar length.
 
-A window is as long as the longest clips of the training, and its ends are heard again by its
-neighbours (inference/windows.py).
+Memory is bounded. A window is as long as the longest clips of the training, and neighbouring
+windows overlap (inference/windows.py).
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,19 +18,20 @@ from uniwav_jax.features.batch import surface
 from uniwav_jax.inference import windows
 from uniwav_jax.types import Batch, PyTree
 
-OVERLAP = 2.0  # seconds at the ends of a window that are left to its neighbours
-GROUP = 240.0  # seconds of audio read ahead, to be sorted by length
+OVERLAP = 2.0  # seconds at each end of a window whose frames are taken from its neighbour
+GROUP = 240.0  # seconds of audio that are read before their windows are sorted by length
 
 
 class WindowedModel:
-    """A model that says something of each frame; subclasses give `compute`.
+    """A model that computes something for each frame; subclasses define `compute`.
 
     Args:
-        config: of the run.
-        arrays: {"params", "features"} of its state.
-        features: the surface features; None: those of the configuration.
-        batch_seconds: audio, padding included, that is computed at once.
-        window: seconds heard at once at most; None: the training's longest clips.
+        config: configuration of the run.
+        arrays: {"params", "features"} of the run's state: the parameters by part, and those of the
+            surface features.
+        features: the surface features; None builds them from `config.features`.
+        batch_seconds: seconds of audio, padding included, that are computed at once.
+        window: seconds of the longest window; None takes the training's longest clips.
 
     Raises:
         UserError: the window is shorter than 4 frames.
@@ -40,8 +41,8 @@ class WindowedModel:
         self,
         config: Config,
         arrays: PyTree,
-        features: SurfaceFeatures | None = None,
         *,
+        features: SurfaceFeatures | None = None,
         batch_seconds: float = 120.0,
         window: float | None = None,
     ) -> None:
@@ -60,25 +61,36 @@ class WindowedModel:
         """Frames per second."""
         return self.features.frame_rate
 
-    def compute(self, params: PyTree, x_BxTxC: jax.Array, frames_B: jax.Array) -> jax.Array:
-        """[B, T, ...] of normalised features and the real frames of each row."""
+    def compute(self, params: PyTree, x_BxTxC: jax.Array, frames_B: jax.Array) -> PyTree:
+        """What the model computes: an array, or a tree of arrays, each [B, T, ...].
+
+        Args:
+            params: the parameters by part, float32.
+            x_BxTxC: normalised surface features, float32, zero on padding.
+            frames_B: int32, real frames of each row.
+        """
         raise NotImplementedError
 
-    def _compute(self, arrays: PyTree, batch: Batch) -> jax.Array:
+    def _compute(self, arrays: PyTree, batch: Batch) -> PyTree:
         x_BxTxC, frames_B = surface(batch, arrays["features"], self.features)
         return self.compute(arrays["params"], x_BxTxC, frames_B)
 
     def run(
-        self, files: Iterable[tuple[Any, Iterable[np.ndarray]]]
-    ) -> Iterator[tuple[Any, np.ndarray | UserError]]:
-        """What `compute` makes of each file, [T, ...], in order.
+        self, files: Iterable[tuple[Any, Iterable[np.ndarray]]], *, few: bool = False
+    ) -> Iterator[tuple[Any, PyTree | UserError]]:
+        """The result of `compute` for each file, without the axis B: [T, ...], in order.
 
         Args:
-            files: pairs of a name and the file's blocks, float32 at the model's sample rate; a
-                `UserError` that the blocks raise comes out in their place.
+            files: pairs of a name and the file's blocks, float32 [n] at the model's sample rate.
+            few: batches have only as many rows as there are windows, rounded up to a power of two.
+                That is faster for one short file and compiles more programs for many files.
+
+        Yields:
+            Pairs of the name and the result. A `UserError` that reading the blocks raised takes
+            the place of the file's result.
         """
         pending: list[tuple[int, windows.Window]] = []
-        results: dict[int, list[np.ndarray] | UserError] = {}
+        results: dict[int, list[PyTree] | UserError] = {}
         names: dict[int, Any] = {}
         seconds, done = 0.0, 0
         for number, (name, blocks) in enumerate(files):
@@ -88,7 +100,7 @@ class WindowedModel:
                     pending.append((number, window))
                     seconds += window.samples / self.features.sample_rate
                     if seconds > GROUP:
-                        self._run(pending, results)
+                        self._run(pending, results, few)
                         pending, seconds = [], 0.0
             except UserError as error:
                 pending = [item for item in pending if item[0] != number]
@@ -97,7 +109,7 @@ class WindowedModel:
             while done in results and done not in waiting:
                 yield names.pop(done), _joined(results.pop(done))
                 done += 1
-        self._run(pending, results)
+        self._run(pending, results, few)
         for number in sorted(results):
             yield names[number], _joined(results[number])
 
@@ -112,17 +124,21 @@ class WindowedModel:
             context=self.features.context,
         )
 
-    def _run(self, pending: list[tuple[int, windows.Window]], results: dict[int, Any]) -> None:
-        """Compute windows, the like long ones together, and hand each file its frames in order."""
+    def _run(
+        self, pending: list[tuple[int, windows.Window]], results: dict[int, Any], few: bool
+    ) -> None:
+        """Compute the windows in batches of similar length; append each file's frames in order."""
         rate, around = self.features.sample_rate, sum(self.features.context)
         buckets = [round(seconds * rate) for seconds in self._lengths]
         by_bucket: dict[int, list[int]] = {}
         for place, (_, window) in enumerate(pending):
             bucket = next(b for b in buckets if b >= window.samples)
             by_bucket.setdefault(bucket, []).append(place)
-        kept: dict[int, np.ndarray] = {}
+        kept: dict[int, PyTree] = {}
         for bucket, places in by_bucket.items():
             rows = max(1, int(self._batch_seconds * rate / bucket))
+            if few:
+                rows = min(rows, 1 << (len(places) - 1).bit_length())
             for first in range(0, len(places), rows):
                 chosen = places[first : first + rows]
                 audio_BxS = np.zeros((rows, around + bucket), np.float32)
@@ -132,16 +148,17 @@ class WindowedModel:
                     audio_BxS[row, : len(window.audio)] = window.audio
                     samples_B[row] = window.samples
                 batch = Batch(audio_BxS, samples_B, np.zeros(rows, bool))
-                found_BxT = np.asarray(self._run_batch(self._arrays, batch))
+                found = jax.tree.map(np.asarray, self._run_batch(self._arrays, batch))
                 for row, place in enumerate(chosen):
-                    kept[place] = found_BxT[row][slice(*pending[place][1].keep)]
+                    frames = (row, slice(*pending[place][1].keep))
+                    kept[place] = jax.tree.map(lambda array, at=frames: array[at], found)
         for place, (number, _) in enumerate(pending):
             results[number].append(kept[place])
 
 
-def _joined(result: list[np.ndarray] | UserError) -> np.ndarray | UserError:
+def _joined(result: list[PyTree] | UserError) -> PyTree | UserError:
     if isinstance(result, UserError):
         return result
     if not result:
         return UserError("no audio")
-    return np.concatenate(result)
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *result)

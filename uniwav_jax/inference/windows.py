@@ -8,14 +8,14 @@ import numpy as np
 
 @dataclasses.dataclass
 class Window:
-    """A piece of one file, and which of its frames count.
+    """A piece of one file, and the frames that are used of it.
 
     Attributes:
-        audio: float32 [left + samples + right], with the audio around it; zero beyond the file.
-        samples: how many there are without that.
+        audio: float32 [left + samples + right], the window with its context; zero beyond the file.
+        samples: samples of the window without the context.
         first: frame of the file at which the window starts.
-        keep: first and last (excluded) of the window's frames that no other window knows better.
-        last: nothing of the file follows.
+        keep: first and last (excluded) of the window's frames that become the file's result.
+        last: whether this is the file's last window.
     """
 
     audio: np.ndarray
@@ -35,27 +35,28 @@ def cut(
 ) -> Iterator[Window]:
     """Windows of `window` frames whose neighbours share 2 `overlap` of them.
 
-    Each keeps its middle; what the first and the last have before and behind it as well. So each
-    kept frame has seen `overlap` frames on both sides, and a file of one window all of itself.
+    Each window contributes its central frames; the first also its start, the last also its end. So
+    each frame is computed with `overlap` frames on both sides, and a file that fits into one window
+    is computed whole.
 
     Args:
         blocks: float32 waveform in pieces of any length.
         hop: samples per frame.
         window: frames of a window.
-        overlap: frames at a window's ends that are left to its neighbour.
-        context: samples around a window that the features read.
+        overlap: frames at each end of a window that are taken from its neighbour.
+        context: samples left and right of a window that the surface features read.
     """
     left, right = context
     step = window - 2 * overlap
     if step <= 0:
-        raise ValueError(f"a window of {window} frames has no middle beside 2 x {overlap}")
-    held = [np.zeros(left, np.float32)]
-    count, first = left, 0  # samples held, which start `left` before frame `first`
+        raise ValueError(f"a window of {window} frames is not longer than 2 x {overlap}")
+    waiting = [np.zeros(left, np.float32)]
+    count, first = left, 0  # samples in `waiting`, which start `left` before frame `first`
 
     def window_at(samples: int, last: bool) -> Window:
-        nonlocal held
-        whole = np.concatenate(held)
-        held = [whole]
+        nonlocal waiting
+        whole = np.concatenate(waiting)
+        waiting = [whole]
         audio = whole[: left + samples + right]
         audio = np.pad(audio, (0, left + samples + right - len(audio)))
         frames = -(-samples // hop)
@@ -63,16 +64,16 @@ def cut(
         return Window(audio, samples, first, keep, last)
 
     for block in blocks:
-        held.append(np.asarray(block, np.float32))
+        waiting.append(np.asarray(block, np.float32))
         count += len(block)
-        # Only what lies beyond a window makes it sure that it is not the last.
+        # A window is known not to be the last once there are samples beyond it.
         while count > left + window * hop + right:
             yield window_at(window * hop, last=False)
-            held = [held[0][step * hop :]]
+            waiting = [waiting[0][step * hop :]]
             count, first = count - step * hop, first + step
     while count - left > window * hop:
         yield window_at(window * hop, last=False)
-        held = [held[0][step * hop :]]
+        waiting = [waiting[0][step * hop :]]
         count, first = count - step * hop, first + step
     if count > left:
         yield window_at(count - left, last=True)

@@ -15,8 +15,8 @@ from flax import struct
 from uniwav_jax.config import Config
 from uniwav_jax.data.manifest import Manifest
 from uniwav_jax.data.text_labels import TEXT
-from uniwav_jax.evaluation import word_error
 from uniwav_jax.losses import ctc
+from uniwav_jax.measures import word_error
 from uniwav_jax.models import masking, uniwav
 from uniwav_jax.tasks.parts import ENCODER
 from uniwav_jax.tasks.task import FOREVER, Alarm, Columns, Outputs, Part, Scores, Task
@@ -194,7 +194,9 @@ def match_symbols(then: Mapping[str, Any], config: Config) -> tuple[np.ndarray |
         group, name = field.split(".")
         now = getattr(getattr(config, group), name)
         if then[field] != now:
-            return None, [f"ctc: a new head, since {field} is {then[field]!r} there, {now!r} here"]
+            return None, [
+                f"ctc: a new head, since {field} is {then[field]!r} there and {now!r} here"
+            ]
     theirs, ours = then["text.symbols"], config.text.symbols
     common = set(theirs) & set(ours)
     if not common:

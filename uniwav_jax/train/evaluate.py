@@ -12,8 +12,8 @@ from jax.sharding import Mesh
 from uniwav_jax.audio.writer import write_wav
 from uniwav_jax.config import Config
 from uniwav_jax.data import pipeline, plan
-from uniwav_jax.evaluation import signal
 from uniwav_jax.features import SurfaceFeatures, check_corpora
+from uniwav_jax.measures import signal
 from uniwav_jax.parallel import mesh as mesh_lib
 from uniwav_jax.tasks.task import Task
 from uniwav_jax.train import pictures

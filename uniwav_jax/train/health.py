@@ -26,7 +26,7 @@ ALARMS = (
         "max_skipped_share",
         "{value:.0%} of the last updates were skipped because their loss or gradient"
         " was not finite, more than {limit:.0%}; lower config.optim.lr, use"
-        " --config.model.compute_dtype=float32, or look at the data with tools/check_data.py",
+        " --config.model.compute_dtype=float32, or look at the data with 'uniwav data check'",
         grace=None,  # nothing here scales losses: a healthy run loses no updates at the start
     ),
     Alarm(
@@ -41,7 +41,7 @@ ALARMS = (
         True,
         "max_input_wait",
         "{value:.0%} of the time goes into waiting for data; raise data.workers or data.threads, or"
-        " pack the data with tools/pack_array_record.py",
+        " pack the data with 'uniwav data pack'",
         stops=False,
     ),
 )
@@ -79,7 +79,7 @@ class Health:
             raise UnhealthyRunError(
                 f"stopped at step {step}: {line['skipped_in_a_row']:.0f} updates in a row gave NaN"
                 " or infinity; lower config.optim.lr, use --config.model.compute_dtype=float32, or"
-                " look at the data with tools/check_data.py; the last checkpoint is sound"
+                " look at the data with 'uniwav data check'; the last checkpoint is sound"
             )
         if not health.enabled:
             return warnings

@@ -35,8 +35,8 @@ def run(config: Config, workdir: str, group: Group) -> bool:
     """Train until `config.train.steps`; True when finished, False when preempted (and saved).
 
     Raises:
-        UserError: anything a user can mend, in one line.
-        LostProcessError: another process of `group` did not come where all wait.
+        UserError: anything that a user can correct, in one line.
+        LostProcessError: another process of `group` did not arrive at a barrier.
     """
     task = tasks.get(config.task)
     mesh = mesh_lib.make_mesh(config.mesh)
@@ -98,8 +98,8 @@ def run(config: Config, workdir: str, group: Group) -> bool:
         train_step = step_lib.make_train_step(task, config, features, mesh, shardings)
         profile = closing.enter_context(_profiler(config, workdir))
 
-        # The order is fixed, and a test holds it: evaluate the state, save it, only then advance
-        # the data, step, and log the step before (its numbers are ready by now).
+        # The order is fixed and tested: evaluate the state and save it; only then take the next
+        # batch, update, and log the metrics of the update before, which are ready by now.
         for step in range(first, config.train.steps + 1):
             group.beat(f"step {step}")
             last = step == config.train.steps

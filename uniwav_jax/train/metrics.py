@@ -3,15 +3,25 @@
 import json
 import math
 import pathlib
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+# tensorboardX imports torch and cloud clients where they are installed, for features that are not
+# used here; torch alone takes two seconds. A module that is None counts as not installed.
+_UNUSED = [name for name in ("torch", "boto3", "google.cloud") if name not in sys.modules]
+sys.modules.update(dict.fromkeys(_UNUSED))
+try:
+    from tensorboardX import summary
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+finally:
+    for _name in _UNUSED:
+        del sys.modules[_name]
 
 REMOTE_FLUSH_LINES = 20  # object stores cannot append: the file is written anew so often
 

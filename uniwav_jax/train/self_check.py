@@ -1,4 +1,4 @@
-"""The self-check at the start: before the first compile, do all processes run the same thing?"""
+"""The check before the first compilation that all processes of a run do the same."""
 
 import collections
 import hashlib
@@ -40,9 +40,9 @@ def run(
     workdir: epath.Path,
     say: Callable[[str], None],
 ) -> None:
-    """Compare the processes, print a table of them, and let all devices add up a number.
+    """Compare the processes, print a table of them, and run one all-reduce over all devices.
 
-    Alone there is nothing to do and nothing to say.
+    A single process does nothing.
 
     Raises:
         UserError: on every process, naming who differs and in what.
@@ -62,10 +62,11 @@ def run(
         say(line)
     for name in mine["alike"]:
         odd, usual = split([process["alike"][name] for process in everyone])
-        if odd and name == "config":  # the hash names no field: the first of both sides say more
-            told = fields(config) if group.index in (odd[0], usual[0]) else {}
-            told = [json.loads(each) for each in group.exchange("config", json.dumps(told))]
-            theirs, ours = told[odd[0]], told[usual[0]]
+        if odd and name == "config":
+            # The hash names no field, so one process of each side sends its fields.
+            own = fields(config) if group.index in (odd[0], usual[0]) else {}
+            configs = [json.loads(each) for each in group.exchange("config", json.dumps(own))]
+            theirs, ours = configs[odd[0]], configs[usual[0]]
         elif odd:
             theirs, ours = ({name: everyone[side[0]]["alike"][name]} for side in (odd, usual))
         if odd:
@@ -78,7 +79,7 @@ def run(
 
 
 def alike(config: Config, plan: BatchPlan, features: SurfaceFeatures) -> dict[str, str]:
-    """What must be the same in all processes; those values are short."""
+    """{name: short value} of everything that must be the same in all processes."""
     kinds = collections.Counter(device.device_kind for device in jax.local_devices())
     content = {"config.data.manifest": " ".join(corpus.digest for corpus in plan.corpora)}
     cache = str(pathlib.Path(plan.corpora[0].cache).parent)
@@ -94,7 +95,7 @@ def alike(config: Config, plan: BatchPlan, features: SurfaceFeatures) -> dict[st
         **{name: importlib.metadata.version(name) for name in PACKAGES},
         "devices": ", ".join(f"{count} x {kind}" for kind, count in kinds.items()),
         "config": _hash(json.dumps(fields(config)).encode()),
-        **{f"what {name} holds": digest for name, digest in content.items()},
+        **{f"the content of {name}": digest for name, digest in content.items()},
     }
 
 
@@ -121,11 +122,11 @@ def split(values: list[str]) -> tuple[list[int], list[int]]:
 
 
 def difference(theirs: dict[str, Any], ours: dict[str, Any], odd: str, usual: str) -> str:
-    """One line that says in what one side differs from the other."""
+    """One line that names the values in which one side differs from the other."""
     names = [name for name in {**ours, **theirs} if theirs.get(name) != ours.get(name)]
-    told = [f"{name} is {theirs.get(name)}, not {ours.get(name)}" for name in names[:3]]
+    values = [f"{name} is {theirs.get(name)}, not {ours.get(name)}" for name in names[:3]]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{odd}: {'; '.join(told)}{more} as in {usual}; start all processes alike"
+    return f"{odd}: {'; '.join(values)}{more} as in {usual}; start all processes alike"
 
 
 def table(everyone: list[dict[str, Any]], rows: dict[int, int]) -> list[str]:

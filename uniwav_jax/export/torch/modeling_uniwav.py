@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 
 from .configuration_uniwav import UniWavConfig
-from .uniwav_model import Heard, Networks
+from .uniwav_model import Networks, Output
 
 
 class UniWavPreTrainedModel(Networks, PreTrainedModel):
@@ -28,9 +28,9 @@ class UniWavPreTrainedModel(Networks, PreTrainedModel):
     def _init_weights(self, module: torch.nn.Module) -> None:
         """As torch makes them: training starts in uniwav_jax."""
 
-    def _hear(
+    def _encode_audio(
         self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
-    ) -> tuple[Heard, torch.Tensor | None]:
+    ) -> tuple[Output, torch.Tensor | None]:
         samples = None if attention_mask is None else attention_mask.sum(-1)
         return self.run(input_values, samples), samples
 
@@ -46,12 +46,12 @@ class UniWavModel(UniWavPreTrainedModel):
         return_dict: bool | None = None,
     ) -> BaseModelOutput | tuple:
         """Last hidden state [B, T, D], and on demand h_0 .. h_L."""
-        heard, _ = self._hear(input_values, attention_mask)
-        output = BaseModelOutput(
-            last_hidden_state=heard.encoded.final,
-            hidden_states=_states(self, heard, output_hidden_states),
+        output, _ = self._encode_audio(input_values, attention_mask)
+        result = BaseModelOutput(
+            last_hidden_state=output.encoded.final,
+            hidden_states=_states(self, output, output_hidden_states),
         )
-        return output if return_dict is not False else output.to_tuple()
+        return result if return_dict is not False else result.to_tuple()
 
 
 class UniWavForCTC(UniWavPreTrainedModel):
@@ -66,25 +66,25 @@ class UniWavForCTC(UniWavPreTrainedModel):
         return_dict: bool | None = None,
     ) -> CausalLMOutput | tuple:
         """Logits [B, T, V + 1] (token 0 is the blank); labels [B, U], -100 after each end."""
-        heard, _ = self._hear(input_values, attention_mask)
-        logits, loss = self.logits(heard.encoded), None
+        output, _ = self._encode_audio(input_values, attention_mask)
+        logits, loss = self.logits(output.encoded), None
         if labels is not None:
             real = labels >= 0
             loss = F.ctc_loss(
                 logits.log_softmax(-1).transpose(0, 1),
                 labels.masked_select(real),
-                heard.frame_mask.sum(-1),
+                output.frame_mask.sum(-1),
                 real.sum(-1),
                 zero_infinity=True,
             )
-        output = CausalLMOutput(
-            loss=loss, logits=logits, hidden_states=_states(self, heard, output_hidden_states)
+        result = CausalLMOutput(
+            loss=loss, logits=logits, hidden_states=_states(self, output, output_hidden_states)
         )
-        return output if return_dict is not False else output.to_tuple()
+        return result if return_dict is not False else result.to_tuple()
 
 
 def _states(
-    model: UniWavPreTrainedModel, heard: Heard, wanted: bool | None
+    model: UniWavPreTrainedModel, output: Output, wanted: bool | None
 ) -> tuple[torch.Tensor, ...] | None:
     wanted = model.config.output_hidden_states if wanted is None else wanted
-    return tuple(heard.hidden_states) if wanted else None
+    return tuple(output.hidden_states) if wanted else None

@@ -2,8 +2,8 @@
 
     model = load("exported")
     with torch.inference_mode():
-        heard = model(audio_BxS, samples_B)          # waveforms in [-1, 1], zero after their ends
-        heard.hidden_states                          # [L + 1, B, T, D]: h_0 .. h_L
+        output = model(audio_BxS, samples_B)          # waveforms in [-1, 1], zero after their ends
+        output.hidden_states                          # [L + 1, B, T, D]: h_0 .. h_L
 
 Names are those of uniwav_jax, which computes the same numbers, to rounding.
 """
@@ -21,7 +21,7 @@ from .uniwav_files import CONFIG, WEIGHTS, ExportError, read_config, verify
 from .uniwav_layers import Decoder, Encoded, Encoder, plain_layer_norm
 
 
-class Heard(NamedTuple):
+class Output(NamedTuple):
     """Hidden states [L + 1, B, T, D] (h_0 .. h_L), the rest of the encoder's output, and masks.
 
     frame_mask: bool [B, T], True on real audio.
@@ -35,7 +35,7 @@ class Heard(NamedTuple):
 
 
 class Networks:
-    """What the plain module and those for `transformers` share; `_build` first."""
+    """Base of the plain module and of those for `transformers`, which call `_build` first."""
 
     def _build(self, c: dict[str, Any]) -> None:
         """Make the parts that the export has: encoder always, the others by "parts"."""
@@ -55,7 +55,7 @@ class Networks:
         if c["linear"]:
             self.linear = nn.ModuleDict({n: nn.Linear(*size) for n, size in c["linear"].items()})
 
-    def run(self, audio_BxS: torch.Tensor, samples_B: torch.Tensor | None = None) -> Heard:
+    def run(self, audio_BxS: torch.Tensor, samples_B: torch.Tensor | None = None) -> Output:
         """Waveform to hidden states.
 
         Args:
@@ -70,19 +70,21 @@ class Networks:
         x_BxTxC = x_BxTxC * mask[..., None]
         encoded = self.encoder(x_BxTxC, mask)
         states = torch.cat([encoded.embedding[None], encoded.states])
-        return Heard(states, encoded, mask, x_BxTxC)
+        return Output(states, encoded, mask, x_BxTxC)
 
     def extract(
         self, audio_S: torch.Tensor, layers: list[int] | str, *, window: float, overlap: float = 2.0
     ) -> torch.Tensor:
-        """What the encoder makes of one recording of any length, in windows; as `uniwav features`.
+        """Frames of one recording of any length, computed in windows as by `uniwav features`.
 
         Args:
             audio_S: float in [-1, 1].
             layers: numbers, 0 to L: [T, n, D]; "sum": [T, D]; "codes" or, where the
                 teacher was exported, "teacher_codes": [T, K].
-            window: seconds heard at once; longer than those of the training is new to the model.
-            overlap: seconds at a window's ends that its neighbours tell, a quarter at most.
+            window: seconds that are computed at once; the model has not been trained on longer
+                ones than its config's longest bucket.
+            overlap: seconds at a window's ends whose frames are taken from its neighbours; at most
+                a quarter of the window.
         """
         hop, rate, (left, right) = (
             self.features.hop,
@@ -102,13 +104,13 @@ class Networks:
             mask = torch.ones(x_1xTxC.shape[:2], dtype=torch.bool, device=x_1xTxC.device)
             encoded = self.encoder(x_1xTxC, mask)
             states = torch.cat([encoded.embedding[None], encoded.states])
-            heard = Heard(states, encoded, mask, x_1xTxC)
+            output = Output(states, encoded, mask, x_1xTxC)
             if layers == "sum":
                 frames = self.layer_sum(encoded)[0]
             elif layers == "codes":
-                frames = self.codes(heard)[:, 0].T
+                frames = self.codes(output)[:, 0].T
             elif layers == "teacher_codes":
-                frames = self.teacher_codes(heard)[:, 0].T
+                frames = self.teacher_codes(output)[:, 0].T
             else:
                 frames = torch.stack([states[layer][0] for layer in layers], dim=1)
             found.append(frames[rim if first else 0 : None if last else len(frames) - rim])
@@ -117,33 +119,33 @@ class Networks:
             first += size - 2 * rim
 
     def logits(self, encoded: Encoded) -> torch.Tensor:
-        """Scores of CTC's blank (0) and the symbols, float32 [B, T, V + 1]."""
+        """Scores of CTC's blank (0) and the symbols, float32 [B, T, V]."""
         return self._part("ctc")(encoded)
 
-    def transcribe(self, heard: Heard) -> list[str]:
+    def transcribe(self, output: Output) -> list[str]:
         """Text of each row by the best token of each frame."""
-        path_BxT = self.logits(heard.encoded).argmax(-1)
+        path_BxT = self.logits(output.encoded).argmax(-1)
         c, texts = self.c["text"], []
-        for path_T, mask_T in zip(path_BxT, heard.frame_mask, strict=True):
+        for path_T, mask_T in zip(path_BxT, output.frame_mask, strict=True):
             tokens = torch.unique_consecutive(path_T[mask_T]).tolist()
             symbols = [c["symbols"][token - 1] for token in tokens if token]
             text = " ".join(symbols) if c["units"] == "tokens" else "".join(symbols)
             texts.append(text if c["units"] == "tokens" else " ".join(text.split("|")).strip())
         return texts
 
-    def codes(self, heard: Heard) -> torch.Tensor:
+    def codes(self, output: Output) -> torch.Tensor:
         """The codes of speech: the codeword that each head predicts, int64 [K, B, T]."""
-        return self._part("heads")(heard.encoded).argmax(-1)
+        return self._part("heads")(output.encoded).argmax(-1)
 
-    def teacher_codes(self, heard: Heard) -> torch.Tensor:
+    def teacher_codes(self, output: Output) -> torch.Tensor:
         """The teacher's outputs assigned to its codebooks, int64 [K, B, T].
 
         These are the student's targets in training; only an export of the teacher has them.
         """
-        return self._part("codebooks")(heard.encoded.feed_forward, heard.frame_mask)
+        return self._part("codebooks")(output.encoded.feed_forward, output.frame_mask)
 
     def layer_sum(self, encoded: Encoded) -> torch.Tensor:
-        """The weighted sum of normalised layers that decoder or CTC head reads, [B, T, D]."""
+        """The weighted sum of normalised layers that the decoder or CTC head reads, [B, T, D]."""
         reader = self._part("ctc" if "ctc" in self.c["parts"] else "condition")
         if not hasattr(reader, "mix"):
             raise ExportError("this export's CTC head reads the last layer; there is no sum")
@@ -151,7 +153,7 @@ class Networks:
 
     def sample(
         self,
-        heard: Heard,
+        output: Output,
         noise_BxTxC: torch.Tensor,
         *,
         generate_BxT: torch.Tensor | None = None,
@@ -159,20 +161,20 @@ class Networks:
         solver: str | None = None,
         guidance: float | None = None,
     ) -> torch.Tensor:
-        """Features generated from noise, conditioned on what was heard; float32 [B, T, C].
+        """Features generated from noise, conditioned on an encoder's output; float32 [B, T, C].
 
         Args:
-            heard: what to say again; `encoder` given a span mask hides parts of it.
-            noise_BxTxC: the start, standard Gaussian.
-            generate_BxT: True where a frame is generated, the others stay; None: all.
-            steps, solver, guidance: None: as in config.json.
+            output: of the encoder; parts of its input may have been hidden by a span mask.
+            noise_BxTxC: the start of the flow, standard Gaussian.
+            generate_BxT: True where a frame is generated, while the others stay; None: all.
+            steps, solver, guidance: of the sampler; None: those of config.json.
         """
-        decoder, flow, mask = self._part("decoder"), self.c["flow"], heard.frame_mask
+        decoder, flow, mask = self._part("decoder"), self.c["flow"], output.frame_mask
         steps, solver = steps or flow["sample_steps"], solver or flow["solver"]
         guidance = flow["guidance"] if guidance is None else guidance
-        z_BxTxD = self.condition(heard.encoded)
+        z_BxTxD = self.condition(output.encoded)
         null = self.condition.null.expand_as(z_BxTxD)
-        known, x = heard.features, noise_BxTxC.float()
+        known, x = output.features, noise_BxTxC.float()
         generate = (mask if generate_BxT is None else generate_BxT)[..., None]
         context = known * ~generate if flow["context"] else None
         prompt_velocity = known - (1.0 - flow["sigma"]) * x
@@ -205,7 +207,7 @@ class UniWav(Networks, nn.Module):
         super().__init__()
         self._build(c)
 
-    def forward(self, audio_BxS: torch.Tensor, samples_B: torch.Tensor | None = None) -> Heard:
+    def forward(self, audio_BxS: torch.Tensor, samples_B: torch.Tensor | None = None) -> Output:
         """See `run`."""
         return self.run(audio_BxS, samples_B)
 
@@ -285,7 +287,7 @@ class Recognition(nn.Module):
 
 
 def load(folder: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> UniWav:
-    """The model in a folder written by tools/export_torch.py, in evaluation mode.
+    """The model in a folder written by 'uniwav export', in evaluation mode.
 
     Nothing of the folder is executed, and every file of it is compared with its checksum first.
 

@@ -1,0 +1,61 @@
+"""Long clips cut at their pauses: nothing lost, nothing twice, the text of each piece."""
+
+import csv
+
+import numpy as np
+import pytest
+import soundfile
+
+from uniwav_jax import cli
+from uniwav_jax.data import cut as cut_lib
+from uniwav_jax.errors import UserError
+from uniwav_jax.text import textgrid
+
+HEADER = "path\tsamples\tsample_rate\tspeaker\n"
+SPOKEN = [
+    (0.0, 0.4, ""),
+    (0.4, 1.0, "one"),
+    (1.0, 1.2, ""),
+    (1.2, 2.0, "two"),
+    (2.0, 2.02, "sp"),
+    (2.02, 3.0, "three"),
+    (3.0, 3.4, ""),
+    (3.4, 4.0, "four"),
+    (4.0, 4.5, ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (9.0, [(0.0, 4.5, "one two three four")]),
+        (3.5, [(0.0, 3.2, "one two three"), (3.2, 4.5, "four")]),
+        (1.5, [(0.0, 1.1, "one"), (1.1, 3.2, "two three"), (3.2, 4.5, "four")]),
+    ],
+)
+def test_ends_in_the_last_pause_before_the_limit(seconds, expected):
+    """A pause of 20 ms is none; what has no pause stays in one piece."""
+    found = cut_lib.pieces(SPOKEN, seconds, 0.08)
+    assert [(start, end, " ".join(words)) for start, end, words in found] == expected
+
+
+def test_pieces_make_up_the_clips(prompts, tmp_path):
+    pytest.importorskip("praatio", reason="extra align")
+    path = tmp_path / "long.flac"
+    prompts.digits("8675309", path)
+    manifest, missing = tmp_path / "long.tsv", tmp_path / "none.flac"
+    manifest.write_text(f"{HEADER}{path}\t1\t16000\t7\n{missing}\t1\t16000\t1\n")
+    out = tmp_path / "short"
+    arguments = ["data", "cut", str(manifest), "--alignments", str(tmp_path), "--out", str(out)]
+    assert cli.main([*arguments, "--seconds", "4"]) == 0
+    with (out / "manifest.tsv").open() as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    audio = [soundfile.read(out / row["path"], dtype="int16")[0] for row in rows]
+    assert [len(a) for a in audio] == [int(row["samples"]) for row in rows]
+    np.testing.assert_array_equal(np.concatenate(audio), soundfile.read(path, dtype="int16")[0])
+    words = textgrid.tier(str(tmp_path / "long.TextGrid"), "words")
+    said = [label for *_, label in words if label]
+    assert " ".join(row["text"] for row in rows).split() == said and len(rows) > 2
+    manifest.write_text(f"{HEADER}{missing}\t1\t16000\t1\n")
+    with pytest.raises(UserError, match="no clip of"):
+        cli.main(arguments)

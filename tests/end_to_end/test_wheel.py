@@ -1,0 +1,152 @@
+"""A built wheel, installed without the repository, does what the documentation promises."""
+
+import json
+import os
+import pathlib
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+
+import pytest
+import setuptools
+
+from tests.end_to_end.conftest import FAST_COMPILE, SMALL
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+TEXTS = ("go do you hear", "what do you mean sir")
+TRAIN = {
+    "train.steps": 2,
+    "features.stats_seconds": 4.0,
+    "data.buckets": "(2.0,3.0)",
+    "data.batch_seconds": 24.0,
+}
+API = """
+import json, sys
+import numpy as np, uniwav_jax
+model = uniwav_jax.load("exported")
+wave = np.random.default_rng(0).uniform(-0.3, 0.3, 16000).astype(np.float32)
+found = model.encode(wave)
+spoken = model.align(wave, "go do")
+print(json.dumps({
+    "file": uniwav_jax.__file__,
+    "torch": "torch" in sys.modules,
+    "states": found.states.shape,
+    "text": model.transcribe("clips/clip0.flac").text,
+    "words": [word.text for word in spoken.words],
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> pathlib.Path:
+    """Built from a copy, because a build leaves folders in its sources."""
+    source, out = (tmp_path_factory.mktemp(name) for name in ("source", "wheel"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, source)
+    for name in ("uniwav_jax", "configs"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPOSITORY / name, source / name, ignore=ignored)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps"]
+    command += ["--no-build-isolation", "--no-index", "--wheel-dir", str(out), str(source)]
+    subprocess.run(command, check=True)
+    return next(out.glob("uniwav_jax-*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """A function that runs a program of an environment with the wheel, in a folder without code."""
+    folder = tmp_path_factory.mktemp("user")
+    environment = tmp_path_factory.mktemp("environment")
+    venv.create(environment, with_pip=False)
+    python = environment / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True)
+    # The dependencies are those of the environment that runs the tests; a path in a .pth file does
+    # not read the .pth files there, so an editable installation of the repository is not seen.
+    packages = next((environment / "lib").glob("python*/site-packages"))
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    variables |= {"XLA_FLAGS": FAST_COMPILE, "JAX_PLATFORMS": "cpu"}
+
+    def run(*command: object) -> str:
+        program, *arguments = map(str, command)
+        done = subprocess.run(
+            [environment / "bin" / program, *arguments],
+            cwd=folder,
+            env=variables,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    run.folder = folder
+    return run
+
+
+def test_the_wheel_has_code_configs_and_requirements(wheel, monkeypatch):
+    given = {}
+    monkeypatch.setattr(setuptools, "setup", given.update)
+    monkeypatch.chdir(REPOSITORY)
+    runpy.run_path("setup.py")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        metadata = archive.read(next(n for n in names if n.endswith("METADATA"))).decode()
+    sources = {str(p.relative_to(REPOSITORY)) for p in REPOSITORY.glob("uniwav_jax/**/*.py")}
+    sources |= {f"uniwav_jax/{p.relative_to(REPOSITORY)}" for p in REPOSITORY.glob("configs/*.py")}
+    assert {name for name in names if ".dist-info/" not in name} == sources
+    assert "uniwav_jax/configs/demo.py" in names
+    assert "uniwav_jax/export/torch/modeling_uniwav.py" in names
+    stated = {_requirement(line) for line in re.findall(r"^Requires-Dist: (.*)", metadata, re.M)}
+    needed = {_requirement(line) for line in given["install_requires"]}
+    assert {line for line in stated if "extra==" not in line} == needed
+    extras = set(re.findall(r"^Provides-Extra: (.*)", metadata, re.M))
+    assert extras == set(given["extras_require"])
+    assert f"Requires-Python: {given['python_requires']}" in metadata
+
+
+def _requirement(line: str) -> str:
+    """A requirement in one spelling: no spaces, sorted versions, one kind of quotes."""
+    package, _, marker = re.sub(r"[\s()]", "", line).replace("'", '"').partition(";")
+    name, versions = re.fullmatch(r"([\w.\[\]-]+)(.*)", package).groups()
+    return f"{name.lower().replace('_', '-')}{sorted(versions.split(','))}{marker}"
+
+
+@pytest.mark.slow
+def test_from_recordings_to_text(installed, small_corpus):
+    """Data, pretraining, fine-tuning, transcription, export and the Python interface."""
+    folder = installed.folder
+    (folder / "clips").mkdir()
+    for number, clip in enumerate(sorted(small_corpus.glob("*.flac"))):
+        shutil.copy(clip, folder / "clips" / f"clip{number}.flac")
+        (folder / "clips" / f"clip{number}.txt").write_text(TEXTS[number % 2])
+    assert "transcribe" in installed("uniwav", "--help")
+    command = ["data", "manifest", "clips", "--out", "train.tsv", "--eval_out", "eval.tsv"]
+    assert "with text" in installed("uniwav", *command, "--eval_fraction", 0.2)
+    assert "A run can start" in installed("uniwav", "data", "check", "train.tsv")
+    assert "packed 1" in installed("uniwav", "data", "pack", "train.tsv", "--out", "packed")
+
+    manifests = {"data.manifest": "packed", "data.eval_manifest": "eval.tsv"}
+    settings = {**SMALL, **TRAIN, **manifests, "evaluate.every": 2}
+    given = [f"--config.{name}={value}" for name, value in settings.items()]
+    output = installed("uniwav", "train", "--config=demo", "--workdir=pretrained", *given)
+    assert "finished 2 steps" in output
+    asr = ["--config=asr_demo", "--workdir=asr", "--config.init_from=pretrained"]
+    assert "arrays loaded" in installed("uniwav", "train", *asr, *given)
+
+    clip = "clips/clip0.flac"
+    text = installed("uniwav", "transcribe", clip, "--checkpoint", "asr")
+    assert text.startswith(f"{clip}: ")
+    installed("uniwav", "export", "--checkpoint", "asr", "--out", "exported")
+    assert installed("uniwav", "transcribe", clip, "--checkpoint", "exported") == text
+    found = json.loads(installed("python", "-c", API))
+    assert not found["torch"] and str(REPOSITORY) not in found["file"]
+    assert found["states"] == [SMALL["model.encoder.layers"] + 1, 50, SMALL["model.encoder.width"]]
+    assert f"{clip}: {found['text']}\n" == text and found["words"] == ["go", "do"]
+    report = ["report", "--workdir", "pretrained", "asr", "--out", "report"]
+    assert "curves.png" in installed("uniwav", *report)

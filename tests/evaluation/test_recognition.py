@@ -1,0 +1,61 @@
+"""Scores of a recogniser are those of its texts; end_to_end compares them with a run's."""
+
+import json
+
+import pytest
+
+import uniwav_jax
+from tests.export.conftest import make
+from tests.test_api import SMALL
+from uniwav_jax import cli
+from uniwav_jax.errors import UserError
+from uniwav_jax.evaluation import recognition
+from uniwav_jax.measures import word_error
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("asr"), task="asr", **SMALL)
+
+
+@pytest.fixture(scope="module")
+def spoken(small_corpus):
+    header, *lines = (small_corpus / "manifest.tsv").read_text().splitlines()
+    lines = [f"{line}Go do {number}" for number, line in enumerate(lines[:3])]
+    path = small_corpus / "three.tsv"
+    path.write_text("\n".join([header, *lines]) + "\n")
+    return str(path)
+
+
+def test_scores(checkpoint, spoken, tmp_path, capsys):
+    command = ["evaluate", "asr", "--checkpoint", checkpoint, "--manifest", spoken]
+    assert cli.main([*command, "--out", str(tmp_path / "out")]) == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["clips"] == 3 and 5 < results["audio_seconds"] <= 9
+    header, *rows = (tmp_path / "out" / "hypotheses.tsv").read_text().splitlines()
+    assert header == "path\ttext\theard"
+    names, references, hypotheses = zip(*(row.split("\t") for row in rows))
+    assert references == ("go do 0", "go do 1", "go do 2")
+    model = uniwav_jax.load(checkpoint)
+    folder = spoken.rpartition("/")[0]
+    assert hypotheses == tuple(model.transcribe(f"{folder}/{name}").text for name in names)
+    (greedy,) = results["decodings"]
+    assert greedy["wer"] == round(word_error.words(references, hypotheses).rate, 4)
+    assert "REF:" in (tmp_path / "out" / "alignment.txt").read_text()
+    assert "lowest word error rate" in capsys.readouterr().out
+
+
+def test_a_clip_that_cannot_be_read_stops(checkpoint, tmp_path):
+    (tmp_path / "m.tsv").write_text(
+        "path\tsamples\tsample_rate\tspeaker\ttext\nno.flac\t9\t16000\t\ta\n"
+    )
+    model = uniwav_jax.load(checkpoint)
+    with pytest.raises(UserError, match=r"no\.flac"):
+        recognition.score(model.recognizer, str(tmp_path / "m.tsv"))
+
+
+def test_all_weights_are_tried_with_all_scores():
+    assert recognition.decodings(None, [1.0], [0.0]) == [{}]
+    tried = recognition.decodings("lm", [1.0, 2.0], [-1.0, 0.0])
+    assert tried[0] == {} and len(tried) == 5
+    assert {"lm_weight": 2.0, "word_score": -1.0} in tried

@@ -1,0 +1,164 @@
+"""Greedy words and their times; beam search with an n-gram model."""
+
+import math
+import subprocess
+
+import numpy as np
+import pytest
+
+from uniwav_jax import cli
+from uniwav_jax.config import default_config, from_dict
+from uniwav_jax.errors import UserError
+from uniwav_jax.inference.recognize import Beam, Recognizer, Word
+
+ARPA = """\\data\\
+ngram 1=5
+ngram 2=1
+
+\\1-grams:
+-2.0\t<unk>
+-99\t<s>\t-0.3
+-1.0\t</s>
+-1.0\tto\t-0.3
+-3.0\ttu\t-0.3
+
+\\2-grams:
+-0.1\tto to
+
+\\end\\
+"""
+
+
+@pytest.fixture
+def recognizer():
+    """A recogniser of "o t u |" without a network."""
+    config = default_config("tiny")
+    config.task, config.asr.freeze_steps, config.evaluate.sample_every = "asr", 0, 0
+    config.text.symbols = tuple("otu|")
+    return Recognizer(from_dict(config), {})
+
+
+def log_probs(path, rivals):
+    """Certain frames, but for {frame: (token, its probability)}."""
+    probabilities = np.full((len(path), 5), 1e-4, np.float32)
+    for frame, token in enumerate(path):
+        share = 0.0
+        if frame in rivals:
+            rival, share = rivals[frame]
+            probabilities[frame, rival] = share
+        probabilities[frame, token] = 1 - share
+    return np.log(probabilities / probabilities.sum(-1, keepdims=True))
+
+
+BLANK, LETTER_O, T, U, SPACE = range(5)
+PATH = [
+    BLANK,
+    T,
+    T,
+    BLANK,
+    U,
+    BLANK,
+    SPACE,
+    T,
+    BLANK,
+    LETTER_O,
+    BLANK,
+]  # "tu to", but for the model
+
+
+def test_greedy_words_have_times(recognizer):
+    words = recognizer.greedy(log_probs(PATH, {}))
+    assert words == [Word("tu", 1 / 50, 5 / 50), Word("to", 7 / 50, 10 / 50)]
+    assert recognizer.greedy(log_probs([BLANK] * 4, {})) == []
+
+
+def test_the_language_model_decides(recognizer, tmp_path):
+    reason = "see tests/requirements-oracles.txt"
+    pytest.importorskip("pyctcdecode", reason=reason)
+    pytest.importorskip("kenlm", reason=reason)
+    model = tmp_path / "lm.arpa"
+    model.write_text(ARPA)
+    heard = log_probs(PATH, {4: (LETTER_O, 0.4)})
+    without = Beam(recognizer, None, word_score=0.0).words(heard)
+    assert [word.text for word in without] == ["tu", "to"]
+    words = Beam(recognizer, str(model), weight=1.0, word_score=0.0).words(heard)
+    assert [word.text for word in words] == ["to", "to"]
+    assert words[0].end <= words[1].start
+    with pytest.raises(UserError, match="does not exist"):
+        Beam(recognizer, str(tmp_path / "none.arpa"))
+    (tmp_path / "bad.arpa").write_text("no model")
+    with pytest.raises(UserError, match=r"bad\.arpa is no n-gram model"):
+        Beam(recognizer, str(tmp_path / "bad.arpa"))
+
+
+def write_words(path, **log10):
+    """An n-gram model of words that are independent of one another."""
+    rows = {"<unk>": -2.0, "<s>": -99, "</s>": -1.0, **log10}
+    words = "".join(f"{score}\t{word}\t0\n" for word, score in rows.items())
+    pair = f"{log10['to']}\tto to\n"  # kenlm wants a bigram; this one changes nothing
+    path.write_text(
+        f"\\data\\\nngram 1={len(rows)}\nngram 2=1\n\n\\1-grams:\n{words}\n"
+        f"\\2-grams:\n{pair}\n\\end\\\n"
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize(("apart", "heard"), [(1.9, "to"), (2.1, "tu")])
+def test_default_weight_is_fairseqs_in_natural_logarithms(apart, heard, recognizer, tmp_path):
+    """A factor of ten between two words outweighs 2 nats of the network, as with fairseq."""
+    pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
+    model = write_words(tmp_path / "lm.arpa", to=-0.5, tu=-1.5)
+    posteriors = log_probs([T, BLANK, U, BLANK], {2: (LETTER_O, 1 / (1 + math.exp(apart)))})
+    assert [word.text for word in Beam(recognizer, model).words(posteriors)] == [heard]
+
+
+@pytest.mark.parametrize(("apart", "heard"), [(0.9, ["toto"]), (1.1, ["to", "to"])])
+def test_default_score_of_a_word_is_one_nat(apart, heard, recognizer, tmp_path):
+    """Two words that are together as probable as one must be one nat likelier by the network."""
+    pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
+    model = write_words(tmp_path / "lm.arpa", to=-0.5, toto=-1.0)
+    path = [T, LETTER_O, SPACE, T, LETTER_O]
+    posteriors = log_probs(path, {2: (BLANK, 1 / (1 + math.exp(apart)))})
+    assert [word.text for word in Beam(recognizer, model).words(posteriors)] == heard
+
+
+def test_words_without_a_back_off_weight_are_known(recognizer, tmp_path):
+    """pyctcdecode takes them for unknown, which costs ten factors of ten."""
+    pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
+    model = write_words(tmp_path / "lm.arpa", to=-1.5, tu=-0.5)
+    file = tmp_path / "lm.arpa"
+    file.write_text(file.read_text().replace("tu\t0", "tu"))
+    posteriors = log_probs([T, BLANK, U, BLANK], {2: (LETTER_O, 0.5)})
+    assert [word.text for word in Beam(recognizer, model).words(posteriors)] == ["tu"]
+
+
+def test_real_kenlm_builds_a_model_that_the_beam_reads(tmp_path, recognizer):
+    kenlm = pytest.importorskip("kenlm", reason="see tests/requirements-oracles.txt")
+    if subprocess.run(["sh", "-c", "command -v lmplz"], capture_output=True).returncode:
+        pytest.skip("no lmplz in PATH; uniwav data lm says how to build it")
+    (tmp_path / "text.txt").write_text("to to\ntu to\n" * 20)
+    out = tmp_path / "lm.bin"
+    arguments = ["data", "lm", str(tmp_path / "text.txt"), "--order", "2", "--out"]
+    cli.main([*arguments, str(out)])
+    model = kenlm.Model(str(out))
+    assert model.order == 2 and model.score("to to") > model.score("tu tu")
+    # The binary with its list of words searches as the ARPA file does.
+    cli.main([*arguments, str(tmp_path / "lm.arpa")])
+    heard = log_probs(PATH, {4: (LETTER_O, 0.4)})
+    scores = [
+        Beam(recognizer, str(path)).decoder.decode_beams(heard)[0][-1]
+        for path in (out, tmp_path / "lm.arpa")
+    ]
+    assert scores[0] == pytest.approx(scores[1], rel=1e-5)
+
+
+def test_words_beside_a_binary_model_are_given_to_the_search(recognizer, tmp_path, monkeypatch):
+    pyctcdecode = pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
+    given = []
+    monkeypatch.setattr(pyctcdecode, "build_ctcdecoder", lambda *a, **k: given.append(a[2]))
+    model = tmp_path / "lm.bin"
+    model.write_text("")
+    Beam(recognizer, str(model))
+    (tmp_path / "lm.bin.words").write_text("to\ntu\n")
+    Beam(recognizer, str(model))
+    assert given == [None, ["to", "tu"]]

@@ -1,0 +1,367 @@
+"""The Python interface: `uniwav_jax.load(PATH)` gives a `Model`.
+
+    model = uniwav_jax.load("runs/asr")
+    model.encode(wave, rate)        states of all layers, z, codes, times
+    model.transcribe(wave, rate)    text and the times of its words
+    model.align(wave, text, rate)   times of the words and letters of a known text
+
+A wave is the path of an audio file or an array; `inference.waves.blocks` says which arrays. It may
+have any length and any sample rate.
+"""
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import jax
+import numpy as np
+
+from uniwav_jax import features as features_lib
+from uniwav_jax import tasks
+from uniwav_jax.checkpoint import reader
+from uniwav_jax.codec import files
+from uniwav_jax.codec.config import Structure
+from uniwav_jax.config import Config
+from uniwav_jax.errors import UserError
+from uniwav_jax.export import codec_folder, read
+from uniwav_jax.export.torch import uniwav_files
+from uniwav_jax.inference import align, codec_files, recognize, representations, waves, windowed
+from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE, Word
+from uniwav_jax.types import PyTree
+
+SHIPPED: dict[str, str] = {}  # name of a model that ships with the package: its export folder
+ENCODER, CODEC = {"encode", "features"}, {"encode_latents", "decode_latents"}
+RECOGNITION = {"transcribe", "align"}
+# How to get a model that has a method.
+FINE_TUNE = (
+    "fine-tune one for recognition: uniwav train --config=asr_demo (or asr_1h, asr_10h, asr_100h,"
+    " asr_960h) --config.init_from=PRETRAINED ..."
+)
+PRETRAIN = "pretrain one: uniwav train --config=demo (or pretrain_base, pretrain_large) ..."
+CODECS = "import a codec, or train one: uniwav train --config=codec_16khz_50hz ..."
+TRAINED_BY = {
+    **dict.fromkeys(ENCODER, PRETRAIN),
+    **dict.fromkeys(RECOGNITION, FINE_TUNE),
+    **dict.fromkeys(CODEC, CODECS),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoding:
+    """What an encoder gives for a wave of T frames.
+
+    Attributes:
+        states: float32 [L + 1, T, D], the input of the first layer and the output of each layer.
+        z: float32 [T, D_dec], what the decoder is conditioned on; None after fine-tuning.
+        codes: int32 [K, T], the codeword that each prediction head chooses; None after fine-tuning.
+        times: float32 [T], seconds at the middle of each frame.
+    """
+
+    states: np.ndarray
+    z: np.ndarray | None
+    codes: np.ndarray | None
+    times: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Transcript:
+    """A recognised text; `str(transcript)` is the text.
+
+    Attributes:
+        text: the words with single spaces between them.
+        words: the words with their times in seconds.
+    """
+
+    text: str
+    words: list[Word]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Model:
+    """A trained model, ready for use; `load` makes one.
+
+    Args:
+        path: where it was read; for error messages.
+        config: of its training; None for a codec folder.
+        params: parameters by part: "encoder", "heads", "condition", "ctc", ...; of a codec
+            {"network", "codebooks"}.
+        features: parameters of the surface features; {} for a codec.
+        structure: of its codec, or of the codec that its features are latents of.
+        step: updates of its training.
+        checkpoint: step folder that it was read from; "" for other sources.
+
+    Attributes:
+        task: "pretrain", "asr" or "codec".
+        sample_rate: in Hz, the rate that waves are converted to.
+        frame_rate: frames per second.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        config: Config | None,
+        params: PyTree,
+        features: PyTree,
+        structure: Structure | None,
+        *,
+        step: int = 0,
+        checkpoint: str = "",
+    ) -> None:
+        self.path, self.config, self.step, self.checkpoint = path, config, step, checkpoint
+        self.task = config.task if config else "codec"
+        self._arrays = {"params": params, "features": features}
+        self._structure = structure
+        self._methods = _methods(self.task) | (CODEC if structure else set())
+        if self.task == "codec":
+            self.sample_rate = structure.sample_rate
+            self.frame_rate = structure.sample_rate / structure.hop
+            return
+        self._arrays = jax.device_put(self._arrays)  # shared by all that is made of the model
+        described = files.describe(structure) if structure else None
+        self._features = features_lib.build(config.features, described)
+        self.sample_rate = self._features.sample_rate
+        self.frame_rate = self._features.frame_rate
+        self._extractors: dict[Any, representations.Extractor] = {}
+        self._beams: dict[Any, recognize.Beam] = {}
+
+    def __repr__(self) -> str:
+        return f"<uniwav_jax model of task {self.task}, {self.step} updates, from {self.path}>"
+
+    def encode(self, wave: Any, rate: int | None = None) -> Encoding:
+        """States of every layer, z, codes and frame times of a wave; see `Encoding`.
+
+        All states of a long wave are large: `features` gives the layers that are wanted.
+        """
+        self._need("encode")
+        found = self._run(self._encoder, wave, rate)
+        states_TxLxD, codes_TxK = found["states"], found.get("codes")
+        return Encoding(
+            states=states_TxLxD.swapaxes(0, 1),
+            z=found.get("z"),
+            codes=None if codes_TxK is None else codes_TxK.T,
+            times=self._encoder.times(len(states_TxLxD)),
+        )
+
+    def features(
+        self, wave: Any, rate: int | None = None, *, layers: Any, window: float | None = None
+    ) -> np.ndarray:
+        """One choice of layers, as `uniwav features` writes them.
+
+        Args:
+            wave: path or array; see `inference.waves.blocks`.
+            rate: sample rate of an array, in Hz; None: the model's.
+            layers: a number or several, from 0 (the input of the first layer) to L; or "sum",
+                "codes" or "teacher_codes", see `inference.representations.Extractor`.
+            window: seconds that are computed at once; None: the training's longest clips.
+
+        Returns:
+            float32 [T, n, D] of n layers, [T, D] of their sum, or codes int32 [T, K].
+        """
+        return self._run(self.extractor(layers, window=window), wave, rate)
+
+    def transcribe(
+        self, wave: Any, rate: int | None = None, *, lm: str | None = None, **options: Any
+    ) -> Transcript:
+        """The text of a wave and the times of its words.
+
+        Args:
+            wave: path or array; see `inference.waves.blocks`.
+            rate: sample rate of an array, in Hz; None: the model's.
+            lm: n-gram model of words, ARPA or kenlm's binary; None: without.
+            options: of `decoder`.
+        """
+        words = self.decoder(lm, **options)(self._run(self.recognizer, wave, rate))
+        return Transcript(" ".join(word.text for word in words), words)
+
+    def align(self, wave: Any, text: str, rate: int | None = None) -> align.Alignment:
+        """Times of the words and of the letters or phones of a known text in its wave."""
+        log_probs_TxV = self._run(self.recognizer, wave, rate)
+        return align.align(self.recognizer, log_probs_TxV, text)
+
+    def encode_latents(
+        self, wave: Any, rate: int | None = None, *, codebooks: int = 0
+    ) -> np.ndarray:
+        """A codec's latents float32 [T, C], or codes int16 [codebooks, T], of a wave."""
+        blocks = waves.blocks(wave, rate, sample_rate=self.sample_rate)
+        return self._codec("encode_latents").encode(blocks, stages=codebooks)
+
+    def decode_latents(self, latents: Any) -> np.ndarray:
+        """The waveform, float32 [T * hop] in [-1, 1], of latents [T, C] or integer codes [Q, T]."""
+        return np.concatenate(list(self._codec("decode_latents").decode(np.asarray(latents))))
+
+    def tokenize(self, wave: Any, rate: int | None = None) -> NoReturn:
+        """Discrete speech tokens of a wave. Not in this version yet."""
+        _later("tokenize", "discrete speech tokens", "tokenizer")
+
+    def detokenize(self, tokens: Any, prompt: Any = None) -> NoReturn:
+        """Speech of tokens, in the voice of a prompt. Not in this version yet."""
+        _later("detokenize", "discrete speech tokens", "tokenizer")
+
+    def resynthesize(self, wave: Any, rate: int | None = None) -> NoReturn:
+        """A wave through tokens and back. Not in this version yet."""
+        _later("resynthesize", "discrete speech tokens", "tokenizer")
+
+    def speak(self, text: str, prompt: Any) -> NoReturn:
+        """Speech of a text, in the voice of a prompt. Not in this version yet."""
+        _later("speak", "text to speech", "tts")
+
+    def edit(self, wave: Any, text: str, span: Any) -> NoReturn:
+        """A wave with another text in a span. Not in this version yet."""
+        _later("edit", "speech editing", "tts")
+
+    def convert(self, wave: Any, prompt: Any) -> NoReturn:
+        """A wave in the voice of a prompt. Not in this version yet."""
+        _later("convert", "voice conversion", "tts")
+
+    def extractor(self, layers: Any, *, window: float | None = None) -> representations.Extractor:
+        """The model for one choice of layers, whose `run` takes many files."""
+        self._need("features")
+        key = (representations.choice(layers), window)
+        if key not in self._extractors:
+            arrays = self._arrays
+            if key[0] == representations.TEACHER_CODES:
+                arrays = {**arrays, "params": arrays["params"] | self._teacher()}
+            options = {"features": self._features, "window": window}
+            self._extractors[key] = representations.Extractor(
+                self.config, arrays, key[0], **options
+            )
+        return self._extractors[key]
+
+    @functools.cached_property
+    def recognizer(self) -> recognize.Recognizer:
+        """The recogniser, whose `run` takes many files."""
+        self._need("transcribe")
+        return recognize.Recognizer(self.config, self._arrays, features=self._features)
+
+    def decoder(
+        self,
+        lm: str | None = None,
+        *,
+        beam: int = 0,
+        lm_weight: float = LM_WEIGHT,
+        word_score: float = WORD_SCORE,
+    ) -> Callable[[np.ndarray], list[Word]]:
+        """The function from log-probabilities, a result of `recognizer.run`, to words.
+
+        Args:
+            lm: n-gram model of words, ARPA or kenlm's binary; None: without.
+            beam: hypotheses that are kept; 0: greedy without `lm`, else 100.
+            lm_weight: of the n-gram's natural log-probabilities.
+            word_score: added for each word, in natural logarithms.
+        """
+        if not (lm or beam):
+            return self.recognizer.greedy
+        options = (lm_weight, word_score, beam or 100)
+        if (lm, options) not in self._beams:
+            named = dict(zip(("weight", "word_score", "width"), options))
+            self._beams[lm, options] = recognize.Beam(self.recognizer, lm, **named)
+        return self._beams[lm, options].words
+
+    @functools.cached_property
+    def _encoder(self) -> representations.Encoder:
+        return representations.Encoder(self.config, self._arrays, features=self._features)
+
+    @functools.cached_property
+    def _file_codec(self) -> codec_files.FileCodec:
+        if self.task == "codec":
+            return codec_files.FileCodec(self._structure, self._arrays["params"], name=self.path)
+        structure = self._structure  # latents are continuous features: codebooks are not kept
+        if structure.codebooks:
+            structure = dataclasses.replace(structure, codebooks=0)
+        network = {"network": self._arrays["features"]["network"]}
+        return codec_files.FileCodec(structure, network, name=self.path)
+
+    def _codec(self, method: str) -> codec_files.FileCodec:
+        self._need(method)
+        return self._file_codec
+
+    def _teacher(self) -> PyTree:
+        """The teacher and its codebooks, which are only read where they are wanted."""
+        if not self.checkpoint:  # an export of the teacher has it in the encoder's place
+            return {"teacher": self._arrays["params"]["encoder"]}
+        # The features are read too because a read of nothing fails.
+        places = ("state/teacher", "state/codebooks", "frozen/features")
+        return reader.open(self.checkpoint).arrays(*places).get("state", {})
+
+    def _run(self, model: windowed.WindowedModel, wave: Any, rate: int | None) -> PyTree:
+        blocks = waves.blocks(wave, rate, sample_rate=self.sample_rate)
+        ((_, found),) = model.run([(None, blocks)], few=True)
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    def _need(self, method: str) -> None:
+        if method not in self._methods:
+            what = f"a checkpoint of task {self.task}" if self.config else "a codec"
+            raise UserError(f"{self.path} is {what}, which has no {method}; {TRAINED_BY[method]}")
+
+
+def _later(method: str, capability: str, configs: str) -> NoReturn:
+    raise UserError(
+        f"{method} is not in this version yet: {capability} will come with a later one, which"
+        f" trains it with configs named {configs}_*"
+    )
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """A model from what training, `uniwav export` or `uniwav import` wrote.
+
+    Args:
+        path: workdir of a run, its checkpoints folder or one of its step folders (local or gs://);
+            a folder of `uniwav export`, which is read without PyTorch; a codec folder; or the name
+            of a model that ships with the package.
+
+    Raises:
+        UserError: there is no model, or it is damaged.
+    """
+    path = os.fspath(path)
+    folder = pathlib.Path(SHIPPED.get(path, path))
+    if (folder / uniwav_files.SUMS).is_file():
+        return _of_export(str(folder))
+    if (folder / files.DESCRIPTION).is_file():
+        structure, params = files.load(str(folder))
+        return Model(path, None, params, {}, structure)
+    if "://" not in path and not folder.exists():
+        raise UserError(
+            f"{path} is no folder, and no model of that name ships with this version (it has"
+            f" {', '.join(SHIPPED) or 'none yet'}); train one: uniwav train --config=demo"
+            " --workdir=runs/demo --config.data.manifest=..."
+        )
+    return _of_checkpoint(path)
+
+
+def _methods(task: str) -> set[str]:
+    """The methods that a checkpoint of a task has; codec features bring the codec's as well."""
+    task = tasks.get(task)
+    found = set(ENCODER) if "encoder" in task.parts else set()
+    found |= RECOGNITION if task.logits else set()
+    return found | (CODEC if "generator" in task.parts else set())
+
+
+def _of_checkpoint(path: str) -> Model:
+    checkpoint = reader.open(path)
+    config, step, folder = checkpoint.config, checkpoint.step, str(checkpoint.folder)
+    if "generator" in checkpoint.task.parts:
+        structure, params = codec_folder.read(checkpoint)
+        return Model(path, config, params, {}, structure, step=step, checkpoint=folder)
+    arrays = checkpoint.arrays("params", "ema", "frozen/features")
+    params = {**arrays["params"], **arrays["ema"]}  # the average is what samples and is exported
+    params.pop("decoder", None)
+    features = checkpoint.features()
+    structure = features.config if config.features.kind == "codec" else None
+    weights = arrays["frozen"]["features"]
+    return Model(path, config, params, weights, structure, step=step, checkpoint=folder)
+
+
+def _of_export(path: str) -> Model:
+    export = read.load(path)
+    config, params, step, structure = export.config, export.params, export.step, export.structure
+    model = dataclasses.replace(config.model, compute_dtype="float32")  # as in PyTorch
+    config = dataclasses.replace(config, model=model)
+    params.pop("decoder", None)
+    return Model(path, config, params, params.pop("features"), structure, step=step)

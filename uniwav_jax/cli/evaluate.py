@@ -1,0 +1,150 @@
+"""`uniwav evaluate ...` and `uniwav report`."""
+
+import argparse
+import json
+import pathlib
+
+from uniwav_jax.audio import SUFFIXES
+from uniwav_jax.cli import Run, files, recognition, representations
+from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE
+
+
+def asr(parser: argparse.ArgumentParser) -> Run:
+    r"""Error rates of a recogniser on speech with text, greedy and with an n-gram, and its speed.
+
+        uniwav evaluate asr --checkpoint runs/asr --manifest data/dev.tsv --out results/dev
+        uniwav evaluate asr --checkpoint runs/asr --manifest data/dev.tsv --lm lm.bin \
+            --lm_weight 0.3,0.6,0.9,1.2 --word_score=-1,0,1
+
+    Several weights and word scores are all tried; choose the best on a development set and give the
+    test set one of each. OUT gets results.json, hypotheses.tsv and alignment.txt, which shows what
+    was recognised in place of what.
+    """
+    parser.add_argument("--checkpoint", required=True, help=recognition.CHECKPOINT)
+    parser.add_argument("--manifest", required=True, help="with a column text")
+    parser.add_argument("--lm", help=recognition.LM)
+    for option, default, text in (
+        ("--lm_weight", LM_WEIGHT, recognition.LM_WEIGHT_HELP),
+        ("--word_score", WORD_SCORE, recognition.WORD_SCORE_HELP),
+    ):
+        parser.add_argument(option, default=str(default), help=f"{text}; commas: several")
+    parser.add_argument("--beam", type=int, default=100, help="hypotheses kept; default: 100")
+    parser.add_argument("--out", type=pathlib.Path, help="folder")
+    return _asr
+
+
+def _asr(args: argparse.Namespace) -> int:
+    from uniwav_jax import api
+    from uniwav_jax.evaluation import recognition as recognition_lib
+
+    weights, word_scores = (
+        [float(value) for value in values.split(",")]
+        for values in (args.lm_weight, args.word_score)
+    )
+    options = {"lm": args.lm, "weights": weights, "word_scores": word_scores, "beam": args.beam}
+    model = api.load(args.checkpoint)
+    scores = recognition_lib.score(model.recognizer, args.manifest, **options)
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+        rows = zip(scores.names, scores.references, scores.hypotheses, strict=True)
+        table = "".join("\t".join(row) + "\n" for row in rows)
+        for name, content in {
+            "results.json": json.dumps(scores.results, indent=1) + "\n",
+            "hypotheses.tsv": "path\ttext\theard\n" + table,
+            "alignment.txt": scores.alignment,
+        }.items():
+            (args.out / name).write_text(content, encoding="utf-8")
+    return 0
+
+
+def units(parser: argparse.ArgumentParser) -> Run:
+    """How well the codewords of a pretraining run correspond to phones.
+
+    Every clip of the manifest with a TextGrid of its file's name (tier "phones") goes unmasked
+    through the networks of the checkpoint. Prints purities and mutual information of codes and
+    phones, silence included: of the student's codes, of the teacher's codes, and of as many new
+    codewords that are fitted to log-mel features, to MFCC, and to the states of each layer.
+
+    Compare the fitted rows with one another, because nearly all of their codewords are in use. An
+    encoder is worth its training where it is above both the untrained network (--untrained) and the
+    input. With --untrained follow intervals of encoder minus untrained, by bootstrap over the
+    clips; repeating with another --seed shows the rest of the chance.
+
+    Codewords that are fitted to the speech that they are tested on know its speakers, which raises
+    every row. With --fit_manifest a second set of tables follows, of codewords that are fitted to
+    the speech of that manifest (other speakers; it needs no TextGrids).
+    """
+    parser.add_argument("--checkpoint", required=True, help="workdir of a pretraining run")
+    parser.add_argument("--manifest", required=True, help="of the aligned clips")
+    parser.add_argument("--alignments", required=True, help="folder of NAME.TextGrid")
+    parser.add_argument("--fit_manifest", help="also fit codewords to this speech instead")
+    parser.add_argument("--untrained", action="store_true", help="also measure fresh weights")
+    parser.add_argument("--updates", type=int, default=50, help="that fit new codebooks")
+    parser.add_argument("--seed", type=int, default=0, help="of fresh weights and codewords")
+    parser.add_argument("--limit", type=int, help="clips at most, spread over each manifest")
+    parser.add_argument("--batch_seconds", type=float, default=60.0, help="computed at once")
+    parser.add_argument("--out", help="JSON file to write")
+    return _units
+
+
+def _units(args: argparse.Namespace) -> int:
+    from uniwav_jax.evaluation import codewords
+
+    options = {name: value for name, value in vars(args).items() if name != "out"}
+    _write(args.out, codewords.evaluate(**options))
+    return 0
+
+
+def codec(parser: argparse.ArgumentParser) -> Run:
+    """How well a codec keeps speech: PESQ, STOI, mel distance and, where installed, DNSMOS.
+
+    Prints the means over the clips with 95 % intervals; a measure that cannot score a clip leaves
+    it out, and each mean states how many clips it covers. With --noise the scores show how well the
+    codec decodes the latents of a model that generates them with errors.
+    """
+    parser.add_argument("sources", nargs="+", metavar="FILE|FOLDER")
+    parser.add_argument("--codec", required=True, help=representations.CODEC)
+    parser.add_argument("--codebooks", type=int, default=0, help="that quantise; 0: latents")
+    share = "Gaussian noise on latents, as a share of each channel's standard deviation"
+    parser.add_argument("--noise", type=float, default=0.0, help=share)
+    parser.add_argument("--out", help="JSON file to write, with the scores of each clip too")
+    return _evaluate_codec
+
+
+def _evaluate_codec(args: argparse.Namespace) -> int:
+    from uniwav_jax.evaluation import roundtrip
+    from uniwav_jax.inference import codec_files
+
+    sources = [path for path, _ in files.find(args.sources, SUFFIXES)]
+    options = {"codebooks": args.codebooks, "noise": args.noise}
+    document, errors = roundtrip.score(codec_files.FileCodec.load(args.codec), sources, **options)
+    _write(args.out, document)
+    return max((files.report(error) for error in errors), default=0)
+
+
+def report(parser: argparse.ArgumentParser) -> Run:
+    """Curves and a summary of runs, finished or not.
+
+    Writes to OUT
+        curves.png     losses, perplexities, gradient norm and speed, all runs in one picture;
+                       values on evaluation speech are dashed
+        summary.json   first, best and last value of each metric
+        summary.md     the same as tables
+    """
+    parser.add_argument("--workdir", nargs="+", required=True, help="folders of runs")
+    parser.add_argument("--out", required=True, help="folder for the report")
+
+    def run(args: argparse.Namespace) -> int:
+        from uniwav_jax.evaluation import report as report_lib
+
+        report_lib.write(args.workdir, args.out)
+        return 0
+
+    return run
+
+
+def _write(path: str | None, document: dict) -> None:
+    if path:
+        target = pathlib.Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

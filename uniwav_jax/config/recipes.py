@@ -1,0 +1,79 @@
+"""The configs that are installed with the package, found by name.
+
+They lie in the repository's folder configs/, which an installation has inside the package.
+"""
+
+import ast
+import pathlib
+import re
+import runpy
+
+import ml_collections
+
+from uniwav_jax.errors import UserError
+
+PACKAGE = pathlib.Path(__file__).resolve().parent.parent
+FOLDERS = (PACKAGE / "configs", PACKAGE.parent / "configs")  # installed, and in a checkout
+
+
+def folder() -> pathlib.Path:
+    """Where the configs lie."""
+    return next((path for path in FOLDERS if (path / "demo.py").is_file()), FOLDERS[0])
+
+
+def names() -> list[str]:
+    """Names of the installed configs."""
+    return sorted(path.stem for path in folder().glob("*.py"))
+
+
+def summary(name: str) -> str:
+    """The first line of a config's docstring."""
+    text = ast.get_docstring(ast.parse((folder() / f"{name}.py").read_text(encoding="utf-8")))
+    return (text or "").split("\n")[0]
+
+
+def find(config: str) -> str:
+    """The path of a config, with the argument that was given.
+
+    Args:
+        config: PATH or NAME, and perhaps :ARGUMENT after it, which get_config() takes.
+
+    Raises:
+        UserError: there is neither such a file nor such a name.
+    """
+    name, colon, argument = config.partition(":")
+    if pathlib.Path(name).is_file():
+        return config
+    if re.fullmatch(r"[\w-]+", name) and name in names():
+        return f"{folder() / name}.py{colon}{argument}"
+    raise UserError(
+        f"--config={name}: there is no such file, and no installed config of that name; there are:"
+        f" {', '.join(names())}"
+    )
+
+
+def with_paths(argv: list[str]) -> list[str]:
+    """Command-line arguments with the path of the config in place of its name."""
+    result = list(argv)
+    for place, argument in enumerate(argv):
+        flag, equals, value = argument.partition("=")
+        if flag not in ("--config", "-config"):
+            continue
+        if equals:
+            result[place] = f"{flag}={find(value)}"
+        elif place + 1 < len(argv):
+            result[place + 1] = find(argv[place + 1])
+    return result
+
+
+def load(config: str) -> ml_collections.ConfigDict:
+    """What get_config() of a config returns.
+
+    Args:
+        config: as of `find`.
+
+    Raises:
+        UserError: as of `find`.
+    """
+    path, _, argument = find(config).partition(":")
+    return runpy.run_path(path)["get_config"](*([argument] if argument else []))

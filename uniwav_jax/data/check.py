@@ -1,0 +1,309 @@
+"""Decodes the clips of a manifest and names what would go wrong in training."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import os
+import pathlib
+import tempfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import soundfile
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from uniwav_jax.config import DataConfig, FeaturesConfig
+from uniwav_jax.data import manifest as manifest_lib
+from uniwav_jax.errors import UserError
+from uniwav_jax.terminal import progress
+
+DATA, RATE = DataConfig(), FeaturesConfig().sample_rate
+SILENCE = 10 ** (-60 / 20)  # of full scale: -60 dBFS
+CLIPPED = 0.999  # of full scale
+MAX_CLIPPED = 0.001  # share of samples
+MAX_OFFSET = 0.01  # of full scale, -40 dBFS
+FRAMES_PER_BLOCK = 1500  # 20-ms frames decoded at once: 30 s, so that long files fit in memory
+CHUNK = 16  # clips per job
+ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz' ")
+
+# problem: (its effect on training, what to do about it), in the order of the table
+PROBLEMS = {
+    "broken": ("cannot be read and count as bad clips", "copy them again, or build a new manifest"),
+    "not_finite": (
+        "hold NaN or infinite samples and count as bad clips",
+        "write them again from their source",
+    ),
+    "rate_mismatch": (
+        "have another sample rate than the manifest says and count as bad clips",
+        "run uniwav data manifest again",
+    ),
+    "length_mismatch": (
+        "are longer or shorter than the manifest says: their ends are missed, or rows stay empty",
+        "run uniwav data manifest again; a shorter one is damaged: copy it again",
+    ),
+    "too_short": (
+        f"are shorter than {DATA.min_seconds:g} s and left out",
+        "join them, or lower config.data.min_seconds",
+    ),
+    "too_long": (
+        f"are longer than {DATA.buckets[-1]:g} s and cut in pieces, without regard to words",
+        "nothing for pretraining; cut at pauses where texts matter",
+    ),
+    "resampled": (
+        f"are not at {RATE} Hz and resampled each time they are read",
+        "convert once if reading is slow: uniwav data convert",
+    ),
+    "low_rate": (
+        f"lie below {RATE} Hz: the upper band is empty and the model learns to leave it so",
+        "leave them out unless telephone speech is the aim",
+    ),
+    "channels": ("have several channels, which are averaged", "split them if each is a speaker"),
+    "silent": (
+        "are mostly silent (below -60 dBFS as a whole or in over half of their frames)",
+        "trim or leave them out: silence takes codewords from speech",
+    ),
+    "clipping": ("are clipped", "record or export them at a lower level"),
+    "offset": ("have a DC offset", "high-pass them"),
+    "same_path": ("stand in the manifest more than once", "remove the repeated rows"),
+    "same_audio": (
+        "sound exactly like an earlier clip",
+        "remove them: a model memorises repeated clips",
+    ),
+    "text": (
+        "have characters in their text other than a-z, apostrophe and space",
+        "spell out numbers and signs before training on text",
+    ),
+}
+UNUSABLE = ("broken", "not_finite", "rate_mismatch")  # training counts them as bad clips
+
+
+@dataclasses.dataclass
+class Clip:
+    """The results of decoding one clip.
+
+    Attributes:
+        path: as in the manifest.
+        seconds, rate, channels: as decoded; 0 when broken.
+        level: RMS in dBFS of the averaged channels.
+        digest: hash of the decoded samples; b"" when there are none.
+        problems: keys of `PROBLEMS`.
+        detail: libsndfile's message, or the two numbers that differ.
+    """
+
+    path: str
+    seconds: float = 0.0
+    rate: int = 0
+    channels: int = 0
+    level: float = -np.inf
+    digest: bytes = b""
+    problems: list[str] = dataclasses.field(default_factory=list)
+    detail: str = ""
+
+
+def check(path: str, *, limit: int = 0, report: str | None = None, workers: int = 1) -> bool:
+    """Decode the clips of a manifest and print their problems; True if a run can start.
+
+    Args:
+        path: manifest.
+        limit: decode only so many clips, spread evenly over the manifest; 0: all.
+        report: table to write, with one row for each decoded clip.
+        workers: threads.
+
+    Raises:
+        UserError: there is no such manifest.
+    """
+    if limit < 0 or workers < 1:
+        raise UserError("--limit and --workers must be positive")
+    if pathlib.Path(path).is_dir():
+        raise UserError(f"{path} is a folder; give the manifest it was packed from")
+    with tempfile.TemporaryDirectory() as cache:
+        manifest = manifest_lib.load(path, cache=cache)
+        texts = read_texts(path) or [""] * len(manifest)
+        count = min(limit or len(manifest), len(manifest))
+        rows = np.linspace(0, len(manifest) - 1, count).round().astype(int).tolist()
+        clips = decode_all(manifest, rows, workers=workers)
+    mark_repeated(clips)
+    for clip, row in zip(clips, rows, strict=True):
+        if set(texts[row]) - ALPHABET:
+            clip.problems.append("text")
+    if report:
+        write_report(report, clips)
+    print_table(clips, total=len(manifest))
+    if any(texts):
+        print_texts([texts[row] for row in rows])
+    return print_verdict(clips)
+
+
+def read_texts(path: str) -> list[str]:
+    """The manifest's text column; empty when it has none."""
+    if path.endswith((".jsonl", ".json")):
+        table = pa.json.read_json(path)
+    else:
+        table = pa.csv.read_csv(
+            path,
+            parse_options=pa.csv.ParseOptions(delimiter="\t", quote_char=False),
+            convert_options=pa.csv.ConvertOptions(column_types={"text": pa.string()}),
+        )
+    if "text" not in table.column_names:
+        return []
+    return [text or "" for text in table.column("text").to_pylist()]
+
+
+def decode_all(manifest: manifest_lib.Manifest, rows: list[int], workers: int) -> list[Clip]:
+    """Decode `rows` of the manifest in threads (libsndfile releases Python's lock)."""
+    chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
+    clips: list[Clip] = []
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        done = pool.map(lambda chunk: [check_clip(manifest, row) for row in chunk], chunks)
+        for chunk in progress(done, len(chunks), "Decoding"):
+            clips += chunk
+    return clips
+
+
+def check_clip(manifest: manifest_lib.Manifest, row: int) -> Clip:
+    """Decode one clip block by block and note its problems."""
+    clip = Clip(manifest.name(row))
+    samples = clipped = frames = silent_frames = 0
+    total = energy = 0.0
+    finite = True
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with soundfile.SoundFile(manifest.path(row)) as file:
+            clip.rate, clip.channels = file.samplerate, file.channels
+            frame = max(1, clip.rate // 50)
+            while True:
+                block = file.read(FRAMES_PER_BLOCK * frame, dtype="float32", always_2d=True)
+                if not len(block):
+                    break
+                digest.update(block)
+                if not np.isfinite(block).all():
+                    finite, block = False, np.nan_to_num(block, posinf=0.0, neginf=0.0)
+                mono = block.mean(1, dtype=np.float64)
+                samples += len(block)
+                clipped += np.count_nonzero(np.abs(block).max(1) >= CLIPPED)
+                total += mono.sum()
+                energy += np.square(mono).sum()
+                whole = mono[: len(mono) // frame * frame].reshape(-1, frame)
+                frames += len(whole)
+                silent_frames += np.count_nonzero(np.square(whole).mean(1) < SILENCE**2)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = getattr(error, "error_string", "") or str(error) or "damaged"
+        missing = not os.path.exists(manifest.path(row))
+        clip.problems.append("broken")
+        clip.detail = "no such file" if missing else " ".join(reason.split())
+        return clip
+    if not samples:
+        clip.problems.append("broken")
+        clip.detail = "no audio in it"
+        return clip
+    clip.digest = digest.digest()
+    clip.seconds = samples / clip.rate
+    clip.level = 10 * np.log10(max(energy / samples, 1e-20))
+    found = {
+        "not_finite": not finite,
+        "rate_mismatch": clip.rate != manifest.sample_rate[row],
+        "length_mismatch": samples != manifest.samples[row],
+        "too_short": clip.seconds < DATA.min_seconds,
+        "too_long": clip.seconds > DATA.buckets[-1],
+        "resampled": clip.rate != RATE,
+        "low_rate": clip.rate < RATE,
+        "channels": clip.channels > 1,
+        "silent": energy / samples < SILENCE**2 or silent_frames > 0.5 * max(frames, 1),
+        "clipping": clipped > MAX_CLIPPED * samples,
+        "offset": abs(total / samples) > MAX_OFFSET,
+    }
+    clip.problems += [problem for problem, there in found.items() if there]
+    if found["rate_mismatch"]:
+        clip.detail = f"{clip.rate} Hz, manifest: {manifest.sample_rate[row]}"
+    elif found["length_mismatch"]:
+        clip.detail = f"{samples} samples, manifest: {manifest.samples[row]}"
+    return clip
+
+
+def mark_repeated(clips: list[Clip]) -> None:
+    """Note clips whose path, or else whose decoded audio, stands earlier in the list."""
+    paths, digests = set(), {b""}
+    for clip in clips:
+        if clip.path in paths:
+            clip.problems.append("same_path")
+        elif clip.digest and clip.digest in digests:
+            clip.problems.append("same_audio")
+        paths.add(clip.path)
+        digests.add(clip.digest)
+
+
+def write_report(path: str, clips: list[Clip]) -> None:
+    """One row per clip: path, seconds, rate, channels, level in dBFS, problems, detail."""
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("path\tseconds\tsample_rate\tchannels\tdbfs\tproblems\tdetail\n")
+            file.writelines(
+                f"{c.path}\t{c.seconds:.3f}\t{c.rate}\t{c.channels}\t{c.level:.1f}"
+                f"\t{','.join(c.problems)}\t{c.detail}\n"
+                for c in clips
+            )
+    except OSError as error:
+        raise UserError(f"--report {path}: cannot be written ({error.strerror})") from error
+
+
+def print_table(clips: list[Clip], total: int) -> None:
+    """Counts per problem with an example each."""
+    hours = sum(clip.seconds for clip in clips) / 3600
+    good = sum(not clip.problems for clip in clips)
+    print(f"{len(clips)} of {total} clips decoded: {hours:.2f} h; {good} without any problem")
+    rates = collections.Counter(clip.rate for clip in clips if clip.rate)
+    print("rates: " + ", ".join(f"{rate} Hz: {n}" for rate, n in sorted(rates.items())))
+    table = Table("problem", "clips", "share", Column("for example", overflow="fold"))
+    for problem in PROBLEMS:
+        having = [clip for clip in clips if problem in clip.problems]
+        if having:
+            example = having[0].path + (f" ({having[0].detail})" if having[0].detail else "")
+            share = f"{len(having) / len(clips):.1%}"
+            table.add_row(problem, str(len(having)), share, escape(example))
+    if table.row_count:
+        Console().print(table)
+
+
+def print_texts(texts: list[str]) -> None:
+    """How many clips have text, and which characters fall outside the alphabet."""
+    empty = sum(not text for text in texts)
+    print(f"texts: {len(texts) - empty} clips have one, {empty} ({empty / len(texts):.1%}) do not")
+    strange = collections.Counter("".join(texts))
+    for character in ALPHABET:
+        del strange[character]
+    if strange:
+        listed = "  ".join(f"{char!r} {count}" for char, count in strange.most_common(20))
+        print(f"texts: characters outside a-z, apostrophe and space: {listed}")
+
+
+def print_verdict(clips: list[Clip]) -> bool:
+    """Print what each problem means, the fatal ones last; True if there is no fatal one."""
+    count = collections.Counter(problem for clip in clips for problem in clip.problems)
+    for problem, (effect, remedy) in PROBLEMS.items():
+        if count[problem]:
+            print(f"- {problem} ({count[problem]} of {len(clips)}): {effect}. To do: {remedy}.")
+    unusable = sum(not set(UNUSABLE).isdisjoint(clip.problems) for clip in clips)
+    usable = [c for c in clips if set(c.problems).isdisjoint((*UNUSABLE, "too_short"))]
+    fatal = []
+    if unusable > DATA.max_bad_fraction * len(clips):
+        fatal.append(
+            f"{unusable / len(clips):.1%} of the clips are bad; training stops above"
+            f" {DATA.max_bad_fraction:.0%} (config.data.max_bad_fraction)"
+        )
+    if not usable:
+        fatal.append(f"no usable clip lasts {DATA.min_seconds:g} s (config.data.min_seconds)")
+    elif sum("silent" in clip.problems for clip in usable) > 0.5 * len(usable):
+        fatal.append("most clips are silent; the codebooks would collapse")
+    if count["length_mismatch"] > DATA.max_bad_fraction * len(clips):
+        fatal.append("the manifest's lengths are wrong; run uniwav data manifest again")
+    for sentence in fatal:
+        print(f"FATAL: {sentence}.")
+    if not fatal:
+        hours = sum(clip.seconds for clip in usable) / 3600
+        print(f"A run can start: {len(usable)} clips, {hours:.2f} h.")
+    return not fatal

@@ -1,0 +1,210 @@
+"""Converts what libsndfile cannot read (G.722, m4a, video, ...) to FLAC, 16 kHz, mono.
+
+PyAV decodes, which brings FFmpeg with it.
+"""
+
+import concurrent.futures
+import gzip
+import os
+import pathlib
+import re
+import sys
+import zlib
+
+import numpy as np
+import soundfile
+import soxr
+
+from uniwav_jax.errors import UserError
+from uniwav_jax.terminal import progress
+
+try:
+    import av
+except ImportError:
+    av = None
+
+RATE = 16000
+SUFFIXES = (
+    ".g722 .m4a .mp4 .aac .mov .mkv .webm .wma .amr .aif .aiff .au .caf .sph .wv"
+    " .wav .flac .ogg .opus .mp3"
+)
+RAW_FORMATS = {".g722": "g722"}  # files without a header that names their format
+SIGNS = r"[^A-Za-z\s.,:;!?'\"-]"  # characters that are spoken as words, or mark a stage direction
+SHOWN = 10  # failures that are printed
+
+
+def convert_folder(
+    source: str, target: str, *, suffixes: str = "", texts: str | None = None, workers: int = 1
+) -> None:
+    """Convert every audio file below a folder to NAME.flac below another.
+
+    Files that are up to date are skipped, so the same call continues after an interruption. Files
+    that cannot be converted are printed and listed in failed.tsv.
+
+    Args:
+        source: folder, searched to the bottom.
+        target: folder for the FLAC files, outside of `source`.
+        suffixes: kinds of files to convert, with commas; "": `SUFFIXES`.
+        texts: list of prompts as telephone sound packages have it, one `NAME: text` a line (plain
+            or .gz), where NAME is the path below `source` without suffix. Each text is written to
+            NAME.txt beside the FLAC file.
+        workers: threads.
+
+    Raises:
+        UserError: PyAV is not installed, nothing could be converted, or a path is not usable.
+    """
+    if av is None:
+        raise UserError('PyAV is not installed; run: pip install "uniwav_jax[convert]"')
+    if workers < 1:
+        raise UserError(f"--workers must be at least 1; got {workers}")
+    folder, out = (pathlib.Path(os.path.abspath(p)) for p in (source, target))
+    if not folder.is_dir():
+        raise UserError(f"{source}: no such folder")
+    if out.is_relative_to(folder):
+        raise UserError(f"--out {target} lies in {source}; choose another folder")
+    prompts = read_prompts(texts) if texts else {}
+
+    jobs = plan(folder, out, suffixes=suffixes or SUFFIXES.replace(" ", ","))
+    stale = {target: source for target, source in jobs.items() if not _up_to_date(source, target)}
+    failures = convert_all(stale, workers=workers)
+    print(
+        f"{out}: {len(stale) - len(failures)} converted, {len(jobs) - len(stale)} up to date,"
+        f" {len(failures)} failed"
+    )
+    report_failures(failures, out / "failed.tsv")
+    if len(failures) == len(jobs):
+        raise UserError(f"{source}: none of its {len(jobs)} files could be converted")
+    if prompts:
+        written = write_texts(prompts, out, done=[t for t in jobs if t.exists()])
+        if not written:
+            raise UserError(
+                f"{texts}: none of its {len(prompts)} names is a file below {source}; give the"
+                " folder that the names start from"
+            )
+        print(f"{out}: {written} texts")
+
+
+def plan(
+    folder: pathlib.Path, out: pathlib.Path, suffixes: str
+) -> dict[pathlib.Path, pathlib.Path]:
+    """{FLAC to write: its source}, sorted.
+
+    Raises:
+        UserError: nothing to convert, or two sources for one output.
+    """
+    wanted = {"." + suffix.strip().lower().lstrip(".") for suffix in suffixes.split(",")}
+    jobs: dict[pathlib.Path, pathlib.Path] = {}
+    for source in sorted(folder.rglob("*")):
+        if source.suffix.lower() not in wanted or source.name.startswith("."):
+            continue
+        target = out / source.relative_to(folder).with_suffix(".flac")
+        if target in jobs:
+            raise UserError(
+                f"{jobs[target]} and {source} would both become {target.name}; name one kind with"
+                f" --suffixes {source.suffix}"
+            )
+        jobs[target] = source
+    if not jobs:
+        raise UserError(f"{folder}: no file in it ends in {', '.join(sorted(wanted))}")
+    return jobs
+
+
+def convert_all(
+    jobs: dict[pathlib.Path, pathlib.Path], workers: int
+) -> list[tuple[pathlib.Path, str]]:
+    """Convert {target: source} in threads; returns the sources that failed and why."""
+
+    def attempt(job: tuple[pathlib.Path, pathlib.Path]) -> tuple[pathlib.Path, str] | None:
+        target, source = job
+        try:
+            convert(source, target)
+        except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
+            return source, " ".join(str(error).split())
+        return None
+
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        done = progress(pool.map(attempt, jobs.items()), len(jobs), "Converting")
+        return [failure for failure in done if failure]
+
+
+def convert(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Decode the first audio stream of `source` to FLAC, PCM_16, 16 kHz, channels averaged.
+
+    The target appears whole or not at all.
+
+    Raises:
+        av.FFmpegError, OSError, ValueError, RuntimeError: not decodable, no audio, or not writable.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    samples = 0
+    try:
+        with (
+            av.open(str(source), format=RAW_FORMATS.get(source.suffix.lower())) as container,
+            soundfile.SoundFile(part, "w", RATE, 1, subtype="PCM_16", format="FLAC") as file,
+        ):
+            if not container.streams.audio:
+                raise ValueError("no audio stream in it")
+            to_float = av.AudioResampler(format="fltp")
+            resampler = None
+            for frame in container.decode(audio=0):
+                if resampler is None:
+                    resampler = soxr.ResampleStream(frame.sample_rate, RATE, 1)
+                for block in to_float.resample(frame):
+                    mono = block.to_ndarray().mean(0, dtype=np.float32)
+                    samples += len(mono)
+                    file.write(resampler.resample_chunk(mono))
+            if not samples:
+                raise ValueError("no audio in it")
+            file.write(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def report_failures(failures: list[tuple[pathlib.Path, str]], table: pathlib.Path) -> None:
+    """The first on stderr, all in `table`; a table of an earlier run is removed."""
+    table.unlink(missing_ok=True)
+    for source, reason in failures[:SHOWN]:
+        print(f"failed: {source}: {reason}", file=sys.stderr)
+    if failures:
+        print(f"failed: all are listed in {table}", file=sys.stderr)
+        rows = (f"{source}\t{reason}\n" for source, reason in failures)
+        table.write_text("path\treason\n" + "".join(rows), errors="backslashreplace")
+
+
+def read_prompts(file: str) -> dict[str, str]:
+    """{name: text} of a prompt list; text in a-z, apostrophe and space.
+
+    A prompt is left out when it has more than its spoken words: stage directions in brackets,
+    digits and signs such as * or #. A clip without text is better than one with a wrong text.
+    """
+    try:
+        data = pathlib.Path(file).read_bytes()
+        lines = (gzip.decompress(data) if file.endswith(".gz") else data).decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise UserError(f"--texts {file}: cannot be read ({error})") from error
+    prompts = {}
+    for line in lines.splitlines():
+        name, separator, text = line.partition(": ")
+        if separator and not line.startswith(";") and not re.search(SIGNS, text):
+            words = re.sub(r"[^a-z' ]", " ", text.lower()).split()
+            prompts[name.strip()] = " ".join(words)
+    if not prompts:
+        raise UserError(f"--texts {file}: no line `NAME: text` in it")
+    return prompts
+
+
+def write_texts(texts: dict[str, str], out: pathlib.Path, done: list[pathlib.Path]) -> int:
+    """Write NAME.txt beside each finished NAME.flac that has a text; returns how many."""
+    written = 0
+    for target in done:
+        text = texts.get(target.relative_to(out).with_suffix("").as_posix())
+        if text:
+            target.with_suffix(".txt").write_text(text + "\n", encoding="utf-8")
+            written += 1
+    return written
+
+
+def _up_to_date(source: pathlib.Path, target: pathlib.Path) -> bool:
+    return target.exists() and target.stat().st_mtime >= source.stat().st_mtime

@@ -1,0 +1,107 @@
+"""Builds an n-gram model of words from text, for beam search: `uniwav transcribe --lm FILE`.
+
+kenlm's programs `lmplz` and `build_binary` do the work; where they are not installed the error says
+how to build them. A binary model has no list of its words, which the search needs in order to know
+how words begin. So the list is written beside it, to FILE.bin.words.
+"""
+
+import pathlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+
+from uniwav_jax.config import TextConfig
+from uniwav_jax.data import manifest
+from uniwav_jax.errors import UserError
+from uniwav_jax.text import alphabet
+
+WORDS = ".words"  # suffix, after the name of a binary model, of the list of its words
+BUILD = (
+    "pip download --no-deps --no-binary kenlm kenlm==0.3.0 && tar xzf kenlm-0.3.0.tar.gz && cd"
+    " kenlm-0.3.0 && cmake -B build -DCMAKE_BUILD_TYPE=Release && cmake --build build --target"
+    " lmplz build_binary (needs cmake, a C++ compiler and Boost: libboost-all-dev); then --kenlm"
+    " kenlm-0.3.0/build/bin"
+)
+
+
+def build(
+    sources: Sequence[str],
+    target: str,
+    *,
+    order: int = 4,
+    memory: str = "1G",
+    lowercase: bool = True,
+    kenlm: str | None = None,
+) -> None:
+    """Write an n-gram model of the text in `sources`, written as the recogniser writes text.
+
+    Args:
+        sources: manifests (their column text) and .txt files, one sentence a line.
+        target: FILE.bin, kenlm's binary, or FILE.arpa.
+        order: n.
+        memory: of `lmplz`, as it takes it.
+        lowercase: as `config.text.lowercase` of the recogniser.
+        kenlm: folder of kenlm's programs; None: the PATH.
+
+    Raises:
+        UserError: there is no text, a program is missing, or it fails.
+    """
+    if order < 2:
+        raise UserError(f"--order must be at least 2; got {order}")
+    lmplz, binary = (_program(name, kenlm) for name in ("lmplz", "build_binary"))
+    out = pathlib.Path(target)
+    if out.suffix not in (".bin", ".arpa"):
+        raise UserError(f"--out {out} must end in .bin or .arpa")
+    config = TextConfig(lowercase=lowercase)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent) as folder:
+        sentences, arpa = pathlib.Path(folder) / "text", pathlib.Path(folder) / "lm.arpa"
+        count, words = 0, set()
+        with sentences.open("w", encoding="utf-8") as file:
+            for source in sources:
+                for line in _lines(source):
+                    if line := alphabet.normalize(line, config):
+                        file.write(line + "\n")
+                        words.update(line.split())
+                        count += 1
+        if not count:
+            raise UserError(f"no text in {', '.join(sources)}")
+        # Kneser-Ney's discounts are estimated from n-grams that a small corpus may lack.
+        options = ["-o", order, "-S", memory, "--discount_fallback"]
+        _run([lmplz, *options, "--text", sentences, "--arpa", arpa])
+        result = arpa
+        if out.suffix == ".bin":
+            result = arpa.with_suffix(".bin")
+            _run([binary, arpa, result])
+            listed = pathlib.Path(f"{folder}/words")
+            listed.write_text("".join(f"{word}\n" for word in sorted(words)), encoding="utf-8")
+            listed.replace(f"{out}{WORDS}")
+        result.replace(out)
+    print(f"{out}: {order}-gram of {count} sentences")
+
+
+def _lines(source: str) -> Iterator[str]:
+    path = pathlib.Path(source)
+    if path.suffix == ".txt":
+        if not path.is_file():
+            raise UserError(f"{source} does not exist")
+        yield from path.read_text(encoding="utf-8").splitlines()
+        return
+    with tempfile.TemporaryDirectory() as cache:
+        corpus = manifest.load(source, cache=cache)
+        yield from (corpus.label(row, "text") for row in range(len(corpus)))
+
+
+def _program(name: str, folder: str | None) -> str:
+    found = shutil.which(name, path=folder)
+    if not found:
+        raise UserError(f"{name} was not found {'in ' + folder if folder else 'in PATH'}; {BUILD}")
+    return found
+
+
+def _run(command: list[object]) -> None:
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode:
+        last = (done.stderr.strip() or "no message").splitlines()[-1]
+        raise UserError(f"{command[0]} failed ({last})")

@@ -1,0 +1,328 @@
+"""Measures whether the codewords of a pretraining run correspond to phones.
+
+Every aligned clip goes unmasked through the networks of a checkpoint. Purities and mutual
+information of codes and phones, silence included, are measured (measures/codebook_analysis.py)
+for
+
+- codes: the codewords that the student's prediction heads choose, per predicted layer.
+- teacher_codes: the codewords that the student has to predict in training, which are the teacher's
+  outputs assigned to its codebooks.
+- As many new codewords for each row below, which start at frames of this speech and are fitted to
+  it by training's codebook updates:
+    input      features that need no network; each channel is scaled to zero mean and unit variance
+               over the speech that codewords are fitted to:
+        log_mel         the log-mel spectrogram of config.features
+        log_mel_deltas  with deltas and double deltas
+        mfcc39          13 MFCC with deltas and double deltas (features/mfcc.py)
+    encoder, teacher and, on request, untrained, the same network with fresh weights:
+        feed_forward    each layer's feed-forward output, instance-normalised: what training
+                        clusters
+        states          each layer's output h_l, LayerNorm without affine: what z mixes and what
+                        units of a speech tokenizer are made of
+
+Nearly all codewords of the fitted rows are in use, so these rows can be compared with one another.
+Training helped an encoder where it is above both the untrained network and the input.
+
+Codewords that are fitted to the speech that they are tested on know its speakers, which raises
+every row. So a second set of tables can be made with codewords that are fitted to other speech.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from uniwav_jax.checkpoint import reader
+from uniwav_jax.config import Config
+from uniwav_jax.errors import UserError
+from uniwav_jax.evaluation import units
+from uniwav_jax.evaluation.units import Clips
+from uniwav_jax.features import LogMel, SurfaceFeatures, mfcc, statistics
+from uniwav_jax.features.batch import surface
+from uniwav_jax.models import layers, masking, quantizer, uniwav
+from uniwav_jax.tasks import pretrain
+from uniwav_jax.types import Batch, PyTree
+
+FIT_DECAY = 0.9  # of new codebooks; one value for all runs, so that they can be compared
+INPUTS = ("log_mel", "log_mel_deltas", "mfcc39")
+KINDS = ("feed_forward", "states")
+
+# batch -> layers float32 [L, B, T, D], real frames bool [B, T]
+Frames = Callable[[Batch], tuple[jax.Array, jax.Array]]
+# batch -> codes int32 [K, B, T], real frames bool [B, T]
+Codes = Callable[[Batch], tuple[jax.Array, jax.Array]]
+
+assign = jax.jit(quantizer.assign)  # compiled once for all rows of one shape
+
+
+def evaluate(
+    checkpoint: str,
+    manifest: str,
+    alignments: str,
+    *,
+    fit_manifest: str | None = None,
+    untrained: bool = False,
+    updates: int = 50,
+    seed: int = 0,
+    limit: int | None = None,
+    batch_seconds: float = 60.0,
+) -> dict[str, Any]:
+    """Measure and print all tables.
+
+    Args:
+        checkpoint: workdir, checkpoints folder or step folder of a pretraining run.
+        manifest: of the clips that are tested; those with `alignments`/STEM.TextGrid, with a tier
+            "phones", are used.
+        alignments: folder of TextGrids.
+        fit_manifest: other speech, without TextGrids, that codewords are fitted to for a second set
+            of tables.
+        untrained: also measure a network with fresh weights, and the difference of the encoder from
+            it with 95 % intervals by bootstrap over the clips.
+        updates: codebook updates that fit new codewords.
+        seed: of fresh weights and of the first codewords.
+        limit: number of clips at most, spread over each manifest.
+        batch_seconds: audio that is computed at once.
+
+    Returns:
+        {"codes": [layers], "teacher_codes": [layers], "codebooks": the same by its older name,
+        "input": {"log_mel": [layer 0], "log_mel_deltas", "mfcc39": likewise}, "encoder", "teacher",
+        "untrained": {"feed_forward": [layers], "states": [layers]}, "encoder_minus_untrained":
+        likewise, "clips", "frames", "step", "updates", "seed", "fit_manifest": {"clips", "frames",
+        "input", "encoder", ... of the second set}}. A layer is {"layer", "phone_purity",
+        "cluster_purity", "pnmi", "pnmi_shuffled", "active_codewords"}; of a difference it is
+        {"layer", "pnmi_low", "pnmi_high", ...}.
+
+    Raises:
+        UserError: there is no such checkpoint, or no clip has a TextGrid.
+    """
+    run = reader.open(checkpoint)
+    parts = run.arrays("state", "frozen/features", "params")
+    if "codebooks" not in parts.get("state", {}):
+        raise UserError(f"{checkpoint} has no codebooks; give a pretraining run")
+    config, features = run.config, run.features()
+    feature_params = parts["frozen"]["features"]
+    options = {"limit": limit, "batch_seconds": batch_seconds}
+    clips = units.read_clips(manifest, alignments, features=features, **options)
+    fit_clips = None
+    if fit_manifest:
+        fit_clips = units.read_clips(fit_manifest, None, features=features, **options)
+
+    params = parts["params"] | {name: parts["state"][name] for name in ("teacher", "codebooks")}
+    encoders = {"encoder": params["encoder"], "teacher": params["teacher"]}
+    if untrained:
+        init = jax.jit(pretrain.init, static_argnums=(1, 2))
+        fresh, _ = init(jax.random.key(seed), config, features.channels)
+        encoders["untrained"] = fresh["encoder"]
+    read_input = make_read_input(config, features)
+    rows = {"input": {kind: functools.partial(read_input, kind) for kind in INPUTS}}
+    read = make_read(config, features, feature_params)
+    for name, encoder in encoders.items():
+        rows[name] = {kind: functools.partial(read, encoder, kind) for kind in KINDS}
+
+    result: dict[str, Any] = {
+        "clips": clips.count,
+        "frames": clips.frames,
+        "step": run.step,
+        "updates": updates,
+        "seed": seed,
+    }
+    print(", ".join(f"{name} {value}" for name, value in result.items()))
+    code = make_code(config, features, feature_params)
+    for kind in ("codes", "teacher_codes"):
+        codes_KxN = encode(functools.partial(code, params, kind), clips)
+        lowest = config.model.encoder.layers - len(codes_KxN) + 1
+        result[kind] = units.measure(codes_KxN, clips, lowest=lowest)
+        show(f"{kind} of the run", result[kind])
+    result["codebooks"] = result["teacher_codes"]
+    words = config.distillation.codewords
+    fitting = {"updates": updates, "seed": seed, "words": words}
+    result |= probe(rows, clips, clips, **fitting)
+    if fit_clips is not None:
+        size = {"clips": fit_clips.count, "frames": fit_clips.frames}
+        print(f"codewords fitted to {fit_manifest}: {size['clips']} clips")
+        result["fit_manifest"] = size | probe(rows, fit_clips, clips, **fitting)
+    return result
+
+
+def probe(
+    rows: dict[str, dict[str, Frames]],
+    fit_clips: Clips,
+    clips: Clips,
+    *,
+    updates: int,
+    seed: int,
+    words: int,
+) -> dict[str, Any]:
+    """Fit new codewords for every row; measure and print how they correspond to the phones.
+
+    Args:
+        rows: {"input" or the name of a network: {kind: function that reads its frames}}.
+        fit_clips: speech that codewords are fitted to.
+        clips: speech with labels that they are tested on.
+        updates: codebook updates.
+        seed: of the first codewords.
+        words: codewords in a codebook.
+
+    Returns:
+        Tables of `units.measure` in the form of `rows`, and "encoder_minus_untrained" where there
+        is an untrained network.
+    """
+    result: dict[str, Any] = {}
+    codes: dict[tuple[str, str], np.ndarray] = {}
+    for name, kinds in rows.items():
+        result[name] = {}
+        for kind, read in kinds.items():
+            if name == "input":
+                read = standardised(read, fit_clips)
+            books = fit(read, fit_clips, updates=updates, seed=seed, words=words)
+            codes[name, kind] = encode(nearest(read, books), clips)
+            lowest = 0 if name == "input" else 1
+            result[name][kind] = units.measure(codes[name, kind], clips, lowest=lowest)
+            show(f"{name}, {kind}", result[name][kind])
+    if "untrained" in rows:
+        result["encoder_minus_untrained"] = {}
+        for kind in KINDS:
+            table = units.compare(codes["encoder", kind], codes["untrained", kind], clips)
+            result["encoder_minus_untrained"][kind] = table
+            show(f"encoder less untrained, {kind}: 95 % intervals", table)
+    return result
+
+
+def make_read(
+    config: Config, features: SurfaceFeatures, feature_params: PyTree
+) -> Callable[[PyTree, str, Batch], tuple[jax.Array, jax.Array]]:
+    """Compile `(encoder, kind, batch) -> layers float32 [L, B, T, D], real frames bool [B, T]`."""
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def read(encoder: PyTree, kind: str, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        x_BxTxC, frames_B = surface(batch, feature_params, features)
+        mask_BxT = masking.frame_mask(frames_B, x_BxTxC.shape[1])
+        seen = uniwav.encoder_module(config).apply({"params": encoder}, x_BxTxC, mask_BxT)
+        if kind == "feed_forward":
+            return quantizer.instance_norm(seen.feed_forward, mask_BxT)[0], mask_BxT
+        return layers.plain_layer_norm(seen.states), mask_BxT
+
+    return read
+
+
+def make_read_input(
+    config: Config, features: SurfaceFeatures
+) -> Callable[[str, Batch], tuple[jax.Array, jax.Array]]:
+    """Compile `(kind of INPUTS, batch) -> float32 [1, B, T, D], real frames bool [B, T]`."""
+    log_mel = LogMel(config.features)
+    left, right = features.context
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def read(kind: str, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        frames_B = features.output_length(batch.samples)
+        audio_BxS = batch.audio[:, left : batch.audio.shape[1] - right]
+        x_BxTxC = log_mel.raw({}, audio_BxS)
+        if kind == "log_mel_deltas":
+            x_BxTxC = mfcc.with_deltas(x_BxTxC, frames_B)
+        elif kind == "mfcc39":
+            x_BxTxC = mfcc.mfcc(x_BxTxC, frames_B)
+        return x_BxTxC[None], masking.frame_mask(frames_B, x_BxTxC.shape[1])
+
+    return read
+
+
+def make_code(
+    config: Config, features: SurfaceFeatures, feature_params: PyTree
+) -> Callable[[PyTree, str, Batch], tuple[jax.Array, jax.Array]]:
+    """Compile `(params, kind, batch) -> codes int32 [K, B, T], real frames bool [B, T]`.
+
+    `params` has "encoder" and "heads" for the kind "codes", "teacher" and "codebooks" for the kind
+    "teacher_codes".
+    """
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def code(params: PyTree, kind: str, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        x_BxTxC, frames_B = surface(batch, feature_params, features)
+        mask_BxT = masking.frame_mask(frames_B, x_BxTxC.shape[1])
+        if kind == "teacher_codes":
+            teacher, books = params["teacher"], params["codebooks"]
+            return uniwav.teacher_codes(teacher, books, x_BxTxC, mask_BxT, config), mask_BxT
+        encoder = uniwav.encoder_module(config)
+        encoded = encoder.apply({"params": params["encoder"]}, x_BxTxC, mask_BxT)
+        return uniwav.codes(params["heads"], encoded, config), mask_BxT
+
+    return code
+
+
+def standardised(read: Frames, clips: Clips) -> Frames:
+    """`read` with each channel scaled to zero mean and unit variance over the frames of `clips`."""
+    total, squares = 0.0, 0.0
+    for batch in clips.batches:
+        layers_LxBxTxD, mask_BxT = jax.device_get(read(batch))
+        real_LxNxD = layers_LxBxTxD[:, mask_BxT].astype(np.float64)
+        total = total + real_LxNxD.sum(1)
+        squares = squares + np.square(real_LxNxD).sum(1)
+    mean_LxD = total / clips.frames
+    variance_LxD = squares / clips.frames - np.square(mean_LxD)
+    std_LxD = np.sqrt(np.maximum(variance_LxD, statistics.MIN_STD**2))
+    mean, std = (a.astype(np.float32)[:, None, None] for a in (mean_LxD, std_LxD))
+
+    def scaled(batch: Batch) -> tuple[jax.Array, jax.Array]:
+        layers_LxBxTxD, mask_BxT = read(batch)
+        return (layers_LxBxTxD - mean) / std, mask_BxT
+
+    return scaled
+
+
+def fit(read: Frames, clips: Clips, *, updates: int, seed: int, words: int) -> PyTree:
+    """One codebook for each layer, started at random frames and fitted by `updates` updates.
+
+    Returns:
+        {"sums" float32 [L, V, D], "counts" float32 [L, V]}.
+    """
+    key, order = jax.random.key(seed), np.random.default_rng(seed)
+    layers_LxBxTxD, mask_BxT = read(clips.batches[0])
+    count, *_, width = layers_LxBxTxD.shape
+    books = quantizer.init(key, books=count, codewords=words, width=width)
+    chosen_BxT = quantizer.choose_frames(key, mask_BxT, words)
+    at_frames = quantizer.chosen_statistics(layers_LxBxTxD, chosen_BxT, words)
+    books = quantizer.update(books, at_frames, 0.0)
+    for index in range(updates):
+        if index % len(clips.batches) == 0:
+            pass_order = order.permutation(len(clips.batches))
+        books = updated(books, *read(clips.batches[pass_order[index % len(clips.batches)]]))
+    return books
+
+
+@jax.jit
+def updated(books: PyTree, layers_LxBxTxD: jax.Array, mask_BxT: jax.Array) -> PyTree:
+    """Codebooks after one update by a batch."""
+    codes = quantizer.assign(books, layers_LxBxTxD)
+    words = books["counts"].shape[1]
+    seen = quantizer.statistics(layers_LxBxTxD, codes, mask_BxT, words)
+    return quantizer.update(books, seen, FIT_DECAY)
+
+
+def nearest(read: Frames, books: PyTree) -> Codes:
+    """The codeword of each layer's codebook that is nearest to the frame."""
+
+    def code(batch: Batch) -> tuple[jax.Array, jax.Array]:
+        layers_LxBxTxD, mask_BxT = read(batch)
+        return assign(books, layers_LxBxTxD), mask_BxT
+
+    return code
+
+
+def encode(code: Codes, clips: Clips) -> np.ndarray:
+    """Codes of all real frames, in the order of `clips.labels`; int32 [K, frames]."""
+    per_batch = []
+    for batch in clips.batches:
+        codes_KxBxT, mask_BxT = jax.device_get(code(batch))
+        per_batch.append(codes_KxBxT[:, mask_BxT])
+    return np.concatenate(per_batch, axis=1)
+
+
+def show(title: str, table: list[dict[str, float]]) -> None:
+    """Print one table."""
+    print(title)
+    print("  " + "  ".join(f"{name:>16}" for name in table[0]))
+    for layer in table:
+        cells = (f"{v:16.4f}" if isinstance(v, float) else f"{v:16d}" for v in layer.values())
+        print("  " + "  ".join(cells), flush=True)

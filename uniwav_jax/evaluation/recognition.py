@@ -1,0 +1,110 @@
+"""Error rates of a recogniser on speech with text, greedy and with an n-gram, and its speed."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from uniwav_jax.audio import SUFFIXES
+from uniwav_jax.audio.reader import read_blocks
+from uniwav_jax.errors import UserError
+from uniwav_jax.inference import align, recognize
+from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE
+from uniwav_jax.measures import word_error
+from uniwav_jax.terminal import progress
+from uniwav_jax.text import alphabet
+
+
+class Scores(NamedTuple):
+    """Results of all decodings, and the texts of the one with the lowest word error rate.
+
+    Attributes:
+        results: {"clips", "audio_seconds", "listening_times_real_time", "decodings": [{settings,
+            "wer", "wer_95", "cer", "cer_95", "decoding_times_real_time"}]}.
+        names: of the clips.
+        references: their texts, normalised.
+        hypotheses: the recognised texts.
+        alignment: which words were recognised in place of which.
+    """
+
+    results: dict[str, Any]
+    names: list[str]
+    references: list[str]
+    hypotheses: list[str]
+    alignment: str
+
+
+def score(
+    recognizer: recognize.Recognizer,
+    manifest: str,
+    *,
+    lm: str | None = None,
+    weights: Sequence[float] = (LM_WEIGHT,),
+    word_scores: Sequence[float] = (WORD_SCORE,),
+    beam: int = 100,
+) -> Scores:
+    """Compute posteriors once, decode them in every way, print each way's error rates.
+
+    Args:
+        recognizer: the model.
+        manifest: clips with a column text, or a folder as `align.pairs` takes it.
+        lm: n-gram model of words; None: greedy decoding alone.
+        weights: of the n-gram; all are tried with all word scores.
+        word_scores: see `recognize.Beam`.
+        beam: hypotheses that are kept.
+
+    Raises:
+        UserError: a clip cannot be read, or there is no text.
+    """
+    clips = [pair for pair in align.pairs(manifest, SUFFIXES) if pair[2].strip()]
+    rate = recognizer.features.sample_rate
+    files = ((n, read_blocks(path, sample_rate=rate)) for n, (path, *_) in enumerate(clips))
+    began, posteriors = time.perf_counter(), []
+    for number, log_probs in progress(recognizer.run(files), len(clips)):
+        if isinstance(log_probs, UserError):
+            raise UserError(f"{clips[number][0]}: {log_probs}")
+        posteriors.append(log_probs)
+    references = [alphabet.normalize(line, recognizer.config.text) for *_, line in clips]
+    audio = sum(map(len, posteriors)) / recognizer.frame_rate
+    speed = round(audio / (time.perf_counter() - began), 1)
+    results: dict[str, Any] = {
+        "command": " ".join(sys.argv),
+        "clips": len(clips),
+        "audio_seconds": round(audio, 1),
+        "listening_times_real_time": speed,
+        "decodings": [],
+    }
+    print(f"{len(clips)} clips, {audio / 60:.1f} min of speech, {speed} times real time")
+    best = None
+    for settings in decodings(lm, weights, word_scores):
+        words_of = recognizer.greedy
+        if settings:
+            weight, word_score = settings["lm_weight"], settings["word_score"]
+            options = {"weight": weight, "word_score": word_score, "width": beam}
+            words_of = recognize.Beam(recognizer, lm, **options).words
+        began = time.perf_counter()
+        texts = [" ".join(word.text for word in words_of(log_probs)) for log_probs in posteriors]
+        seconds = time.perf_counter() - began
+        words = word_error.words(references, texts)
+        row: dict[str, Any] = dict(settings)
+        for name, errors in (("wer", words), ("cer", word_error.characters(references, texts))):
+            row[name] = round(errors.rate, 4)
+            row[f"{name}_95"] = [round(bound, 4) for bound in errors.interval()]
+        row["decoding_times_real_time"] = round(audio / seconds, 1)
+        results["decodings"].append(row)
+        print(json.dumps(row), flush=True)
+        if best is None or words.rate < best[1].rate:
+            best = row, words, texts
+    row, words, texts = best
+    print(f"lowest word error rate: {json.dumps(row)}")
+    return Scores(results, [name for _, name, _ in clips], references, texts, words.alignment)
+
+
+def decodings(
+    lm: str | None, weights: Sequence[float], word_scores: Sequence[float]
+) -> list[dict[str, float]]:
+    """Settings of each decoding: {} is greedy, the others search a beam with the n-gram."""
+    if not lm:
+        return [{}]
+    return [{}, *({"lm_weight": w, "word_score": s} for w in weights for s in word_scores)]

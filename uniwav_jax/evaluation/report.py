@@ -1,0 +1,194 @@
+"""Curves and a summary of runs, finished or not, from their metrics.jsonl and config.json.
+
+FOLDER/curves.png     losses, perplexities, gradient norm and speed, all runs in one picture;
+values on evaluation speech are dashed
+FOLDER/summary.json   {"runs": {workdir: {"steps", "hours_of_audio", "metrics": {name:
+{"first", "best", "best_step", "last"}}}}}
+FOLDER/summary.md     the same as tables
+"""
+
+import json
+import math
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from etils import epath
+
+from uniwav_jax.errors import UserError
+
+# The metrics that are drawn where a run has them, with lines at values to compare them with.
+PANELS = {
+    "loss_encoder": {"ln 256: a uniform guess": math.log(256)},
+    "loss_decoder": {"2: no output": 2.0, "π/2: from the noisy input alone": math.pi / 2},
+    "loss_encoder_above_targets": {"0: only how frequent each codeword is": 0.0},
+    "target_perplexity": {},
+    "prediction_perplexity": {},
+    "loss_mel": {},
+    "loss_discriminator": {"2: the discriminator's output is constant": 2.0},
+    "mel_distance": {},
+    "stoi": {},
+    "grad_norm": {},
+    "audio_seconds_per_second": {},
+}
+# A metric has a best value if its name contains one of these words.
+BEST = {"loss": min, "perplexity": max, "active_codewords": max, "seconds_per_second": max}
+BEST |= {"distance": min, "stoi": max, "pesq": max}
+
+Curves = dict[str, list[tuple[int, float]]]
+
+
+def write(workdirs: Sequence[str], target: str) -> None:
+    """Read the runs, write the report.
+
+    Args:
+        workdirs: folders of runs.
+        target: folder for the report.
+
+    Raises:
+        UserError: a run has no metrics, or the folder cannot be written.
+    """
+    runs = {workdir: read_metrics(workdir) for workdir in workdirs}
+    summary = {
+        "runs": {
+            workdir: summarize(curves, batch_seconds=read_batch_seconds(workdir))
+            for workdir, curves in runs.items()
+        }
+    }
+    out = pathlib.Path(target)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        (out / "summary.md").write_text(markdown(summary), encoding="utf-8")
+        draw(runs, str(out / "curves.png"))
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written ({error.strerror})") from error
+    print(f"wrote curves.png, summary.json and summary.md to {out}")
+
+
+def read_metrics(workdir: str) -> Curves:
+    """{metric: [(step, value), ...]} in order of steps, from workdir/metrics.jsonl.
+
+    A step written twice (a run killed and resumed) keeps the later value. A half-written last
+    line, as a running or killed run has, is left out.
+
+    Raises:
+        UserError: no such file, no complete line, or a damaged line before the last.
+    """
+    path = epath.Path(workdir) / "metrics.jsonl"
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give the --workdir of a run that has logged steps")
+    lines = path.read_text().splitlines()
+    values: dict[str, dict[int, float]] = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+            step = int(entry.pop("step"))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if number == len(lines):
+                break
+            raise UserError(
+                f"{path} line {number} is no JSON object with a 'step'; remove that line"
+            ) from error
+        for name, value in entry.items():
+            if value is None or isinstance(value, int | float):  # null: it was not finite
+                values.setdefault(name, {})[step] = math.nan if value is None else float(value)
+    if not values:
+        raise UserError(f"{path} has no complete line yet; wait for the run's first log")
+    return {name: sorted(points.items()) for name, points in values.items()}
+
+
+def read_batch_seconds(workdir: str) -> float | None:
+    """Seconds of audio per step that the run was configured with; None if config.json is gone."""
+    path = epath.Path(workdir) / "config.json"
+    if not path.exists():
+        return None
+    try:
+        return float(json.loads(path.read_text())["data"]["batch_seconds"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} has no data.batch_seconds; it is not a run's config") from error
+
+
+def summarize(curves: Curves, *, batch_seconds: float | None) -> dict[str, Any]:
+    """Steps, hours of audio (steps x batch, padding included) and each metric's key values."""
+    steps = max(points[-1][0] for points in curves.values())
+    metrics = {}
+    for name, points in sorted(curves.items()):
+        entry: dict[str, Any] = {"first": points[0][1], "last": points[-1][1]}
+        counted = name.endswith("_clips")  # how many clips a mean covers has no best value
+        better = next((pick for word, pick in BEST.items() if word in name and not counted), None)
+        finite = [(value, step) for step, value in points if math.isfinite(value)]
+        if better and finite:
+            entry["best"], entry["best_step"] = better(finite, key=lambda pair: pair[0])
+        # Strict JSON has no NaN.
+        metrics[name] = {k: v if math.isfinite(v) else None for k, v in entry.items()}
+    hours = None if batch_seconds is None else steps * batch_seconds / 3600
+    return {"steps": steps, "hours_of_audio": hours, "metrics": metrics}
+
+
+def markdown(summary: dict[str, Any]) -> str:
+    """One table per run."""
+    lines = ["# Training report", "", "![curves](curves.png)"]
+    for workdir, run in summary["runs"].items():
+        hours = run["hours_of_audio"]
+        seen = "" if hours is None else f", {hours:.4g} hours of audio (padding included)"
+        lines += ["", f"## {workdir}", "", f"{run['steps']} steps{seen}", ""]
+        lines += ["| metric | first | best | at step | last |", "| --- | --- | --- | --- | --- |"]
+        for name, entry in run["metrics"].items():
+            cells = [_cell(entry, key) for key in ("first", "best", "best_step", "last")]
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(runs: dict[str, Curves], path: str) -> None:
+    """Draw `PANELS` of all runs, values on evaluation speech dashed, and save a PNG."""
+    from matplotlib import figure as figure_lib
+
+    known = {name.removeprefix("eval_") for curves in runs.values() for name in curves}
+    panels = {name: lines for name, lines in PANELS.items() if name in known}
+    rows = max(-(-len(panels) // 2), 1)
+    figure = figure_lib.Figure(figsize=(12, 3.7 * rows), layout="constrained")
+    axes = figure.subplots(rows, 2, sharex=True, squeeze=False)
+    for axis in axes.flat[len(panels) :]:
+        axis.axis("off")
+    for axis, (name, references) in zip(axes.flat, panels.items(), strict=False):
+        for index, (workdir, curves) in enumerate(runs.items()):
+            for metric, style in ((name, "-"), (f"eval_{name}", "--o")):
+                points = curves.get(metric)
+                if points:
+                    label = workdir if style == "-" else f"{workdir} (evaluation)"
+                    axis.plot(
+                        *zip(*points, strict=True),
+                        style,
+                        color=f"C{index}",
+                        linewidth=1,
+                        markersize=3,
+                        label=label,
+                    )
+        for text, value in references.items():
+            axis.axhline(value, color="gray", linestyle=":", linewidth=1)
+            axis.annotate(
+                text,
+                (1, value),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="bottom",
+                fontsize=8,
+            )
+        axis.set_title(name)
+        axis.grid(alpha=0.3)
+        if name == "grad_norm":
+            axis.set_yscale("log")
+    for axis in axes[-1]:
+        axis.set_xlabel("step")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", fontsize=8)
+    figure.savefig(path, dpi=120)
+
+
+def _cell(entry: dict[str, Any], key: str) -> str:
+    if key not in entry:
+        return ""
+    value = entry[key]
+    return "not finite" if value is None else f"{value:.5g}" if key != "best_step" else str(value)

@@ -1,0 +1,42 @@
+"""The codec of a training run as a folder that features, tools and `uniwav encode` read."""
+
+from uniwav_jax.checkpoint import reader
+from uniwav_jax.codec import files
+from uniwav_jax.codec.config import Structure
+from uniwav_jax.errors import UserError
+from uniwav_jax.models import quantizer
+from uniwav_jax.types import PyTree
+
+
+def read(checkpoint: reader.Checkpoint) -> tuple[Structure, PyTree]:
+    """Structure and {"network", "codebooks" [Q, V, C]}, float32 numpy.
+
+    The weights are the running average, which evaluation uses too.
+
+    Raises:
+        UserError: the checkpoint is not of a codec's training.
+    """
+    if "generator" not in checkpoint.task.parts:
+        raise UserError(f"{checkpoint.folder} is not a run of task codec")
+    arrays = checkpoint.arrays("ema", "state")
+    structure = checkpoint.config.codec.structure
+    params = {"network": arrays["ema"]["generator"]}
+    if structure.codebooks:
+        params["codebooks"] = quantizer.codewords(arrays["state"]["codebooks"])
+    return structure, params
+
+
+def export(path: str, out: str, *, dtype: str = "float16", licence: str = "not stated") -> int:
+    """Write the codec of a run as a codec folder; returns the updates of its training.
+
+    Args:
+        path: workdir, checkpoints folder or step folder of a run of task codec.
+        out: new folder.
+        dtype: of the weights on disk, float16 or float32.
+        licence: of the weights, for the folder's description.
+    """
+    checkpoint = reader.open(path)
+    structure, params = read(checkpoint)
+    info = {"trained_steps": checkpoint.step, "licence": licence}
+    files.save(out, structure, params, info=info, dtype=dtype)
+    return checkpoint.step
