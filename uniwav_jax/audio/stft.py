@@ -15,6 +15,7 @@ import numpy as np
 from uniwav_jax.parallel import mesh as mesh_lib
 
 
+@functools.lru_cache  # one array per window is one constant in a compiled program
 def hann(window: int, *, unit_energy: bool = False) -> np.ndarray:
     """The periodic Hann window of `window` samples, float32 [W]."""
     hann_W = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)
