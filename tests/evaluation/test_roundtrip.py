@@ -64,7 +64,7 @@ def test_roundtrip_of_clips_too_short_to_score(codec, clip, tmp_path, capsys):
     soundfile.write(folder / "c.wav", clip[:1], 48000)  # not one sample at 16 kHz
     assert evaluate(whole) == 1
     printed = capsys.readouterr()
-    assert "c.wav holds no audio" in printed.err
+    assert "c.wav has no audio" in printed.err
     document = json.loads(report.read_text())
     for name in installed:
         (score,) = (clip[name] for clip in document["clips"].values() if name in clip)
