@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.conftest import REPOSITORY, load_tool
+from tests.conftest import REPOSITORY
+from uniwav_jax.data import convert
 from uniwav_jax.text import textgrid
 
 RATE = 16000
@@ -44,9 +45,8 @@ class Prompts:
 
     def __init__(self, folder: pathlib.Path) -> None:
         """Fetches the packages when the cache does not have them; skips when that fails."""
-        av = pytest.importorskip("av", reason='real speech needs pip install -e ".[convert]"')
-        assert av  # the converter imports it
-        self.converter, self.folder = load_tool("convert_audio"), folder
+        pytest.importorskip("av", reason='real speech needs pip install -e ".[convert]"')
+        self.folder = folder
         unpacked = CACHE / "prompts"
         CACHE.mkdir(parents=True, exist_ok=True)
         with open(CACHE / "prompts.lock", "w") as lock:  # one worker of pytest-xdist at a time
@@ -57,13 +57,13 @@ class Prompts:
             pytest.skip(f"no real speech: {done.stderr.strip().splitlines()[-1]}")
         (self.sounds,) = (unpacked / "usr/share/asterisk/sounds").iterdir()
         (texts,) = unpacked.glob("usr/share/doc/*/core-sounds-en.txt.gz")
-        self.texts: dict[str, str] = self.converter.read_prompts(str(texts))
+        self.texts: dict[str, str] = convert.read_prompts(str(texts))
 
     def read(self, name: str) -> np.ndarray:
         """The samples of a prompt, int16 [S]."""
         target = self.folder / f"{name}.flac"
         if not target.exists():
-            self.converter.convert(self.sounds / f"{name}.g722", target)
+            convert.convert(self.sounds / f"{name}.g722", target)
         return soundfile.read(target, dtype="int16")[0]
 
     def speech(self, samples: int) -> np.ndarray:

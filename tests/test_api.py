@@ -191,7 +191,7 @@ def test_a_codec_run_is_a_codec(wave, tmp_path):
     config = config_lib.from_dict(values)
     params = random_codec(config.codec.structure)
     books = {"sums": params["codebooks"], "counts": np.ones((3, 16), np.float32)}
-    state = {"ema": {"generator": params["network"]}, "task": {"codebooks": books}}
+    state = {"ema": {"generator": params["network"]}, "state": {"codebooks": books}}
     store.save_parts(str(tmp_path / "run"), {"params": {}, **state}, config, step=3)
     model = uniwav_jax.load(tmp_path / "run")
     codes = model.encode_latents(wave, codebooks=2)

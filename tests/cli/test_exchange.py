@@ -35,7 +35,7 @@ def test_a_codec_run_becomes_a_codec_folder(dtype, tmp_path, capsys):
     values.codec.structure.update(filters=4, dimension=8, lstm=0)
     config = config_lib.from_dict(values)
     params = random_codec(config.codec.structure)
-    state = {"params": {}, "ema": {"generator": params["network"]}, "task": {}}
+    state = {"params": {}, "ema": {"generator": params["network"]}, "state": {}}
     store.save_parts(str(tmp_path / "run"), state, config, step=3)
     command = ["export", "--checkpoint", str(tmp_path / "run"), "--out", str(tmp_path / "codec")]
     assert cli.main([*command, *(["--dtype", dtype] if dtype else [])]) == 0

@@ -66,7 +66,7 @@ def test_resampled_waves_keep_their_sound(tmp_path):
         (np.zeros(9), 0, "must be positive"),
         (np.zeros(9), -1, "must be positive"),
         (np.zeros(1), 192000, "shorter than one sample"),
-        ("absent.wav", None, "absent.wav cannot be read"),
+        ("absent.wav", None, "absent.wav does not exist"),
         ([], None, "empty"),
     ],
 )
