@@ -147,3 +147,11 @@ def test_one_bad_clip_in_a_large_corpus_does_not_stop_the_run(tmp_path):
     report.add({"bad": np.eye(16, dtype=bool)[0], "problems": [("a.wav", "broken")]})
     for _ in range(100):
         report.add(good)
+
+
+def test_report_survives_a_kill_in_mid_write(tmp_path):
+    path = tmp_path / "bad_files.tsv"
+    path.write_text("clip\treason\na.wav\tbroken\nb.w")
+    report = pipeline.BadFileReport(str(path), config_of("x", max_bad_fraction=1.0).data)
+    report.add({"bad": np.ones(1, bool), "problems": [("b.wav", "gone")]})
+    assert path.read_text() == "clip\treason\na.wav\tbroken\nb.wav\tgone\n"

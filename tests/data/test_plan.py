@@ -282,3 +282,16 @@ def timed(function, *arguments):
     start = time.process_time()
     function(*arguments)
     return time.process_time() - start
+
+
+@pytest.mark.parametrize("name", ["manifest-*.arrow", "segments-*.npy"])
+def test_damaged_copies_in_the_cache_are_named(tmp_path, name):
+    path = write_manifest(tmp_path / "m.tsv", [2 * RATE] * 20)
+    make(tmp_path, path)
+    (file,) = (tmp_path / "cache").glob(name)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"is damaged .*; delete it") as error:
+        make(tmp_path, path)
+    assert str(file) in str(error.value)
+    file.unlink()
+    make(tmp_path, path)

@@ -1,4 +1,4 @@
-"""Damaged shards, caches and reports: one line that names the file, or a bad row."""
+"""Packed folders that are damaged: one line that names the file, or a bad row."""
 
 import random
 import shutil
@@ -9,8 +9,7 @@ import pytest
 from tests.data.test_pipeline import batches, config_of
 from uniwav_jax import cli
 from uniwav_jax.audio.reader import BadAudioError
-from uniwav_jax.data import manifest, packed, pipeline
-from uniwav_jax.data.plan import BatchPlan
+from uniwav_jax.data import manifest, packed
 from uniwav_jax.data.sources import ClipReader
 from uniwav_jax.errors import UserError
 
@@ -89,24 +88,3 @@ def test_latents_with_nan_are_a_bad_clip(tmp_path):
     assert reader.read_latents(0, start=3, frames=4).tolist() == [[1, 1]] * 4
     with pytest.raises(BadAudioError, match="NaN"):
         reader.read_latents(1, start=3, frames=4)
-
-
-def test_report_survives_a_kill_in_mid_write(tmp_path):
-    path = tmp_path / "bad_files.tsv"
-    path.write_text("clip\treason\na.wav\tbroken\nb.w")
-    report = pipeline.BadFileReport(str(path), config_of("x", max_bad_fraction=1.0).data)
-    report.add({"bad": np.ones(1, bool), "problems": [("b.wav", "gone")]})
-    assert path.read_text() == "clip\treason\na.wav\tbroken\nb.wav\tgone\n"
-
-
-@pytest.mark.parametrize("name", ["manifest-*.arrow", "segments-*.npy"])
-def test_cached_copies(small_corpus, tmp_path, name):
-    config = config_of(small_corpus / "manifest.tsv")
-    BatchPlan(config, cache=str(tmp_path))
-    (file,) = tmp_path.glob(name)
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"is damaged .*; delete it") as error:
-        BatchPlan(config, cache=str(tmp_path))
-    assert str(file) in str(error.value)
-    file.unlink()
-    BatchPlan(config, cache=str(tmp_path))
