@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from tests.parallel.conftest import REPOSITORY, drill  # noqa: F401
+from tests.parallel.conftest import REPOSITORY
 from uniwav_jax.config import Config, MeshConfig
 from uniwav_jax.errors import LostProcessError, UserError
 from uniwav_jax.parallel.mesh import host_rows, make_mesh
