@@ -5,8 +5,9 @@
         --config.data.eval_manifest=data/asterisk/eval.tsv
 
 `bash launch/quickstart.sh` does this and everything before it. docs/results.md in the repository
-shows what these settings learned on LibriSpeech in 2500 updates. Values without a source are ours: the
-paper has no such size. Three came from short runs, one seed, on other speakers than the results:
+shows what these settings learned on LibriSpeech in 2500 updates. Values without a source are ours:
+the paper has no such size. Three come from short runs with one seed, on other speakers than the
+results:
 
 - Spans of 2 frames did better than spans of 4. We suppose that so few updates do not teach the
   model to fill longer spans.
