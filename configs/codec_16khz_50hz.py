@@ -1,4 +1,4 @@
-"""A codec for 16 kHz speech: 50 frames a second of 128 numbers (the paper's surface features).
+"""A codec for 16 kHz speech: 50 frames per second of 128 channels (the paper's surface features).
 
     uniwav train --config=codec_16khz_50hz --workdir=runs/codec \
         --config.data.manifest=PACKED --config.data.eval_manifest=EVAL.tsv
