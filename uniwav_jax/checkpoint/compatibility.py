@@ -1,8 +1,9 @@
 """Whether the parameters of a checkpoint mean in this run what they meant in theirs.
 
 Equal names and shapes are not enough: weights of a pre-norm encoder fit a post-norm one, heads that
-read the last layer fit heads that read each its own, and rows of one alphabet fit another of the
-same size. So each part of a model names the fields of the configuration that its meaning rests on.
+read the last layer fit heads that each read their own layer, and rows of one alphabet fit another
+of the same size. So each part of a model names the fields of the configuration that its meaning
+rests on.
 """
 
 import importlib.metadata
@@ -20,22 +21,22 @@ from uniwav_jax.errors import UserError
 from uniwav_jax.tasks.task import FOREVER
 
 SCHEMA = 3
-# Parts that are computed otherwise since a schema, with the parameters' names and shapes unchanged.
+# Parts whose computation changed with a schema, while names and shapes of parameters stayed.
 CHANGED = {2: {"decoder": "its U-Net skips carried the layers' outputs and now carry their inputs"}}
-# Fields of the configuration that a schema has no longer; what took their place has its default.
+# Fields of the configuration that a schema removed; the fields in their place take their defaults.
 DROPPED = {
     2: """distillation.teacher_positions distillation.teacher_decay_start
     distillation.teacher_decay_end distillation.teacher_decay_steps""".split()
 }
 
 
-# Fields that a schema has under another name: (field now, field before).
+# Fields that a schema renamed: (name now, name before).
 RENAMED = {
     3: tuple(
         (f"text.{name}", f"asr.{name}") for name in ("symbols", "units", "lexicon", "lowercase")
     )
 }
-# Places in `TrainState` that a schema has under another name: (place now, place before).
+# Places in `TrainState` that a schema renamed: (place now, place before).
 MOVED = {3: (("state", "task"), ("frozen/features", "features"))}
 # Fields that change nothing in what parameters mean.
 FREE = frozenset(
@@ -153,7 +154,7 @@ def outdated(meta: dict[str, Any]) -> dict[str, str]:
 
 
 def check_resume(meta: dict[str, Any], config: Config, folder: epath.Path) -> None:
-    """Raise unless a run of this configuration can go on from the checkpoint; print other changes.
+    """Raise unless a run of this configuration can continue from it; print other changes.
 
     Raises:
         UserError: in one line, with the first field at fault.
@@ -161,7 +162,7 @@ def check_resume(meta: dict[str, Any], config: Config, folder: epath.Path) -> No
     instead = "choose another --workdir, or start from its parameters with --config.init_from"
     parts = tasks.get(config.task).parts
     fields = {"task", "features", "options"}.union(*(part.fields for part in parts.values()))
-    # An alphabet is what its symbols are, however the texts are turned into them.
+    # Only the symbols matter, not how texts become symbols.
     fields -= {"text.lexicon"}
     for part, how in outdated(meta).items():
         raise UserError(

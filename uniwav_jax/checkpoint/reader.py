@@ -1,4 +1,4 @@
-"""Reading one step of a run, without its optimizer or mesh: what inference and export use."""
+"""Reading one step of a run without its optimizer or mesh, for inference and export."""
 
 import dataclasses
 import os
@@ -64,7 +64,7 @@ class Checkpoint:
         return features_lib.build(self.config.features, self.meta.get("codec"))
 
     def arrays(self, *places: str) -> dict[str, PyTree]:
-        """Some parts of the `TrainState` as numpy arrays; any topology can have written them.
+        """Some parts of the `TrainState` as numpy arrays, whatever topology wrote them.
 
         Args:
             places: fields of `TrainState` or parts of them, for example "params/encoder"; what the
@@ -74,8 +74,8 @@ class Checkpoint:
             A tree of dicts in which the arrays have their places.
 
         Raises:
-            UserError: the files are damaged, or the program computes one of the parts in another
-                way than when it was trained.
+            UserError: the files are damaged, or this version computes one of the parts in another
+                way than the version that trained it.
         """
         for part, how in compatibility.outdated(self.meta).items():
             if set(places) & set(self.task.parts[part].arrays):

@@ -1,4 +1,4 @@
-"""Orbax checkpoints: the whole `TrainState` and a JSON of what made it.
+"""Orbax checkpoints: the whole `TrainState`, and JSON that describes the run.
 
     workdir/checkpoints/<step>/state   arrays, any topology can read them
     workdir/checkpoints/<step>/meta    {"schema", "step", "config", "versions", "data", ...}
@@ -112,8 +112,8 @@ def save_parts(
 def check(checkpoints: ocp.CheckpointManager) -> None:
     """Raise a `UserError` if a save in the background has failed; waits for none.
 
-    Not Orbax's `check_for_errors`: it takes the error away from the thread that then believes in a
-    finished save, and removes the checkpoint before.
+    Orbax's `check_for_errors` is not used: it clears the thread's error, so that the thread takes
+    the save for finished and removes the checkpoint before it.
     """
     if not checkpoints.is_saving_in_progress():
         finish(checkpoints)
@@ -148,7 +148,7 @@ def _writing(checkpoints: ocp.CheckpointManager) -> Iterator[None]:
 
 
 def checksums(state: PyTree) -> dict[str, int]:
-    """For each array the sum of its bits, as unsigned integers, modulo 2^32: on any mesh the same.
+    """For each array the sum of its bits, as unsigned integers, modulo 2^32; the same on any mesh.
 
     Computed on the devices; all processes must call it.
     """
@@ -258,7 +258,7 @@ def reason(error: Exception) -> str:
 
 @functools.cache
 def quiet() -> None:
-    """After a failed read or write do not print what is raised anyway, once per array under way."""
+    """Do not print the error of a read or write once per array in progress; it is raised too."""
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
@@ -267,7 +267,7 @@ def quiet() -> None:
 
     sys.unraisablehook = hook
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    # Nor warn of Orbax's file that a part of a checkpoint has not, only the whole.
+    # Do not warn that a part of a checkpoint lacks a file which only the whole has.
     logging.getLogger("absl").addFilter(
         lambda record: (
             "orbax" not in record.pathname
@@ -277,7 +277,7 @@ def quiet() -> None:
 
 
 def get(tree: PyTree, path: str) -> PyTree:
-    """What lies at "a/b" in a tree of dicts; {} where there is nothing."""
+    """The value at "a/b" in a tree of dicts; {} where there is none."""
     for name in path.split("/"):
         tree = tree.get(name, {}) if isinstance(tree, dict) else {}
     return tree

@@ -1,7 +1,7 @@
 """A run starts from the parameters of another one, `config.init_from`.
 
-What is taken must mean here what it meant there (checkpoint/compatibility.py); a recognition head
-is taken symbol by symbol.
+The parameters that are taken must have the same meaning in both runs (checkpoint/compatibility.py);
+a recognition head is taken symbol by symbol.
 """
 
 from collections.abc import Iterable
@@ -158,7 +158,7 @@ def _check_features(
                 f"config.init_from: {path} has {field} = {then!r}, this run {now!r}; its parameters"
                 f" fit only the same surface features: --config.{field}={then}"
             )
-    # The folder of a codec may lie elsewhere, but the codec must be the same.
+    # The codec may be in another folder, but it must be the same codec.
     names = {name for name in (*there, *here) if name.startswith("frozen/features/network/")}
     same = all(
         name in there and name in here and there[name].shape == here[name].shape for name in names

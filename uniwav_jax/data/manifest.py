@@ -38,7 +38,7 @@ class Manifest:
         source: the path as the user gave it.
         folder: where relative paths start, or the folder of the packed records.
         packed: rows are records of `folder` in order, not files.
-        latents: what latents.json says where the records are latents; else empty.
+        latents: content of latents.json if the records are latents; else empty.
         digest: hash of the manifest's content.
         cache: the memory-mapped Arrow file.
     """
@@ -70,7 +70,7 @@ class Manifest:
         return len(self.samples)
 
     def name(self, row: int) -> str:
-        """What stands in the manifest's path column."""
+        """The path column of a row."""
         return self._table.column("path")[row].as_py()
 
     def path(self, row: int) -> str:
@@ -79,7 +79,7 @@ class Manifest:
         return name if name.startswith("/") or "://" in name else os.path.join(self.folder, name)
 
     def label(self, row: int, column: str) -> str:
-        """What a column beside `COLUMNS` has in a row, as text; empty where it has nothing.
+        """The text in another column than `COLUMNS`; empty where the row has none.
 
         Raises:
             UserError: the manifest has no such column; "speaker" and "text" are always there.
@@ -108,7 +108,7 @@ def load(path: str, *, cache: str) -> Manifest:
         cache: local folder for the memory-mapped copy, made when missing.
 
     Raises:
-        UserError: nothing there, columns missing, values of the wrong type, no rows.
+        UserError: the file is missing, lacks a column, has a value of the wrong type, or no rows.
     """
     file = epath.Path(path)
     packed = file.is_dir()

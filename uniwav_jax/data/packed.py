@@ -6,8 +6,9 @@
     folder/latents.json                                          with latents only: of which codec
 
 Features: speech int16 [samples] or latents float16 [frames, channels]; text, speaker_id, id.
-Written here and not by a `GeneratorBasedBuilder`, whose shuffler needs TensorFlow as soon as a
-dataset passes 1 GB; shards are streamed, so memory stays constant. TensorFlow is never imported.
+The files are written here and not by a `GeneratorBasedBuilder`, whose shuffler needs TensorFlow as
+soon as a dataset passes 1 GB; shards are streamed, so memory stays constant. TensorFlow is never
+imported.
 """
 
 import contextlib
@@ -30,7 +31,7 @@ LABELS = ("text", "speaker_id", "id")
 
 
 def features_dict(channels: int = 0) -> tfds.features.FeaturesDict:
-    """What a record holds: speech, or latents of so many channels."""
+    """The features of a record: speech, or latents of so many channels."""
     tensor, shape, dtype = ("latents", (None, channels), np.float16)
     if not channels:
         tensor, shape, dtype = ("speech", (None,), np.int16)

@@ -22,7 +22,8 @@ from uniwav_jax.errors import MachineError, UserError
 class LoadRows(grain.transforms.Map):
     """PlannedBatch -> {"bucket", "audio" int16 [R, S], "samples" int32 [R], "bad" bool [R], ...}.
 
-    R are the rows of this host, in rising order; S is the bucket with `context` on both sides.
+    R is the number of this host's rows, in rising order; S is the bucket with `context` on both
+    sides.
     Corpora of latents give "latents", float16 [R, T, C], in place of "audio". "labels" are arrays
     [R, ...] by name (`Labels`). A clip that cannot be read becomes a row of silence with 0 samples,
     so that no loss counts it; it is marked in "bad", and "problems" names it. An empty row of the
@@ -198,7 +199,7 @@ class BadFileReport:
         self._rows = self._bad = 0
         if self._path.exists():
             lines = self._path.read_text().splitlines()[1:]
-            # A kill in mid-write can leave half a line.
+            # A run that is killed while it writes can leave half a line.
             self._known = dict(line.split("\t", 1) for line in lines if "\t" in line)
 
     def add(self, item: dict[str, Any]) -> None:

@@ -1,9 +1,10 @@
-"""The batch plan: what global batch g holds, as a pure function of (seed, g) and the manifests.
+"""The batch plan: the contents of global batch g as a pure function of (seed, g) and the manifests.
 
     clips -> segments -> buckets by length -> one endless shuffled stream per bucket
     -> batches of about equal seconds, the buckets taking turns
 
-So hosts, reader processes and devices do not matter, and one integer is the whole data position.
+So the batches do not depend on hosts, reader processes or devices, and one integer is the whole
+data position.
 
 A clip no longer than the longest bucket is one segment, padded to the shortest bucket that holds
 it. A longer clip is n = round(length / longest) segments of full length; segment i starts at a
@@ -47,8 +48,8 @@ from uniwav_jax.errors import UserError
 
 ENDLESS = 2**40  # batches; Grain wants a length
 ORDER, CROPS = 0, 2  # independent random streams
-# Goes up when the same data and settings give other batches. 2: buckets in proportion to their
-# audio, small ones merged.
+# Increased when the same data and settings give other batches. Version 2 takes buckets in
+# proportion to their audio and merges small ones.
 VERSION = 2
 
 

@@ -1,4 +1,4 @@
-"""Endless shuffled order in which nothing comes twice in a batch while something else is unused.
+"""An endless shuffled order: no item comes twice in a batch while another one is unused.
 
 A stream goes through its items pass by pass, each pass in an order of its own. A batch takes the
 next items of the stream, so it may hold the end of one pass and the start of the next.
@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """Segments of a bucket that are gone through pass by pass.
+    """Segments of a bucket, which are used pass by pass.
 
     Attributes:
         first: place of the first segment in the segment file.

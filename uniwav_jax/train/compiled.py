@@ -1,7 +1,7 @@
-"""What a compiled step does: collectives, memory traffic and matmuls, read from XLA's own text.
+"""Collectives, memory traffic and matmuls of a compiled step, read from the text of its HLO.
 
-XLA's cost analysis counts the body of a loop once, and the layers are a loop; here everything
-counts as often as it runs.
+XLA's cost analysis counts the body of a loop once, and the layers are a loop; here each
+instruction is counted as often as it runs.
 """
 
 import collections
@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
-# Instructions that move nothing, and those whose contents are counted instead.
+# Instructions that move no data, and those whose contents are counted in their place.
 FREE = """parameter constant get-tuple-element tuple bitcast while conditional call after-all iota
 broadcast partition-id replica-id opt-barrier async-done async-update copy-done
 slice-done""".split()
@@ -149,7 +149,7 @@ class Program:
                             waiting.append((called, times))
 
     def _trips(self, loop: Instruction) -> int:
-        """How often a loop runs: said by the compiler, or what its condition compares with."""
+        """How often a loop runs, from the compiler or from the number in its condition."""
         known = re.search(r"known_trip_count[^\d]*(\d+)", loop.rest)
         if known:
             return int(known[1])

@@ -82,7 +82,7 @@ class Evaluator:
                     found[clip] = jax.tree.map(lambda a, row=row: a[row], outputs)
         total = self._task.mean(total)
         metrics = self._task.metrics(total, state.step, self._config)
-        # device_get looks at one device; a process may not leave while others still need its rest.
+        # device_get waits for one device; the process must not exit before its other devices.
         metrics = jax.device_get(jax.block_until_ready(metrics))
         metrics.pop("teacher_decay", None)
         if found:

@@ -1,4 +1,4 @@
-"""Alarms for what ruins runs: collapse, explosions, lost updates, starved input.
+"""Alarms for the faults that ruin runs: collapse, explosion, skipped updates, slow input.
 
 Bands of pretraining come from published curves: in DinoSR's run the target perplexity passes 80 at
 the start and 170 after 2.5k steps and the encoder loss never falls below 1; a loss near 0.2 goes
@@ -27,7 +27,7 @@ ALARMS = (
         "{value:.0%} of the last updates were skipped because their loss or gradient"
         " was not finite, more than {limit:.0%}; lower config.optim.lr, use"
         " --config.model.compute_dtype=float32, or look at the data with 'uniwav data check'",
-        grace=None,  # nothing here scales losses: a healthy run loses no updates at the start
+        grace=None,  # there is no loss scaling, so a healthy run skips no updates at the start
     ),
     Alarm(
         "grad_norm",
@@ -48,7 +48,7 @@ ALARMS = (
 
 
 class Health:
-    """Looks at every line of metrics; warns, and stops a run that stays ill."""
+    """Checks every line of metrics; warns, and stops a run whose alarms persist."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -105,7 +105,7 @@ class Health:
         return warnings
 
     def _skipped_share(self, share: float | None) -> float | None:
-        """The share over as many lines as can show the limit: 10 % needs at least ten updates.
+        """The mean share over enough lines to show the limit: 10 % needs at least ten updates.
 
         None until there are so many. Lines are usually long enough by themselves.
         """

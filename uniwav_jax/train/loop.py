@@ -40,7 +40,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
     """
     task = tasks.get(config.task)
     mesh = mesh_lib.make_mesh(config.mesh)
-    # Orbax wants absolute paths; a bucket's stays as it is.
+    # Orbax needs absolute paths; the path of a bucket stays as it is.
     workdir = epath.Path(workdir if "://" in workdir else os.path.abspath(workdir))
     lead = jax.process_index() == 0
     say = _say if lead else _silent
@@ -216,14 +216,14 @@ def _feature_params(
     *,
     known: bool,
 ) -> PyTree:
-    """Weights and statistics: placeholders if a checkpoint has them, of a file, or measured."""
+    """Weights and statistics: placeholders before a restore, else from a file or measured."""
     if known:
         measured = {"mean": np.zeros(features.channels), "std": np.ones(features.channels)}
     elif config.features.stats:
         measured = statistics.load(config.features.stats, config.features)
     else:
         measured = measure_features(config, features, train_plan, bad_files)
-        # Every process measured the same clips; take one result to the last bit.
+        # Every process measured the same clips; all use the result of one, so that no bit differs.
         measured = multihost_utils.broadcast_one_to_all(measured)
     return {**measured, **features.weights}
 

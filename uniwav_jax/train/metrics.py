@@ -23,14 +23,16 @@ finally:
     for _name in _UNUSED:
         del sys.modules[_name]
 
-REMOTE_FLUSH_LINES = 20  # object stores cannot append: the file is written anew so often
+REMOTE_FLUSH_LINES = (
+    20  # object stores cannot append, so the whole file is written again after so many lines
+)
 
 
 def means(updates: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
     """Mean of each metric over the updates that were not skipped, and the share that was.
 
     An update is skipped when its loss or gradient is not finite; it changes nothing, and its
-    numbers say nothing of the run. So one of them does not hide what the others show.
+    numbers do not describe the run, so they are left out of the means.
 
     Args:
         updates: metrics of at least one update, scalars, with "skipped_in_a_row" (0: not skipped).
@@ -89,7 +91,7 @@ class MetricsWriter:
             self._show(step, summary=summary.image(tag, pixels, dataformats="HWC"))
 
     def audio(self, step: int, tag: str, wave: np.ndarray, rate: int) -> None:
-        """Offer a waveform [S] in [-1, 1] in TensorBoard."""
+        """Play a waveform [S] in [-1, 1] in TensorBoard."""
         if self._enabled and self._board:
             wave = wave[:, None].astype(np.float32)
             self._show(step, summary=summary.audio(tag, wave, sample_rate=rate))

@@ -32,7 +32,7 @@ def tri_stage(config: Config) -> optax.Schedule:
 
 
 def decays(params: PyTree) -> PyTree:
-    """True where weight decay applies: kernels. By name: in scanned stacks biases are 2-D too."""
+    """True for kernels, where weight decay applies; by name, because stacked biases are 2-D too."""
 
     def is_kernel(path: tuple, _: jax.Array) -> bool:
         name = path_string(path).rsplit("/", 1)[-1]

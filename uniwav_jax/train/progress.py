@@ -1,4 +1,4 @@
-"""What a person watching the run sees: a progress bar on a terminal, plain lines otherwise."""
+"""The progress of a run: a bar on a terminal, plain lines otherwise."""
 
 import sys
 import time

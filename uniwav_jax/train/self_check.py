@@ -25,7 +25,7 @@ from uniwav_jax.parallel import mesh as mesh_lib
 from uniwav_jax.parallel.group import Group
 
 PACKAGES = ("uniwav_jax", "jax", "jaxlib", "numpy")
-# These may differ from host to host if what lies there is the same, which is compared instead.
+# These paths may differ from host to host; the contents that they lead to are compared.
 PATHS = ("data.manifest", "data.eval_manifest", "features.codec", "features.stats")
 SHOWN = 16  # lines of the table
 STALE = 60.0  # seconds for which a network file system may show an old file
@@ -46,7 +46,7 @@ def run(
 
     Raises:
         UserError: on every process, naming who differs and in what.
-        LostProcessError: a process did not come, or the devices added up wrongly.
+        LostProcessError: a process did not start, or the devices computed a wrong sum.
     """
     if group.count == 1:
         return

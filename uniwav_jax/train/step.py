@@ -40,7 +40,7 @@ def init_state(
     feature_params: PyTree,
     mesh: Mesh,
 ) -> tuple[TrainState, PyTree]:
-    """A fresh state, born sharded, and its shardings."""
+    """A fresh state, created on its devices, and its shardings."""
     return sharded_init(lambda: fresh_state(task, config, features, feature_params), mesh)
 
 
@@ -69,7 +69,7 @@ def over_microbatches(
     """
     if parts == 1:
         return function(rows, key)
-    # Microbatch i takes rows i, i + parts, ...: each device keeps the rows that it holds.
+    # Microbatch i takes rows i, i + parts, ...: each device keeps its own rows.
     rows = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(-1, parts, *a.shape[1:]), 1, 0), rows)
     keys = None if key is None else jax.random.split(key, parts)
     first = jax.tree.map(lambda a: a[0], (rows, keys))
