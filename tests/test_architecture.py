@@ -195,3 +195,17 @@ def test_messages_name_no_file_that_pip_does_not_install(path):
     for text in messages(path):
         assert not re.search(folders, text), text
         assert "pip install -e" not in text, text
+
+
+def test_tasks_are_asked_and_not_named():
+    """Only tasks/ and the configuration read a task's options; no other code compares its name."""
+    found = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            inner = getattr(node, "value", None) if isinstance(node, ast.Attribute) else None
+            options = isinstance(inner, ast.Attribute) and inner.attr in ("asr", "codec")
+            options = options and ast.unparse(inner.value).endswith("config")
+            compared = isinstance(node, ast.Compare) and ast.unparse(node.left).endswith(".task")
+            if (options or compared) and room_of(path) not in ("tasks", "config"):
+                found.append(f"{path.relative_to(PACKAGE)}:{node.lineno} {ast.unparse(node)}")
+    assert not found

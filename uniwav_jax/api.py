@@ -117,7 +117,8 @@ class Model:
         self._arrays = {"params": params, "features": features}
         self._structure = structure
         self._methods = _methods(self.task) | (CODEC if structure else set())
-        if self.task == "codec":
+        self._is_codec = not features
+        if self._is_codec:
             self.sample_rate = structure.sample_rate
             self.frame_rate = structure.sample_rate / structure.hop
             return
@@ -268,7 +269,7 @@ class Model:
 
     @functools.cached_property
     def _file_codec(self) -> codec_files.FileCodec:
-        if self.task == "codec":
+        if self._is_codec:
             return codec_files.FileCodec(self._structure, self._arrays["params"], name=self.path)
         structure = self._structure  # latents are continuous features: codebooks are not kept
         if structure.codebooks:

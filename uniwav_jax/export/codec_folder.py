@@ -4,7 +4,7 @@ from uniwav_jax.checkpoint import reader
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import Structure
 from uniwav_jax.errors import UserError
-from uniwav_jax.models import quantizer
+from uniwav_jax.tasks import codec
 from uniwav_jax.types import PyTree
 
 
@@ -19,11 +19,7 @@ def read(checkpoint: reader.Checkpoint) -> tuple[Structure, PyTree]:
     if "generator" not in checkpoint.task.parts:
         raise UserError(f"{checkpoint.folder} is not a run of task codec")
     arrays = checkpoint.arrays("ema", "state")
-    structure = checkpoint.config.codec.structure
-    params = {"network": arrays["ema"]["generator"]}
-    if structure.codebooks:
-        params["codebooks"] = quantizer.codewords(arrays["state"]["codebooks"])
-    return structure, params
+    return codec.trained(checkpoint.config, arrays["ema"], arrays.get("state", {}))
 
 
 def export(path: str, out: str, *, dtype: str = "float16", licence: str = "not stated") -> int:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from uniwav_jax.codec.config import Structure
 from uniwav_jax.codec.network import Codec
 from uniwav_jax.config import Config
 from uniwav_jax.losses import codec_training as losses
@@ -274,6 +275,14 @@ def _codec(config: Config) -> Codec:
 
 def _discriminator(config: Config) -> Discriminator:
     return Discriminator(config.codec.discriminator_windows, config.codec.discriminator_filters)
+
+
+def trained(config: Config, ema: PyTree, state: PyTree) -> tuple[Structure, PyTree]:
+    """Structure and weights {"network", "codebooks" [Q, V, C]} of the averaged codec."""
+    structure, params = config.codec.structure, {"network": ema["generator"]}
+    if structure.codebooks:
+        params["codebooks"] = quantizer.codewords(state["codebooks"])
+    return structure, params
 
 
 def averages(config: Config) -> dict[str, float]:
