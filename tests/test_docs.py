@@ -2,8 +2,8 @@
 
 Every block of bash or Python follows a comment `<!-- test: KIND -->`, where KIND is one of `KINDS`.
 All bash blocks are parsed by bash, and each command in them by its own parser (`tests.commands`).
-Blocks of the kind "run" are executed in one folder, after those of the README, in the order of the
-pages. Only the training is made small: `SHORT` is added to its command.
+Blocks of the kind "run" are executed in one folder, those of README.md and data.md first, then
+those of the other pages. Only the training is made small: `SHORT` is added to its command.
 """
 
 import contextlib
@@ -32,6 +32,7 @@ KINDS = {
     "run": "executed here",
     "file": "Python that later blocks use: saved under the name that follows",
     "again": "the same program on the same kind of data as a block that is executed",
+    "elsewhere": "executed by tests/end_to_end/test_codec_features.py",
     "torch": "executed by tests/export/test_torch_side.py, where this package is not installed",
     "slow": "the quickstart, executed below on a folder of recordings; it fetches packages",
     "network": "installs from the package registry, as tests/run.sh does",
@@ -85,7 +86,8 @@ def blocks_of(page: pathlib.Path) -> list[Block]:
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 RUN = [block for block in BLOCKS if block.kind in ("run", "file")]
-FIRST = [block for block in RUN if block.page == REPOSITORY / "README.md"]
+# The pages whose blocks make what the blocks of the others use.
+FIRST = [block for block in RUN if block.page.name in ("README.md", "data.md")]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
@@ -103,7 +105,7 @@ def test_block_is_of_a_known_kind_and_parses(block):
 
 @pytest.fixture(scope="module")
 def place(small_corpus, tmp_path_factory) -> pathlib.Path:
-    """The folder of a reader: recordings with texts, a codec, and what the README's blocks make."""
+    """A reader's folder: recordings with texts, a codec, and what README and data.md make."""
     folder = tmp_path_factory.mktemp("reader")
     audio = folder / "my_audio"
     audio.mkdir()
@@ -139,7 +141,9 @@ def run_command(variables: dict[str, str], words: list[str], folder: pathlib.Pat
         return
     if words[1] == "train":
         given = {word.split("=")[0] for word in words}
-        settings = {f"--config.{name}": value for name, value in SHORT.items()}
+        sampled = "--workdir=runs/mine" in words  # its samples are looked at below
+        values = SHORT | ({"evaluate.sample_every": 2} if sampled else {})
+        settings = {f"--config.{name}": value for name, value in values.items()}
         words = words + [f"{k}={v}" for k, v in settings.items() if k not in given]
     if "PYTHONPATH" in variables:
         variables = {"PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
@@ -165,7 +169,7 @@ def test_block_runs(block, place):
 
 
 def test_own_data(place):
-    """The block of data.md, which must come before this in the file."""
+    """The run of data.md."""
     run = place / "runs" / "mine"
     assert (run / "checkpoints" / "2" / "commit_success.txt").exists()
     assert len(list((run / "samples").glob("*/clip0_*.wav"))) == 3
