@@ -5,6 +5,7 @@ import pathlib
 from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
+PYTHONS = ("3.11", "3.12")  # those that the tests run on; newer ones may work
 
 EXTRAS = {
     "gcs": ["gcsfs"],  # gs:// paths for manifests and working directories
@@ -39,11 +40,12 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    classifiers=[f"Programming Language :: Python :: {version}" for version in PYTHONS],
     # The configs of the repository are installed inside the package: --config=demo finds them.
     packages=[*find_packages(include=["uniwav_jax", "uniwav_jax.*"]), "uniwav_jax.configs"],
     package_dir={"uniwav_jax.configs": "configs"},
     entry_points={"console_scripts": ["uniwav = uniwav_jax.cli:script"]},
-    python_requires=">=3.11",
+    python_requires=f">={PYTHONS[0]}",
     install_requires=[
         "jax>=0.10.0,<0.13",
         "flax>=0.12.6,<0.13",

@@ -14,7 +14,7 @@ def get_config(start="pretrained"):
     config = default_config("tiny")
     config.task = "asr"
     config.asr.freeze_steps = 0 if start == "scratch" else 50
-    config.asr.time_mask = config.asr.channel_mask = 0.0  # masks cost so short a run more
+    config.asr.time_mask = config.asr.channel_mask = 0.0  # a run so short is worse with masks
     config.model.encoder.dropout = 0.1
     config.model.compute_dtype = "float32"  # as the demo
     config.model.remat = "none"  # as the demo
@@ -38,5 +38,5 @@ def get_config(start="pretrained"):
     config.evaluate.every = 250
     config.evaluate.batches = 0  # every clip
     config.evaluate.sample_every = 0  # there is nothing to listen to
-    config.health.grace_steps = 400  # letters appear after 200
+    config.health.grace_steps = 400  # letters appear after about 200 updates
     return config

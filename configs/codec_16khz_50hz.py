@@ -1,4 +1,4 @@
-"""A codec for 16 kHz speech: 50 frames a second of 128 numbers (the paper's surface features).
+"""A codec for 16 kHz speech: 50 frames per second of 128 channels (the paper's surface features).
 
     uniwav train --config=codec_16khz_50hz --workdir=runs/codec \
         --config.data.manifest=PACKED --config.data.eval_manifest=EVAL.tsv
@@ -23,7 +23,7 @@ def get_config(size="small"):
     config.codec.structure.update(residual_layers=2, lstm=0)
     config.codec.structure.update(padding="constant", true_skip=True)  # audiocraft's
     config.features.kind = "waveform"
-    config.features.stats_seconds = 10.0  # they are not used
+    config.features.stats_seconds = 10.0  # the statistics are not used
 
     config.data.threads = 2
     config.optim.beta1, config.optim.beta2 = 0.5, 0.9  # EnCodec
@@ -35,7 +35,7 @@ def get_config(size="small"):
         config.codec.structure.filters, config.codec.discriminator_filters = 16, 8
         config.codec.discriminator_windows = (1024, 512, 256)
         config.data.buckets, config.data.batch_seconds = (0.5,), 4.0
-        config.optim.lr = 1e-3  # three times EnCodec's learns faster at so small batches
+        config.optim.lr = 1e-3  # three times EnCodec's: faster with small batches
         config.train.steps = 2000
         config.checkpoint.every = 250
         config.evaluate.update(every=250, sample_every=250, samples=8, batches=4)

@@ -4,9 +4,10 @@
         --config.data.manifest=data/asterisk/packed \
         --config.data.eval_manifest=data/asterisk/eval.tsv
 
-`bash launch/quickstart.sh` does this and everything before it. The documentation shows
-what these settings learned on LibriSpeech in 2500 steps. Values without a source are ours: the
-paper has no such size. Three came from short runs, one seed, on other speakers than the results:
+`bash launch/quickstart.sh` does this and everything before it. docs/results.md in the repository
+shows what these settings learned on LibriSpeech in 2500 updates. Values without a source are ours:
+the paper has no such size. Three come from short runs with one seed, on other speakers than the
+results:
 
 - Spans of 2 frames did better than spans of 4. We suppose that so few updates do not teach the
   model to fill longer spans.
@@ -33,12 +34,12 @@ def get_config():
     config.data.buckets = (2.0,)  # each bucket is compiled once, some ten seconds
     config.data.min_seconds = 1.0  # telephone prompts are short
     config.data.threads = 2
-    config.features.window = 512  # 25 ms overlap too little to be listened to
+    config.features.window = 512  # 32 ms: shorter windows overlap too little for Griffin-Lim
     config.features.stats_seconds = 300.0
 
     config.masking.length, config.masking.probability = 2, 0.5  # see above
     config.distillation.codebook_decay = 0.99  # see above
-    config.distillation.codebook_init = "frames"  # from noise few are used
+    config.distillation.codebook_init = "frames"  # from noise few codewords come into use
     config.distillation.teacher_horizon_start = 1.0  # see above
     config.distillation.teacher_horizon_end = 1.0  # see above
 

@@ -1,6 +1,6 @@
 """Joint pretraining, base size (152.9 M parameters), on LibriSpeech's 960 hours.
 
-Encoder 12 layers of width 768 as DinoSR base, decoder 6 layers of width 768 (UniWav, section 4).
+Encoder 12 layers of width 768 as DinoSR base, decoder 6 layers of width 768 (UniWav).
 The global batch of 63 minutes, crops, learning rate, schedule, teacher and masks are those of
 DinoSR's recipe. Values without a source are ours.
 

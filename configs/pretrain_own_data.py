@@ -18,7 +18,7 @@ def get_config():
     config = default_config("small")  # change: tiny, small, base, large
 
     config.data.manifest = "data/mine/packed"  # change. Several, mixed: "a/packed,b/packed"
-    config.data.weights = ""  # change: shares of the audio, "0.7,0.3"; empty: as much as is
+    config.data.weights = ""  # change: shares of the audio, "0.7,0.3"; empty: natural shares
     config.data.eval_manifest = "data/mine/eval.tsv"  # change
 
     # Seconds of audio in one update. Halve it when memory runs out, or keep it and double

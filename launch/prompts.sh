@@ -4,8 +4,8 @@
 #   bash launch/prompts.sh FOLDER
 #
 # They are two packages of Debian and Ubuntu, which are downloaded and unpacked below FOLDER; nothing
-# is installed, so this needs no root. FOLDER appears whole or not at all, and is left as it is when
-# it is there already. Ends with status 2 and one line of advice when they cannot be had.
+# is installed, so this needs no root. FOLDER appears complete or not at all; an existing one is left
+# as it is. Ends with status 2 and one line of advice when the packages cannot be fetched.
 set -euo pipefail
 packages=(asterisk-core-sounds-en-g722 asterisk-core-sounds-en) # sound; texts
 folder="${1:?give the folder to unpack into}"

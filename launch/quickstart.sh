@@ -5,11 +5,11 @@
 #   bash launch/quickstart.sh AUDIO_FOLDER          your own recordings
 #   bash launch/quickstart.sh --librispeech[=PART]  LibriSpeech dev-clean (337 MB), or another PART:
 #                                                   train-clean-100 (6.3 GB)
-#   --workdir DIR    where the run goes (default runs/demo; runs/demo-NAME for other speech)
+#   --workdir DIR    folder of the run (default runs/demo; runs/demo-NAME for other speech)
 #   --steps N        length of the run        --config.KEY=VALUE    any other setting of the run
 #
 # Running it again continues: finished stages are skipped, training resumes from its checkpoint.
-# UNIWAV_VENV, PYTHON: see venv.sh. UNIWAV_DATA: where speech is put (default data/).
+# UNIWAV_VENV, PYTHON: see venv.sh. UNIWAV_DATA: folder for speech (default data/).
 # UNIWAV_LIBRISPEECH_URL: another mirror, such as https://us.openslr.org/resources/12
 set -euo pipefail
 repository="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -53,7 +53,7 @@ download_librispeech() { # PART
   mkdir -p "$data"
   verified() { echo "$md5  $archive" | md5sum --check --status 2>/dev/null; }
   if ! verified; then
-    # Continues a part that is there. Its failure shows in the checksum, except for no file at all.
+    # Continues a partial download. A failure shows in the checksum, unless there is no file at all.
     curl -fL --retry 3 -C - --progress-bar -o "$archive" "$mirror/$part.tar.gz" ||
       [ -f "$archive" ] || fail "could not download $mirror/$part.tar.gz; check the network, or set" \
       "UNIWAV_LIBRISPEECH_URL to a mirror"
@@ -83,8 +83,8 @@ while [ $# -gt 0 ]; do
     --config.*=*) settings+=("$1") ;;
     -*) fail "unknown option $1; see bash launch/quickstart.sh --help" ;;
     *)
-      [ -z "$audio" ] || fail "two folders given: $audio and $1; give one that holds both"
-      [ -d "$1" ] || fail "$1 is not a folder; give the folder that holds the audio files"
+      [ -z "$audio" ] || fail "two folders given: $audio and $1; give one folder with both"
+      [ -d "$1" ] || fail "$1 is not a folder; give the folder of the audio files"
       audio="$(realpath "$1")"
       ;;
   esac

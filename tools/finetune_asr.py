@@ -114,7 +114,7 @@ def score(workdir: pathlib.Path) -> dict[str, word_error.Errors]:
     last = max((workdir / "hypotheses").glob("step_*.tsv"))
     with last.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    pair = [[row[name] or "" for row in rows] for name in ("text", "heard")]
+    pair = [[row[name] or "" for row in rows] for name in ("text", "hypothesis")]
     return {name: measure(*pair) for name, measure in MEASURES.items()}
 
 

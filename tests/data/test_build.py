@@ -1,4 +1,4 @@
-"""The manifest holds what the files hold, in a fixed order, and says what it left out."""
+"""The manifest has what the files have, in a fixed order, and names what it left out."""
 
 import json
 import os
@@ -137,19 +137,19 @@ def test_lists_of_other_toolkits(small_corpus, tmp_path, kind):
 
 def test_split_by_file_survives_a_move(small_corpus, tmp_path):
     def build(folder: pathlib.Path) -> tuple[list[str], list[str]]:
-        out, held = folder / "train.tsv", folder / "eval.tsv"
-        main([str(folder), "--out", str(out), "--eval_out", str(held), "--eval_fraction", "0.3"])
-        return [r["path"] for r in read_rows(out)], [r["path"] for r in read_rows(held)]
+        out, chosen = folder / "train.tsv", folder / "eval.tsv"
+        main([str(folder), "--out", str(out), "--eval_out", str(chosen), "--eval_fraction", "0.3"])
+        return [r["path"] for r in read_rows(out)], [r["path"] for r in read_rows(chosen)]
 
     folders = [tmp_path / "one", tmp_path / "two"]
     for folder in folders:
         folder.mkdir()
         for clip in flacs(small_corpus):
             shutil.copy(clip, folder)
-    train, held = build(folders[0])
-    assert build(folders[1]) == (train, held)
-    assert sorted(train + held) == [clip.name for clip in flacs(small_corpus)]
-    assert 1 <= len(held) <= 4
+    train, chosen = build(folders[0])
+    assert build(folders[1]) == (train, chosen)
+    assert sorted(train + chosen) == [clip.name for clip in flacs(small_corpus)]
+    assert 1 <= len(chosen) <= 4
     assert sorted(train) == train
 
 
@@ -159,15 +159,15 @@ def test_split_by_speaker_keeps_speakers_apart(small_corpus, tmp_path):
         for name in ("x", "y"):
             (folder / f"speaker{i}").mkdir(parents=True, exist_ok=True)
             shutil.copy(clip, folder / f"speaker{i}" / f"{name}.flac")
-    out, held = tmp_path / "train.tsv", tmp_path / "eval.tsv"
-    arguments = [str(folder), "--out", str(out), "--eval_out", str(held)]
+    out, chosen = tmp_path / "train.tsv", tmp_path / "eval.tsv"
+    arguments = [str(folder), "--out", str(out), "--eval_out", str(chosen)]
     main([*arguments, "--speaker_from_folder", "--eval_fraction", "0.2"])
     train_speakers = {row["speaker"] for row in read_rows(out)}
-    held_speakers = {row["speaker"] for row in read_rows(held)}
-    assert held_speakers and not train_speakers & held_speakers
-    assert len(train_speakers | held_speakers) == 12
-    assert len(read_rows(out)) + len(read_rows(held)) == 24
-    seconds = [sum(int(r["samples"]) for r in read_rows(path)) for path in (held, out)]
+    chosen_speakers = {row["speaker"] for row in read_rows(chosen)}
+    assert chosen_speakers and not train_speakers & chosen_speakers
+    assert len(train_speakers | chosen_speakers) == 12
+    assert len(read_rows(out)) + len(read_rows(chosen)) == 24
+    seconds = [sum(int(r["samples"]) for r in read_rows(path)) for path in (chosen, out)]
     assert seconds[0] <= 0.2 * sum(seconds)
 
 

@@ -54,8 +54,8 @@ def test_pieces_make_up_the_clips(prompts, tmp_path):
     assert [len(a) for a in audio] == [int(row["samples"]) for row in rows]
     np.testing.assert_array_equal(np.concatenate(audio), soundfile.read(path, dtype="int16")[0])
     words = textgrid.tier(str(tmp_path / "long.TextGrid"), "words")
-    said = [label for *_, label in words if label]
-    assert " ".join(row["text"] for row in rows).split() == said and len(rows) > 2
+    spoken = [label for *_, label in words if label]
+    assert " ".join(row["text"] for row in rows).split() == spoken and len(rows) > 2
     manifest.write_text(f"{HEADER}{missing}\t1\t16000\t1\n")
     with pytest.raises(UserError, match="no clip of"):
         cli.main(arguments)

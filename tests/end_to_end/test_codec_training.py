@@ -61,7 +61,7 @@ def test_train_export_use(program, tmp_path):
     config, _ = files.load(out)
     assert (config.filters, config.dimension, config.hop) == (4, 16, 320)
     assert json.loads((out / "codec.json").read_text())["info"]["trained_steps"] == 6
-    # What the codec makes of the clip is what evaluation heard, to the weights' float16.
+    # What the codec makes of the clip is what evaluation decoded, to the weights' float16.
     soundfile.write(tmp_path / "real.wav", real, 16000)
     for step in (
         ["encode", str(tmp_path / "real.wav"), "--out", str(tmp_path)],

@@ -105,7 +105,7 @@ def test_scores_are_those_of_the_evaluation(trained, spoken, tmp_path):
 
 
 def test_fine_tuning_against_scratch(spoken, undisturbed, tmp_path, monkeypatch):
-    """Both starts hear the same batches; a run that fails is named."""
+    """Both starts get the same batches; a run that fails is named."""
     monkeypatch.setenv("XLA_FLAGS", FAST_COMPILE)
     tool = load_tool("finetune_asr")
     settings = SMALL | {name.replace("__", "."): value for name, value in SETTINGS.items()}
@@ -122,8 +122,8 @@ def test_fine_tuning_against_scratch(spoken, undisturbed, tmp_path, monkeypatch)
     assert (tmp_path / "r" / "curves.png").stat().st_size > 1000
     runs = [tmp_path / "r" / f"0.3min_{start}_0" for start in tool.STARTS]
     trained = [[line for line in read_metrics(run) if "loss" in line] for run in runs]
-    heard = [[line["audio_seconds"] for line in lines] for lines in trained]
-    assert heard[0] == heard[1] and len(heard[0]) == 4
+    used = [[line["audio_seconds"] for line in lines] for lines in trained]
+    assert used[0] == used[1] and len(used[0]) == 4
     logs = [pathlib.Path(f"{run}.log").read_text() for run in runs]
     assert "left: params/decoder" in logs[0] and "left:" not in logs[1]
     arguments[1] = str(tmp_path / "none")

@@ -160,7 +160,7 @@ def test_probe_report(aligned, prompts, capsys):
     for layer in (layer for layers in (*heads, *fitted, *inputs) for layer in layers):
         assert 0 < layer["pnmi_shuffled"] < layer["pnmi"] < 1
         assert 0 < layer["cluster_purity"] <= 1 and 1 < layer["active_codewords"] <= 32
-    # Even untrained features hold sound: codebooks fitted to them tell more of the phones.
+    # Even untrained features follow the sound: codebooks fitted to them fit the phones better.
     for noise, from_frames in zip(result["teacher_codes"], fitted[0][1:], strict=True):
         assert from_frames["pnmi"] > noise["pnmi"] + 0.02
         assert from_frames["active_codewords"] > 28

@@ -33,7 +33,7 @@ def test_scores(checkpoint, spoken, tmp_path, capsys):
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["clips"] == 3 and 5 < results["audio_seconds"] <= 9
     header, *rows = (tmp_path / "out" / "hypotheses.tsv").read_text().splitlines()
-    assert header == "path\ttext\theard"
+    assert header == "path\ttext\thypothesis"
     names, references, hypotheses = zip(*(row.split("\t") for row in rows))
     assert references == ("go do 0", "go do 1", "go do 2")
     model = uniwav_jax.load(checkpoint)

@@ -74,7 +74,7 @@ def test_roundtrip_of_clips_too_short_to_score(codec, clip, tmp_path, capsys):
 
 
 def test_roundtrip_with_noise_on_the_latents(codec, audio, tmp_path):
-    """The same noise each time, and it is heard; codes take none."""
+    """The noise is the same each time and changes the scores; codes take none."""
     distances = []
     for noise in ("0", "2", "2"):
         report = tmp_path / "scores.json"

@@ -74,15 +74,18 @@ numpy.save("../states.npy", model(audio).hidden_states)
     np.testing.assert_array_equal(np.load(folder.parent / "states.npy"), states(folder, speech[0]))
 
 
-def test_lines_of_the_readme(exports):
+def test_lines_of_the_documentation(exports):
     """Each where only its packages are: torch and safetensors, then transformers too."""
-    text = (REPOSITORY / "README.md").read_text()
-    first, second = re.findall(r"```python\n(.*?)```", text.split("## PyTorch")[1], flags=re.S)[:2]
+    pages = [(REPOSITORY / name).read_text() for name in ("README.md", "docs/pytorch.md")]
+    pattern = r"<!-- test: torch -->\n```python\n(.*?)```"
+    in_readme, first, second = (
+        block for page in pages for block in re.findall(pattern, page, re.S)
+    )
     folder = exports["pretrain"].parent
     if not (folder / "exported").exists():
         (folder / "exported").symlink_to(exports["pretrain"])
-    printed = run(first + "print(output.hidden_states.shape)", folder)
-    assert printed.startswith("torch.Size([5, 1, 50, 160])")
+    for block in (in_readme, first + "print(output.hidden_states.shape)"):
+        assert run(block, folder).startswith("torch.Size([5, 1, 50, 160])")
     pytest.importorskip("transformers", reason="see tests/requirements-oracles.txt")
     blocked = OURS.replace(", 'transformers'", "")
     run(second, folder, blocked=blocked)

@@ -78,10 +78,10 @@ def test_the_language_model_decides(recognizer, tmp_path):
     pytest.importorskip("kenlm", reason=reason)
     model = tmp_path / "lm.arpa"
     model.write_text(ARPA)
-    heard = log_probs(PATH, {4: (LETTER_O, 0.4)})
-    without = Beam(recognizer, None, word_score=0.0).words(heard)
+    found = log_probs(PATH, {4: (LETTER_O, 0.4)})
+    without = Beam(recognizer, None, word_score=0.0).words(found)
     assert [word.text for word in without] == ["tu", "to"]
-    words = Beam(recognizer, str(model), weight=1.0, word_score=0.0).words(heard)
+    words = Beam(recognizer, str(model), weight=1.0, word_score=0.0).words(found)
     assert [word.text for word in words] == ["to", "to"]
     assert words[0].end <= words[1].start
     with pytest.raises(UserError, match="does not exist"):
@@ -103,23 +103,23 @@ def write_words(path, **log10):
     return str(path)
 
 
-@pytest.mark.parametrize(("apart", "heard"), [(1.9, "to"), (2.1, "tu")])
-def test_default_weight_is_fairseqs_in_natural_logarithms(apart, heard, recognizer, tmp_path):
+@pytest.mark.parametrize(("apart", "found"), [(1.9, "to"), (2.1, "tu")])
+def test_default_weight_is_fairseqs_in_natural_logarithms(apart, found, recognizer, tmp_path):
     """A factor of ten between two words outweighs 2 nats of the network, as with fairseq."""
     pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
     model = write_words(tmp_path / "lm.arpa", to=-0.5, tu=-1.5)
     posteriors = log_probs([T, BLANK, U, BLANK], {2: (LETTER_O, 1 / (1 + math.exp(apart)))})
-    assert [word.text for word in Beam(recognizer, model).words(posteriors)] == [heard]
+    assert [word.text for word in Beam(recognizer, model).words(posteriors)] == [found]
 
 
-@pytest.mark.parametrize(("apart", "heard"), [(0.9, ["toto"]), (1.1, ["to", "to"])])
-def test_default_score_of_a_word_is_one_nat(apart, heard, recognizer, tmp_path):
+@pytest.mark.parametrize(("apart", "found"), [(0.9, ["toto"]), (1.1, ["to", "to"])])
+def test_default_score_of_a_word_is_one_nat(apart, found, recognizer, tmp_path):
     """Two words that are together as probable as one must be one nat likelier by the network."""
     pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
     model = write_words(tmp_path / "lm.arpa", to=-0.5, toto=-1.0)
     path = [T, LETTER_O, SPACE, T, LETTER_O]
     posteriors = log_probs(path, {2: (BLANK, 1 / (1 + math.exp(apart)))})
-    assert [word.text for word in Beam(recognizer, model).words(posteriors)] == heard
+    assert [word.text for word in Beam(recognizer, model).words(posteriors)] == found
 
 
 def test_words_without_a_back_off_weight_are_known(recognizer, tmp_path):
@@ -144,9 +144,9 @@ def test_real_kenlm_builds_a_model_that_the_beam_reads(tmp_path, recognizer):
     assert model.order == 2 and model.score("to to") > model.score("tu tu")
     # The binary with its list of words searches as the ARPA file does.
     cli.main([*arguments, str(tmp_path / "lm.arpa")])
-    heard = log_probs(PATH, {4: (LETTER_O, 0.4)})
+    found = log_probs(PATH, {4: (LETTER_O, 0.4)})
     scores = [
-        Beam(recognizer, str(path)).decoder.decode_beams(heard)[0][-1]
+        Beam(recognizer, str(path)).decoder.decode_beams(found)[0][-1]
         for path in (out, tmp_path / "lm.arpa")
     ]
     assert scores[0] == pytest.approx(scores[1], rel=1e-5)

@@ -316,7 +316,7 @@ def test_one_batch_of_speech_is_learnt_by_heart(small_corpus):
     }
     config = make_config(changes)
     mesh = make_mesh(MeshConfig(), devices=jax.devices()[:1])
-    clips = sorted(small_corpus.glob("*.flac"))[:2]
+    clips = sorted(small_corpus.glob("*.flac"))[4:6]
     audio = [soundfile.read(clip, frames=32000, dtype="int16")[0] for clip in clips]
     samples = np.array([len(clip) for clip in audio])
     audio = np.stack([np.pad(clip, (0, 32000 - len(clip))) for clip in audio])

@@ -162,8 +162,8 @@ def test_a_codec_without_adversarial_losses_does_not_need_its_discriminator():
     alone = dataclasses.replace(CONFIG.codec, adversarial_share=0.0, features_share=0.0)
     for loss in (0.0, 2.0):
         ill = WELL | {"loss_discriminator": loss}
-        assert Health(CONFIG).check(100, ill)
-        assert not Health(dataclasses.replace(CONFIG, codec=alone)).check(100, ill)
+        assert Health(CODEC).check(100, ill)
+        assert not Health(dataclasses.replace(CODEC, codec=alone)).check(100, ill)
 
 
 def test_waiting_for_data_only_warns():

@@ -26,11 +26,11 @@ def copy(corpus, folder):
 def test_same_data_at_another_path(drill, small_corpus, tmp_path):
     same = copy(small_corpus, tmp_path / "same")
     drill.start([check(tmp_path, small_corpus)], [check(tmp_path, same)], limit=60)
-    (status, said), (other, _) = drill.ends()
-    assert status == other == 0, said
-    lines = [line for line in said.splitlines() if line.startswith("process ")]
+    (status, output), (other, _) = drill.ends()
+    assert status == other == 0, output
+    lines = [line for line in output.splitlines() if line.startswith("process ")]
     assert len(lines) == 2 and "2 x cpu, rows 0-3 of 8" in lines[0], lines
-    assert "self-check: 2 processes agree, an all-reduce took" in said
+    assert "self-check: 2 processes agree, an all-reduce took" in output
     table = json.loads((tmp_path / "processes.json").read_text())
     assert [process["rows"]["32000"] for process in table] == [[[0, 3]], [[4, 7]]]
 

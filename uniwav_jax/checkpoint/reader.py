@@ -121,7 +121,8 @@ def open(path: str | epath.Path) -> Checkpoint:
     except Exception as error:
         raise UserError(f"checkpoint {folder} cannot be read ({store.reason(error)})") from error
     meta = compatibility.current(meta, folder)
-    return Checkpoint(folder, meta, config_lib.from_dict(meta["config"]))
+    # Rules that a younger version made for new runs do not forbid reading.
+    return Checkpoint(folder, meta, config_lib.build(meta["config"]))
 
 
 def newest(workdir: str | epath.Path) -> Checkpoint | None:

@@ -50,7 +50,7 @@ def _asr(args: argparse.Namespace) -> int:
         table = "".join("\t".join(row) + "\n" for row in rows)
         for name, content in {
             "results.json": json.dumps(scores.results, indent=1) + "\n",
-            "hypotheses.tsv": "path\ttext\theard\n" + table,
+            "hypotheses.tsv": "path\ttext\thypothesis\n" + table,
             "alignment.txt": scores.alignment,
         }.items():
             (args.out / name).write_text(content, encoding="utf-8")

@@ -35,7 +35,7 @@ ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz' ")
 PROBLEMS = {
     "broken": ("cannot be read and count as bad clips", "copy them again, or build a new manifest"),
     "not_finite": (
-        "hold NaN or infinite samples and count as bad clips",
+        "have NaN or infinite samples and count as bad clips",
         "write them again from their source",
     ),
     "rate_mismatch": (

@@ -4,6 +4,7 @@ Names are those of the `spidr` package and of fairseq's DinoSR. The convolutiona
 frozen surface features (codec/front_end.py), as fine-tuning usually has it.
 """
 
+import dataclasses
 import pathlib
 import re
 from typing import Any, NamedTuple
@@ -175,13 +176,14 @@ def convert(state: State, *, network: str, heads: int | None, gain: float) -> En
         position_groups=width // kernel[1],
     )
     values.distillation.top_layers = min(values.distillation.top_layers, depth)
-    values.evaluate.sample_every = 0
+    values.evaluate.sample_every, values.init_from = 0, "the import"
     one = np.ones(channels, np.float32)
     arrays = {
         "params": {"encoder": _contiguous(encoder)},
         "frozen": {"features": {"mean": 0 * one, "std": one, "network": _contiguous(front)}},
     }
-    return Encoder(config_lib.from_dict(values), arrays, structure)
+    config = dataclasses.replace(config_lib.from_dict(values), init_from="")
+    return Encoder(config, arrays, structure)
 
 
 def _front_end(left: State, take: Any, gain: float) -> tuple[PyTree, FrontEndConfig]:

@@ -40,7 +40,7 @@ class FileCodec:
         """From a codec folder.
 
         Raises:
-            UserError: the folder holds no codec, or a damaged one.
+            UserError: there is no codec in the folder, or a damaged one.
         """
         config, params = files.load(folder)
         return cls(config, params, name=folder, digest=files.digest(folder))

@@ -74,7 +74,7 @@ def extract(
     features = features_lib.build(config)
     corpus = manifest_lib.load(manifest, cache=str(draft / f"cache-{host}"))
     if corpus.latents:
-        raise UserError(f"{manifest} holds latents already")
+        raise UserError(f"{manifest} has latents already")
     lengths = corpus.lengths(codec.sample_rate)
     # Shards end where the running sum passes a multiple, so that every host has the same ones.
     shard = (np.cumsum(lengths) - 1) // int(shard_seconds * codec.sample_rate)

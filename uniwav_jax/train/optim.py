@@ -1,5 +1,6 @@
 """AdamW, the tri-stage schedule and which parameters decay (method section 6)."""
 
+import types
 from collections.abc import Mapping
 
 import jax
@@ -10,6 +11,8 @@ from uniwav_jax.config import Config
 from uniwav_jax.parallel.mesh import path_string
 from uniwav_jax.tasks.task import FOREVER
 from uniwav_jax.types import PyTree
+
+NONE: Mapping[str, float] = types.MappingProxyType({})
 
 
 def tri_stage(config: Config) -> optax.Schedule:
@@ -58,7 +61,7 @@ def freeze(updates_frozen: Mapping[str, float]) -> optax.GradientTransformation:
     return optax.GradientTransformation(lambda params: jnp.zeros((), jnp.int32), update)
 
 
-def make(config: Config, freezes: Mapping[str, float]) -> optax.GradientTransformation:
+def make(config: Config, freezes: Mapping[str, float] = NONE) -> optax.GradientTransformation:
     """Clip by global norm if `optim.clip` is not 0, then AdamW under the schedule.
 
     The gradient of a part that is frozen at first becomes zero before clipping and Adam, and its

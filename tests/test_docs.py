@@ -1,0 +1,266 @@
+"""The commands of README.md and docs/ are run or checked, and what the pages name exists.
+
+Every block of bash or Python follows a comment `<!-- test: KIND -->`, where KIND is one of `KINDS`.
+All bash blocks are parsed by bash, and each command in them by its own parser (`tests.commands`).
+Blocks of the kind "run" are executed in one folder, after those of the README, in the order of the
+pages. Only the training is made small: `SHORT` is added to its command.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+from typing import NamedTuple
+
+import pytest
+import soundfile
+
+from tests import commands
+from tests.codec.random_codec import random_codec
+from tests.conftest import FAST_COMPILE, REPOSITORY
+from tests.end_to_end.conftest import SMALL
+from uniwav_jax import cli
+from uniwav_jax.codec import files
+from uniwav_jax.codec.config import SEANetConfig
+from uniwav_jax.config import default_config
+
+KINDS = {
+    "run": "executed here",
+    "file": "Python that later blocks use: saved under the name that follows",
+    "again": "the same program on the same kind of data as a block that is executed",
+    "torch": "executed by tests/export/test_torch_side.py, where this package is not installed",
+    "slow": "the quickstart, executed below on a folder of recordings; it fetches packages",
+    "network": "installs from the package registry, as tests/run.sh does",
+    "hardware": "needs GPUs, TPUs, ssh or a cluster; tests/launch runs the scripts with stand-ins",
+    "hours": "trains or compiles for minutes to hours; tests of the named programs run them small",
+    "extra": "needs data or a program that the tests may lack; tests/cli and tests/data run it",
+    "weights": "needs weights that we may not ship; tests/oracles imports random ones",
+    "template": "has placeholders",
+}
+PAGES = [
+    REPOSITORY / "README.md",
+    REPOSITORY / "CONTRIBUTING.md",
+    REPOSITORY / "launch" / "README.md",
+    *sorted((REPOSITORY / "docs").glob("*.md")),
+    *sorted((REPOSITORY / "benchmarks" / "results").glob("*/README.md")),
+]
+# A smaller model and two updates: what a block's training is made of in this test.
+SHORT = SMALL | {
+    "train.steps": 2,
+    "features.stats_seconds": 4.0,
+    "data.buckets": "(2.0,3.0)",
+    "data.batch_seconds": 24.0,
+    "evaluate.every": 2,
+}
+TEXTS = ("good morning", "go do you hear", "what do you mean by ring")
+ONE_DEVICE = {**os.environ, "XLA_FLAGS": FAST_COMPILE}
+
+
+class Block(NamedTuple):
+    """A fenced block of a page; `kind` is "" without a comment before it."""
+
+    page: pathlib.Path
+    line: int
+    language: str
+    kind: str
+    argument: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(REPOSITORY)}:{self.line}"
+
+
+def blocks_of(page: pathlib.Path) -> list[Block]:
+    text, found = page.read_text(), []
+    pattern = r"(?:<!-- test: (\w+) ?([\w.]*) -->\n)?```(bash|python)\n(.*?)```"
+    for match in re.finditer(pattern, text, flags=re.S):
+        line = text.count("\n", 0, match.start()) + 1
+        found.append(Block(page, line, match[3], match[1] or "", match[2], match[4]))
+    return found
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+RUN = [block for block in BLOCKS if block.kind in ("run", "file")]
+FIRST = [block for block in RUN if block.page == REPOSITORY / "README.md"]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=str)
+def test_block_is_of_a_known_kind_and_parses(block):
+    if "benchmarks" not in block.page.parts:  # whose commands are those of measured runs
+        assert block.kind in KINDS, f"write one of {', '.join(KINDS)} before the block"
+    if block.language == "python":
+        compile(block.text, str(block), "exec")
+        return
+    subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
+    if block.kind != "template":
+        for line in commands.lines(block.text):
+            commands.check(line)
+
+
+@pytest.fixture(scope="module")
+def place(small_corpus, tmp_path_factory) -> pathlib.Path:
+    """The folder of a reader: recordings with texts, a codec, and what the README's blocks make."""
+    folder = tmp_path_factory.mktemp("reader")
+    audio = folder / "my_audio"
+    audio.mkdir()
+    for number, clip in enumerate(sorted(small_corpus.glob("*.flac"))):
+        name = f"clip{number}" if number else "first"
+        shutil.copy(clip, audio / f"{name}.flac")
+        (audio / f"{name}.txt").write_text(TEXTS[number % len(TEXTS)])
+    structure = SEANetConfig(filters=4, dimension=16, lstm=0)
+    files.save(folder / "codecs" / "mine", structure, random_codec(structure), info={})
+    for block in FIRST:
+        execute(block, folder)
+    return folder
+
+
+def execute(block: Block, folder: pathlib.Path) -> None:
+    if block.kind == "file":
+        (folder / block.argument).write_text(block.text)
+    elif block.language == "python":
+        with contextlib.chdir(folder):
+            exec(compile(block.text, str(block), "exec"), {"__name__": "__main__"})
+    else:
+        for line in commands.lines(block.text):
+            for variables, words in commands.split(line):
+                run_command(variables, words, folder)
+
+
+def run_command(variables: dict[str, str], words: list[str], folder: pathlib.Path) -> None:
+    """Training in a process of its own, because its flags are global; all else in this one."""
+    assert words[0] == "uniwav", f"only commands of uniwav are executed, not {words}"
+    if words[1] != "train" and not variables:
+        with contextlib.chdir(folder):
+            assert cli.main(words[1:]) == 0, words
+        return
+    if words[1] == "train":
+        given = {word.split("=")[0] for word in words}
+        settings = {f"--config.{name}": value for name, value in SHORT.items()}
+        words = words + [f"{k}={v}" for k, v in settings.items() if k not in given]
+    if "PYTHONPATH" in variables:
+        variables = {"PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "uniwav_jax.cli", *words[1:]],
+        cwd=folder,
+        env=ONE_DEVICE | variables,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
+
+
+def test_readme_is_short_and_its_commands_work(place):
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 150
+    assert (place / "runs" / "demo" / "checkpoints" / "2" / "commit_success.txt").exists()
+    assert (place / "exported" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("block", [block for block in RUN if block not in FIRST], ids=str)
+def test_block_runs(block, place):
+    execute(block, place)
+
+
+def test_own_data(place):
+    """The block of data.md, which must come before this in the file."""
+    run = place / "runs" / "mine"
+    assert (run / "checkpoints" / "2" / "commit_success.txt").exists()
+    assert len(list((run / "samples").glob("*/clip0_*.wav"))) == 3
+    assert "eval_loss" in (run / "metrics.jsonl").read_text()
+
+
+def test_notebook_runs(place):
+    """Its cells in one namespace, without Jupyter; it is stored without anybody's results."""
+    document = json.loads((REPOSITORY / "examples" / "quickstart.ipynb").read_text())
+    cells = [cell for cell in document["cells"] if cell["cell_type"] == "code"]
+    assert len(cells) >= 5 and not any(cell["outputs"] for cell in cells)
+    names: dict = {"__name__": "__main__"}
+    with contextlib.chdir(place):
+        for number, cell in enumerate(cells):
+            exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
+    assert names["encoding"].states.shape[0] == SMALL["model.encoder.layers"] + 1
+    assert soundfile.read(place / "decoded.wav")[0].size == names["decoded"].size
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_names_exist(page):
+    text = page.read_text()
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / link).exists(), f"dead link {link}"
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", text):
+        other = (page.parent / target).read_text() if target else text
+        titles = re.findall(r"^#+ (.*)", other, flags=re.M)
+        anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+        assert anchor in anchors, f"no heading {anchor} in {target or page}"
+    for name in re.findall(r"(?:tools|configs|launch|tests)/\w+\.(?:py|sh|sbatch)", text):
+        assert (REPOSITORY / name).exists() or re.search(r"\bX|NAME", name), name
+    for name in re.findall(r"`uniwav ([a-z ]+?)[` ](?=[^a-z]|$)", text):
+        groups = {" ".join(command.split()[:n]) for command in cli.COMMANDS for n in (1, 2)}
+        assert name in groups, f"uniwav {name} is no command"
+    for key in re.findall(r"--config\.([\w.]+)=", text):
+        node = default_config()
+        for part in key.split(".") if key not in ("any.field", "FIELD") else ():
+            assert part in node, f"--config.{key} is no field"
+            node = node[part]
+    known = default_config().to_dict()
+    for group, field in re.findall(r"`(?:config\.)?(\w+)\.(\w+)[`=]", text):
+        if isinstance(known.get(group), dict):
+            assert field in known[group], f"{group}.{field} is no field"
+
+
+def test_every_section_of_the_method_that_the_code_names_exists():
+    titles = re.findall(r"^## (\d+)\. ", (REPOSITORY / "docs" / "method.md").read_text(), re.M)
+    named = set()
+    for file in (REPOSITORY / "uniwav_jax").rglob("*.py"):
+        named |= set(re.findall(r"[Mm]ethod section (\d+)", file.read_text()))
+    assert len(named) >= 6 and named <= set(titles)
+
+
+def test_workflow_runs_the_pythons_of_setup_py():
+    yaml = pytest.importorskip("yaml")
+    workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "tests.yml").read_text())
+    job = workflow["jobs"]["tests"]
+    assert any(".ci/run" in step.get("run", "") for step in job["steps"])
+    given = commands.setup_arguments()
+    prefix = "Programming Language :: Python :: "
+    stated = {c.removeprefix(prefix) for c in given["classifiers"] if c.startswith(prefix)}
+    assert set(job["strategy"]["matrix"]["python"]) == stated
+    assert given["python_requires"] == f">={min(stated)}"
+
+
+MEASURED = """
+# Runs its arguments, then prints the peak resident memory of the largest process among them in KiB.
+# In a process of its own, because Linux counts the memory of the forking process too: all of
+# pytest's here.
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print("peak KiB:", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+
+
+@pytest.mark.slow
+def test_quickstart_on_own_folder_and_again(small_corpus, tmp_path):
+    """The first command of the README, shortened; the second call continues."""
+    if sys.prefix == sys.base_prefix:
+        pytest.skip("the tests do not run in a virtual environment; use bash tests/run.sh")
+    environment = {**ONE_DEVICE, "UNIWAV_VENV": sys.prefix, "UNIWAV_DATA": str(tmp_path / "data")}
+    for steps, words in ((2, "finished 2 steps"), (4, "resuming at step 2 of 4")):
+        command = ["bash", "launch/quickstart.sh", str(small_corpus), "--steps", str(steps)]
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURED, *command, "--workdir", str(tmp_path / "run")],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert words in done.stdout and "What to do next" in done.stdout
+        peak = int(re.search(r"peak KiB: (\d+)", done.stdout)[1])
+        assert 2**18 < peak < 4 * 2**20
+        assert "packed is up to date" not in done.stdout
+        next((tmp_path / "data").glob("*/manifest.tsv")).touch()  # so the ArrayRecord is outdated
+    assert (tmp_path / "run" / "checkpoints" / "4").exists()
