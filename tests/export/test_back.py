@@ -27,15 +27,15 @@ def test_round_trip_changes_no_bit(model, tmp_path, monkeypatch):
     write.export(path, str(tmp_path / "export"))
     monkeypatch.chdir(tmp_path)  # paths of users are relative
     assert cli.main(["import", "model", "export", "--out", "b"]) == 0
-    one, other = reader.open(path), reader.open(tmp_path / "b")
-    there, back = (run.arrays("params", "ema", "frozen") for run in (one, other))
+    first, second = reader.open(path), reader.open(tmp_path / "b")
+    there, back = (run.arrays("params", "ema", "frozen") for run in (first, second))
     if "decoder" in there["params"]:  # the running average was exported, and is all there is
         there["params"] |= there["ema"]
     ours, theirs = (jax.tree_util.tree_leaves_with_path(tree) for tree in (there, back))
     assert [path for path, _ in ours] == [path for path, _ in theirs]
     for (path, array), (_, other) in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(array, other, err_msg=str(path))
-    assert one.step == other.step == 7
+    assert first.step == second.step == 7
     # And once more: the second export has the first one's bytes.
     write.export(str(tmp_path / "b"), str(tmp_path / "twice"))
     first, second = (
