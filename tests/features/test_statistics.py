@@ -33,7 +33,7 @@ def test_file(tmp_path):
     with pytest.raises(UserError, match="measure again"):
         statistics.load(str(path), FeaturesConfig(mel_bands=40))
     path.write_text(json.dumps({"mean": []}))
-    with pytest.raises(UserError, match=r"is not a file of .uniwav data stats"):
+    with pytest.raises(UserError, match="is not a file of 'uniwav data stats'"):
         statistics.load(str(path), config)
     with pytest.raises(UserError, match="does not exist"):
         statistics.load(str(tmp_path / "none.json"), config)
