@@ -172,4 +172,4 @@ def test_probe_report(aligned, prompts, capsys):
     result = json.loads(out.read_text())
     assert result["clips"] == 1 and "fit_manifest" not in result
     with pytest.raises(UserError, match="has a TextGrid"):
-        evaluate([*arguments[:4], "--alignments", str(folder)])
+        evaluate([*arguments[:4], "--alignments", str(folder / "deep")])
