@@ -65,13 +65,14 @@ def installed(wheel, tmp_path_factory):
     environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, with_pip=False)
     python = environment / "bin" / "python"
+    # With it pip would take the repository for an installation.
+    variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
-    subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True)
+    subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True, env=variables)
     # The dependencies are those of the environment that runs the tests; a path in a .pth file does
     # not read the .pth files there, so an editable installation of the repository is not seen.
     packages = next((environment / "lib").glob("python*/site-packages"))
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     variables |= {"XLA_FLAGS": FAST_COMPILE, "JAX_PLATFORMS": "cpu"}
 
     def run(*command: object) -> str:
