@@ -30,8 +30,7 @@ def loss(variables, example, draws, weight, key, config):
     h = uniwav.encoder_module(config).apply(encoder, example.x_BxTxC, mask, key=key).final
     mean, head = jnp.mean(h, 1, where=mask[..., None]), variables.params["loudness"]
     found_B = (mean @ head["kernel"] + head["bias"])[:, 0]
-    error_B = (found_B - example.labels["loudness"]) * (example.frames_B > 0)
-    total = jnp.square(error_B).sum()
+    total = jnp.square((found_B - example.labels["loudness"]) * (example.frames_B > 0)).sum()
     sums = jax.lax.stop_gradient({"squares": total, "rows": mask.any(1).sum()})
     return total / weight, {**sums, **({} if key is not None else {"outputs": {"db": found_B}})}
 
