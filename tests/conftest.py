@@ -47,11 +47,20 @@ def limited_files(size: int):
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once(tmp_path_factory) -> None:
-    """Programs that tests start share what they compiled, those of all pytest-xdist workers."""
+    """Tests and the programs that they start share what they compile, in all xdist workers."""
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder / "compiled")
+    settings = {
+        "jax_compilation_cache_dir": str(folder / "compiled"),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    import jax
+
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)
 
 
 @pytest.fixture(scope="module")
