@@ -1,11 +1,14 @@
 """Shared fixtures: where real speech lies, and a small corpus cut from it."""
 
 import contextlib
+import fcntl
 import importlib.util
 import os
 import pathlib
 import resource
+import shutil
 import sys
+from collections.abc import Callable
 
 # Before JAX starts. Eight CPU devices for the sharding tests, and code that is compiled three to
 # five times faster than it would be for long runs.
@@ -45,14 +48,57 @@ def limited_files(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compiled_once(tmp_path_factory) -> None:
-    """Tests and the programs that they start share what they compile, in all xdist workers."""
+# Files in the order in which they are given to the workers: those that take minutes first, so that
+# all workers end at about the same time.
+SLOWEST_FIRST = """
+    end_to_end/test_resume end_to_end/test_codec_training end_to_end/test_hosts
+    end_to_end/test_recognition end_to_end/test_wheel test_docs end_to_end/test_devices
+    end_to_end/ tasks/ export/ train/ oracles/test_encodec evaluation/ codec/ models/ parallel/
+""".split()
+
+
+def pytest_collection_modifyitems(items) -> None:
+    def rank(item) -> int:
+        file = item.nodeid.partition("::")[0].removeprefix("tests/")
+        fits = (n for n, start in enumerate(SLOWEST_FIRST) if file.startswith(start))
+        return next(fits, len(SLOWEST_FIRST))
+
+    items.sort(key=rank)
+
+
+@pytest.fixture(scope="session")
+def common_folder(tmp_path_factory) -> pathlib.Path:
+    """A temporary folder that all workers of pytest-xdist have in common."""
     folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+
+@pytest.fixture(scope="session")
+def made_once(common_folder):
+    """A function (name, make) -> folder of that name, which the first worker to ask has made.
+
+    `make` is called with the empty folder. Tests leave what is in it as it is.
+    """
+
+    def get(name: str, make: Callable[[pathlib.Path], object]) -> pathlib.Path:
+        folder, done = common_folder / name, common_folder / f"{name}.done"
+        with open(common_folder / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return get
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once(common_folder) -> None:
+    """Tests and the programs that they start share what they compile, in all xdist workers."""
     settings = {
-        "jax_compilation_cache_dir": str(folder / "compiled"),
+        "jax_compilation_cache_dir": str(common_folder / "compiled"),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }

@@ -3,9 +3,11 @@
 #
 #   bash tests/run.sh [PYTEST ARGUMENTS]
 #
-# UNIWAV_VENV, PYTHON: see launch/venv.sh. UNIWAV_SPEECH: a folder of real speech with a
-# manifest.tsv; tests that want it say so when they run without. UNIWAV_ORACLES=0 leaves out torch
-# and the implementations on it against which numbers are compared (torch is large).
+# UNIWAV_VENV, PYTHON: see launch/venv.sh. The speech of the tests is a package of Debian and Ubuntu,
+# which launch/prompts.sh fetches. UNIWAV_SPEECH: a folder of LibriSpeech with alignments,
+# UNIWAV_LYRA: one with Lyra's files; the few tests that want them say so when they run without.
+# UNIWAV_ORACLES=0 leaves out torch and the implementations on it against which numbers are compared
+# (torch is large).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=launch/venv.sh
@@ -20,5 +22,6 @@ fi
 ruff check .
 ruff format --check .
 for script in launch/*.sh launch/*.sbatch tests/run.sh; do bash -n "$script"; done
-# A worker for each of two cores; each file stays with one, for what its tests share.
-exec python -m pytest --numprocesses=2 --dist=loadfile "$@"
+# A worker for each of two cores; each file stays with one, for what its tests share. The order of
+# the files is that of tests/conftest.py.
+exec python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder "$@"

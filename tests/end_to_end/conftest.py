@@ -16,15 +16,16 @@ from tests.conftest import FAST_COMPILE
 from uniwav_jax.checkpoint import reader
 
 PARTS = ("step", "params", "opt_state", "ema", "state", "frozen", "skipped")
-STEPS = 60
+STEPS = 40
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-# The demo with a smaller model: the same code, a few seconds to compile.
+# The demo with a smaller model and one length of audio: the same code, a few seconds to compile.
 SMALL = {
-    "model.encoder.layers": 3,
+    "model.encoder.layers": 2,
     "model.encoder.width": 32,
     "model.encoder.heads": 4,
     "model.encoder.ffn": 64,
     "model.encoder.position_groups": 4,
+    "model.encoder.position_convolutions": 1,
     "model.decoder.width": 32,
     "model.decoder.heads": 4,
     "model.decoder.ffn": 32,
@@ -32,11 +33,28 @@ SMALL = {
     "distillation.codewords": 32,
     "features.mel_bands": 20,
     "features.stats_seconds": 20.0,
-    "data.buckets": "(1.0,2.0)",
+    "flow.solver": "euler",
+    "data.buckets": "(2.0,)",
     "data.batch_seconds": 16.0,
     "train.log_every": 1,
     "evaluate.every": 1000,
     "evaluate.sample_every": 0,
+}
+
+
+# Runs of the same length share their compiled programs: the schedules are constants in them.
+WHOLE = {
+    "train__steps": STEPS,
+    "checkpoint__every": 5,
+    "evaluate__every": 10,
+    "evaluate__batches": 1,
+}
+DROPOUT = ("dropout", "attention_dropout", "layer_drop")
+SHORT = {
+    "train__steps": 5,
+    "checkpoint__every": 5,
+    # Microbatches draw dropout masks of their own.
+    **{f"model__encoder__{name}": 0.0 for name in DROPOUT},
 }
 
 
@@ -130,11 +148,21 @@ def read_metrics(workdir: pathlib.Path) -> list[dict]:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(small_corpus, tmp_path_factory):
-    """A run of 60 updates, with which disturbed ones are compared."""
-    workdir = tmp_path_factory.mktemp("undisturbed")
-    Program(small_corpus).run(workdir, train__steps=STEPS, checkpoint__every=10)
-    return workdir
+def whole(small_corpus):
+    """Settings of a run of 40 updates with evaluations."""
+    return {**WHOLE, "data__eval_manifest": small_corpus / "manifest.tsv"}
+
+
+@pytest.fixture(scope="session")
+def undisturbed(small_corpus, whole, made_once):
+    """A finished run with the settings `whole`, with which disturbed ones are compared."""
+    return made_once("undisturbed", lambda folder: Program(small_corpus).run(folder, **whole))
+
+
+@pytest.fixture(scope="session")
+def short(small_corpus, made_once):
+    """A finished run of five updates with the settings `SHORT`."""
+    return made_once("short", lambda folder: Program(small_corpus).run(folder, **SHORT))
 
 
 def state_of(workdir, step=STEPS):

@@ -1,21 +1,10 @@
-"""The same numbers on 1 device, 8 devices and 2 processes of 4 devices."""
+"""The same numbers on 1 device, 8 devices, 2 processes of 4 devices, and in microbatches."""
 
 import jax
 import numpy as np
-import pytest
 
-from tests.end_to_end.conftest import Program, read_metrics
+from tests.end_to_end.conftest import SHORT, read_metrics
 from uniwav_jax.checkpoint import reader
-
-SETTINGS = {"train__steps": 5, "checkpoint__every": 5}
-DROPOUT = ("dropout", "attention_dropout", "layer_drop")
-
-
-@pytest.fixture(scope="module")
-def one_device(small_corpus, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("one")
-    Program(small_corpus).run(workdir, **SETTINGS)
-    return workdir
 
 
 def assert_agree(workdir, reference):
@@ -33,27 +22,18 @@ def assert_agree(workdir, reference):
     )
 
 
-@pytest.mark.parametrize("mesh", [{}, {"mesh__fsdp": 2, "mesh__tensor": 2}])
-def test_eight_devices(program, one_device, tmp_path, mesh):
-    program.run(tmp_path, devices=8, **SETTINGS, **mesh)
-    assert_agree(tmp_path, one_device)
+def test_eight_devices(program, short, tmp_path):
+    mesh = {"mesh__data": 1, "mesh__tensor": 4, "mesh__fsdp": -1}
+    program.run(tmp_path, devices=8, **SHORT, **mesh)
+    assert_agree(tmp_path, short)
 
 
-@pytest.mark.parametrize(
-    "mesh",
-    [
-        {"mesh__fsdp": 4, "mesh__slices": 2},  # each process a slice
-        {"mesh__data": 1, "mesh__tensor": 4, "mesh__fsdp": -1},
-    ],
-)
-def test_two_processes_of_four_devices(program, one_device, tmp_path, mesh):
-    program.run_processes(tmp_path, processes=2, devices=4, **SETTINGS, **mesh)
-    assert_agree(tmp_path, one_device)
+def test_two_processes_of_four_devices(program, short, tmp_path):
+    mesh = {"mesh__fsdp": 2, "mesh__tensor": 2, "mesh__slices": 2}  # each process a slice
+    program.run_processes(tmp_path, processes=2, devices=4, **SHORT, **mesh)
+    assert_agree(tmp_path, short)
 
 
-def test_accumulation_and_reader_processes(program, tmp_path):
-    # Microbatches draw dropout masks of their own.
-    settings = {**SETTINGS, **{f"model__encoder__{name}": 0.0 for name in DROPOUT}}
-    program.run(tmp_path / "one", **settings)
-    program.run(tmp_path / "four", train__accumulate=4, data__workers=1, **settings)
-    assert_agree(tmp_path / "four", tmp_path / "one")
+def test_accumulation_and_reader_processes(program, short, tmp_path):
+    program.run(tmp_path, train__accumulate=4, data__workers=1, **SHORT)
+    assert_agree(tmp_path, short)

@@ -1,6 +1,6 @@
 """One run through what happens to several processes, against one that was left in peace.
 
-4 processes, one killed  ->  2 processes, SIGTERM to one  ->  1 process
+4 processes, one killed  ->  2 processes, SIGTERM to one  ->  1 process of 4 devices
 """
 
 import json
@@ -9,35 +9,8 @@ import signal
 import time
 
 import numpy as np
-import pytest
 
-from tests.end_to_end.conftest import Program, ends, read_metrics, wait_for
-
-STEPS = 40
-SETTINGS = {
-    "train__steps": STEPS,
-    "checkpoint__every": 5,
-    "evaluate__every": 10,
-    "evaluate__batches": 1,
-    "data__buckets": "(2.0,)",
-    # Little to compile: all processes but the first do so anew at each start.
-    "model__encoder__layers": 1,
-    "model__encoder__position_convolutions": 1,
-    "distillation__top_layers": 1,
-    "flow__solver": "euler",
-}
-
-
-@pytest.fixture(scope="module")
-def settings(small_corpus):
-    return {**SETTINGS, "data__eval_manifest": small_corpus / "manifest.tsv"}
-
-
-@pytest.fixture(scope="module")
-def in_peace(small_corpus, settings, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("in_peace")
-    Program(small_corpus).run(workdir, **settings)
-    return workdir
+from tests.end_to_end.conftest import STEPS, ends, read_metrics, wait_for
 
 
 def saved(workdir):
@@ -46,10 +19,10 @@ def saved(workdir):
     return max(int(f.name) for f in folders if (f / "commit_success.txt").exists())
 
 
-def test_four_processes_become_two_become_one(program, in_peace, settings, tmp_path):
+def test_four_processes_become_two_become_one(program, undisturbed, whole, tmp_path):
     # Parameters and their halves lie across processes; 0 and 1 load the same rows.
     mesh = {"mesh__data": 1, "mesh__fsdp": 2, "mesh__tensor": 2}
-    running = program.start_processes(tmp_path, processes=4, **settings, **mesh)
+    running = program.start_processes(tmp_path, processes=4, **whole, **mesh)
     wait_for(running[0], tmp_path / "checkpoints" / "10" / "commit_success.txt", seconds=900)
     os.kill(running[2].pid, signal.SIGKILL)
     began = time.monotonic()
@@ -64,7 +37,7 @@ def test_four_processes_become_two_become_one(program, in_peace, settings, tmp_p
     assert [p["rows"]["32000"] for p in table] == [[[0, 3]], [[0, 3]], [[4, 7]], [[4, 7]]]
 
     kept = saved(tmp_path)
-    running = program.start_processes(tmp_path, processes=2, **settings, mesh__fsdp=2)
+    running = program.start_processes(tmp_path, processes=2, **whole, mesh__fsdp=2)
     wait_for(running[0], tmp_path / "checkpoints" / str(kept + 5), seconds=900)
     os.kill(running[1].pid, signal.SIGTERM)
     ended = ends(running)
@@ -74,8 +47,8 @@ def test_four_processes_become_two_become_one(program, in_peace, settings, tmp_p
     assert f"preempted: step {saved(tmp_path)} saved" in ended[0][1]
     assert "error" not in ended[1][1]
 
-    program.run(tmp_path, **settings)
-    ours, theirs = read_metrics(tmp_path), read_metrics(in_peace)
+    program.run(tmp_path, devices=4, mesh__fsdp=2, **whole)
+    ours, theirs = read_metrics(tmp_path), read_metrics(undisturbed)
     assert [line["step"] for line in ours] == [line["step"] for line in theirs]
     for name, count in (("loss", STEPS), ("eval_loss", STEPS // 10)):
         mine, other = ([line[name] for line in lines if name in line] for lines in (ours, theirs))

@@ -1,8 +1,12 @@
 """A user's mistake is one line that says what to do, exit status 2, and no traceback."""
 
+import shutil
+
 import numpy as np
 import pytest
 import soundfile
+
+from tests.end_to_end.conftest import SHORT
 
 
 def fails(program, workdir, *, devices=1, drop=(), extra=(), **settings):
@@ -46,36 +50,39 @@ def test_batch_that_does_not_divide_over_the_mesh(program, tmp_path):
     assert "config.data.row_multiple" in message
 
 
-def test_checkpoint_of_another_config(program, tmp_path):
-    program.run(tmp_path, train__steps=2)
-    message = fails(program, tmp_path, train__steps=4, distillation__codewords=16)
+def test_checkpoint_of_another_config_or_damaged(program, short, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(short, run)
+    message = fails(program, run, **SHORT | {"train__steps": 6, "distillation__codewords": 16})
     assert "config.distillation.codewords: 32 in the checkpoint, 16 now" in message
     assert "--workdir" in message and "init_from" in message
-
-
-def test_damaged_checkpoint(program, tmp_path):
-    program.run(tmp_path, train__steps=2)
-    for file in (tmp_path / "checkpoints" / "2" / "state").rglob("*"):
+    for file in (run / "checkpoints" / "5" / "state").rglob("*"):
         if file.is_file() and file.parent.name == "d":
             file.write_bytes(b"damaged")
-    message = fails(program, tmp_path, train__steps=4)
-    assert str(tmp_path / "checkpoints" / "2") in message and "delete" in message
+    message = fails(program, run, **SHORT)
+    assert str(run / "checkpoints" / "5") in message and "delete" in message
 
 
-@pytest.mark.parametrize(
-    "kind, reason",
-    [
-        ("wrong rate", "sample rate 8000, the manifest says 16000"),
-        ("NaN", "NaN"),
-        ("zero length", "has no audio"),
-        ("missing", "does not exist"),
-    ],
-)
-def test_unusable_audio_stops_the_run(program, tmp_path, kind, reason):
+@pytest.mark.parametrize("place", ["a_file/run", "a_file"])
+def test_workdir_that_cannot_be_made(program, tmp_path, place):
+    (tmp_path / "a_file").write_text("")
+    assert str(tmp_path / "a_file") in fails(program, tmp_path / place, **SHORT)
+
+
+REASONS = {
+    "wrong rate": "sample rate 8000, the manifest says 16000",
+    "NaN": "NaN",
+    "zero length": "has no audio",
+    "missing": "does not exist",
+}
+
+
+def test_unusable_audio_stops_the_run(program, tmp_path):
+    """The report names each clip with its reason, and the message one of them."""
     lines = ["path\tsamples\tsample_rate\tspeaker\ttext"]
     for index in range(12):
-        path = tmp_path / f"{index}.wav"
-        audio, rate = np.zeros(24000, np.float32), 16000
+        kind, path = list(REASONS)[index % 4], tmp_path / f"{index}.wav"
+        audio, rate = np.zeros(32000, np.float32), 16000
         if kind == "wrong rate":
             rate = 8000
         elif kind == "NaN":
@@ -84,10 +91,15 @@ def test_unusable_audio_stops_the_run(program, tmp_path, kind, reason):
             audio = audio[:0]
         if kind != "missing":
             soundfile.write(path, audio, rate, subtype="FLOAT")
-        lines.append(f"{path.name}\t24000\t16000\t\t")
+        lines.append(f"{path.name}\t32000\t16000\t\t")
     (tmp_path / "manifest.tsv").write_text("\n".join(lines) + "\n")
-    message = fails(
-        program, tmp_path / "run", train__steps=2, data__manifest=tmp_path / "manifest.tsv"
-    )
-    assert reason in message and "uniwav data check" in message
-    assert "\t" in (tmp_path / "run" / "bad_files.tsv").read_text()
+    manifest = {"data__manifest": tmp_path / "manifest.tsv"}
+    message = fails(program, tmp_path / "run", **SHORT | manifest)
+    assert "uniwav data check" in message
+    assert any(reason in message for reason in REASONS.values())
+    rows = (tmp_path / "run" / "bad_files.tsv").read_text().splitlines()[1:]
+    assert len(rows) == 12
+    for row in rows:
+        name, reason = row.split("\t")
+        number = int(name.rpartition("/")[2].removesuffix(".wav"))
+        assert list(REASONS.values())[number % 4] in reason, row
