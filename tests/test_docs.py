@@ -53,7 +53,7 @@ PAGES = [
 SHORT = SMALL | {
     "train.steps": 2,
     "features.stats_seconds": 4.0,
-    "data.buckets": "(2.0,3.0)",
+    "data.buckets": "(3.0,)",
     "data.batch_seconds": 24.0,
     "evaluate.every": 2,
 }
@@ -248,12 +248,12 @@ sys.exit(code)
 
 @pytest.mark.slow
 def test_quickstart_on_own_folder_and_again(small_corpus, tmp_path):
-    """The first command of the README, shortened; the second call continues."""
+    """The first command of the README, shortened; the second call finds the finished run."""
     if sys.prefix == sys.base_prefix:
         pytest.skip("the tests do not run in a virtual environment; use bash tests/run.sh")
     environment = {**ONE_DEVICE, "UNIWAV_VENV": sys.prefix, "UNIWAV_DATA": str(tmp_path / "data")}
-    for steps, words in ((2, "finished 2 steps"), (4, "resuming at step 2 of 4")):
-        command = ["bash", "launch/quickstart.sh", str(small_corpus), "--steps", str(steps)]
+    for words in ("finished 2 steps", "resuming at step 2 of 2"):
+        command = ["bash", "launch/quickstart.sh", str(small_corpus), "--steps", "2"]
         done = subprocess.run(
             [sys.executable, "-c", MEASURED, *command, "--workdir", str(tmp_path / "run")],
             cwd=REPOSITORY,
@@ -267,4 +267,4 @@ def test_quickstart_on_own_folder_and_again(small_corpus, tmp_path):
         assert 2**18 < peak < 4 * 2**20
         assert "packed is up to date" not in done.stdout
         next((tmp_path / "data").glob("*/manifest.tsv")).touch()  # so the ArrayRecord is outdated
-    assert (tmp_path / "run" / "checkpoints" / "4").exists()
+    assert (tmp_path / "run" / "checkpoints" / "2").exists()
