@@ -62,7 +62,7 @@ def test_one_run_through_every_disturbance(program, whole, undisturbed, tmp_path
     readers = readers_of(process)
     process.kill()
     process.wait()
-    assert len(readers) == 2
+    assert len(readers) >= 2  # those of an evaluation may be there too
     saved = check_after_kill(readers)
 
     # Killed while a save is written: its folder has Orbax's temporary name.
