@@ -140,17 +140,18 @@ def our_step(part: str, size: str, args: argparse.Namespace) -> Side:
     mesh = mesh_lib.make_mesh(config.mesh, jax.devices()[:1])
     rng = np.random.default_rng(0)
     samples = int(args.seconds * RATE)
+    audio = latents = None
     if part == "full":
         audio = (3000 * rng.normal(size=(args.rows, samples))).astype(np.int16)
     else:
         shape = (args.rows, int(args.seconds * FRAME_RATE), CHANNELS)
-        audio = rng.normal(size=shape).astype(np.float32)
+        latents = rng.normal(size=shape).astype(np.float16)
     with jax.set_mesh(mesh):
         statistics = {"mean": np.zeros(CHANNELS), "std": np.ones(CHANNELS)}
         state, shardings = step_lib.init_state(pretrain.TASK, config, features, statistics, mesh)
         update = step_lib.make_train_step(pretrain.TASK, config, features, mesh, shardings)
-    batch = Batch(audio, np.full(args.rows, samples, np.int32), np.zeros(args.rows, bool))
-    batch = jax.device_put(batch)
+    rows, bad = np.full(args.rows, samples, np.int32), np.zeros(args.rows, bool)
+    batch = jax.device_put(Batch(audio, rows, bad, latents=latents))
     held = [state]
 
     def run() -> None:

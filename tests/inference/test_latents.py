@@ -64,7 +64,7 @@ def batches(manifest, codec, cache, count=6):
     config = config_lib.from_dict(values)
     features = features_lib.build(config.features)
     planned = plan.BatchPlan(config, cache=str(cache))
-    features_lib.check_corpora(config.features, [c.latents for c in planned.corpora])
+    features_lib.check_corpora(features, [c.latents for c in planned.corpora])
     rows = {bucket: np.arange(count) for bucket, count in planned.rows.items()}
     loader = pipeline.make_loader(
         config, planned, host_rows=rows, start=0, context=features.context
@@ -74,7 +74,8 @@ def batches(manifest, codec, cache, count=6):
     for _ in range(count):
         item = next(loader)
         assert not item["problems"]
-        yield encoded(Batch(item["audio"], item["samples"], item["bad"]))
+        latents = item.get("latents")
+        yield encoded(Batch(item.get("audio"), item["samples"], item["bad"], latents=latents))
     loader.close()
 
 
@@ -147,11 +148,11 @@ def test_unreadable_clips_are_left_out(corpus, codec, tmp_path):
 
 def test_latents_of_another_codec_are_refused(extracted, codec, tmp_path):
     known = json.loads((extracted / "latents.json").read_text())
-    features = config_lib.FeaturesConfig(kind="codec", codec=str(codec))
+    features = features_lib.build(config_lib.FeaturesConfig(kind="codec", codec=str(codec)))
     features_lib.check_corpora(features, [known, known])
     with pytest.raises(UserError, match="cannot be mixed"):
         features_lib.check_corpora(features, [known, {}])
     with pytest.raises(UserError, match="latents of codec 0123"):
         features_lib.check_corpora(features, [{**known, "codec": "0123"}])
-    with pytest.raises(UserError, match="features is log_mel"):
-        features_lib.check_corpora(config_lib.FeaturesConfig(), [known])
+    with pytest.raises(UserError, match=r"config\.features has no codec"):
+        features_lib.check_corpora(features_lib.build(config_lib.FeaturesConfig()), [known])

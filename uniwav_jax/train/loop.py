@@ -199,7 +199,7 @@ def _features(config: Config, workdir: epath.Path) -> SurfaceFeatures:
         return features_lib.build(config.features)
     if epath.Path(config.features.codec).exists():
         given = features_lib.build(config.features)
-        if given.described != newest.meta["codec"]:
+        if given.described["digest"] != newest.meta["codec"]["digest"]:
             raise UserError(
                 f"config.features.codec: {config.features.codec} holds another codec than"
                 f" checkpoint {newest.folder} was trained with; name that one, or choose another"
