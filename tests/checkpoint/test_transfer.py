@@ -212,9 +212,9 @@ def test_symbols_of_both_alphabets_are_taken_and_others_start_fresh(recogniser):
         for ours, column in enumerate(columns):
             expected = new[..., ours] if column is None else there[..., column]
             np.testing.assert_array_equal(head[..., ours], expected)
-    assert "blank and of 4 symbols are taken by name; new: é '" in report
+    assert "blank and of 4 symbols are taken by name; new symbols: é '" in report
     _, _, report, _ = take(path, configuration({**ASR, "text.symbols": tuple("ab")}))
-    assert "blank and of 2 symbols are taken by name; left: c |" in report
+    assert "blank and of 2 symbols are taken by name; symbols not used here: c |" in report
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_head_of_another_kind_is_new_and_announced(changes, why, recogniser):
     fresh, state, report, _ = take(path, configuration({**ASR, **changes}))
     assert_same(state.params["encoder"], theirs.params["encoder"])
     assert_same(state.params["ctc"], fresh.params["ctc"])
-    assert "ctc: a new head, since " in report and why in report
+    assert "ctc: the head starts anew, because " in report and why in report
 
 
 def test_prediction_heads_without_their_codebooks_are_new(tmp_path):

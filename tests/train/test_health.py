@@ -61,7 +61,7 @@ ILL = [
     (CONFIG, {"target_variance_min": 1e-9}, "variance"),
     (CONFIG, {"grad_norm": 1e6}, "gradient norm"),
     (ASR, {"blank_share": 1.0}, "blank"),
-    (CODEC, {"loss_discriminator": 0.0}, "without fail"),
+    (CODEC, {"loss_discriminator": 0.0}, "without errors"),
     (CODEC, {"loss_discriminator": 2.0}, "constant output"),
     (CODEC, {"latent_rms": 0.02}, "noise"),  # a fifth of codec.noise
     (RVQ, {"latent_rms": 1e-5}, "shrink to zero"),
