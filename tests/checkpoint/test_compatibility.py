@@ -37,7 +37,7 @@ def test_resuming_needs_the_same_meaning(field):
 def test_resuming_looks_at_what_the_task_has(task, then, now, at_fault, capsys):
     if at_fault is None:
         resume({**task, **then}, {**task, **now})
-        assert "differs from an undisturbed one" in capsys.readouterr().out
+        assert "differs from an uninterrupted one" in capsys.readouterr().out
         return
     with pytest.raises(UserError, match=rf"another config\.{at_fault}: "):
         resume({**task, **then}, {**task, **now})
@@ -46,9 +46,9 @@ def test_resuming_looks_at_what_the_task_has(task, then, now, at_fault, capsys):
 @pytest.mark.parametrize(
     ("then", "now", "part"),
     [
-        ({"asr.frozen": True}, {}, r"encoder for good; now none.*config\.asr\.frozen"),
+        ({"asr.frozen": True}, {}, r"encoder for the whole run; now none.*config\.asr\.frozen"),
         ({"asr.freeze_steps": 5}, {}, r"encoder at first; now none.*config\.asr\.freeze_steps"),
-        ({"asr.freeze_steps": 5}, {"asr.frozen": True}, r"at first; now encoder for good"),
+        ({"asr.freeze_steps": 5}, {"asr.frozen": True}, r"at first; now encoder for the whole run"),
     ],
 )
 def test_resuming_needs_the_same_optimizer(then, now, part):

@@ -243,7 +243,7 @@ def test_prediction_heads_without_their_codebooks_are_new(tmp_path):
     fresh, taken, report, start = take(str(tmp_path), config)
     assert_same(taken.params["encoder"], parts["params"]["encoder"])
     assert_same(taken.params["heads"], fresh.params["heads"])
-    assert "heads: a new one, since there is no state/codebooks" in report
+    assert "heads: starts anew, because there is no state/codebooks" in report
     assert start  # the codebooks begin with the first batch
     with pytest.raises(UserError, match=r"config\.init_parts: .* has no heads to start from"):
         take(str(tmp_path), config, "encoder,heads")
