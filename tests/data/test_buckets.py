@@ -47,6 +47,6 @@ def test_moves_are_described():
     own, new = np.array([0, 0, 1, 1, 1]), np.array([1, 1, 1, 1, 2])
     lines = buckets.describe(own, new, [1.0, 2.0, 4.0], [4, 2, 1])
     assert lines == [
-        "2 clips up to 1 s are padded to 2 s: too few for a batch of 4 rows",
-        "1 clips up to 2 s are padded to 4 s: to fill the 1 rows of a batch with longer ones",
+        "2 clips up to 1 s are padded to 2 s because they are too few for a batch of 4 rows",
+        "1 clips up to 2 s are padded to 4 s to fill the 1 rows of a batch of longer clips",
     ]

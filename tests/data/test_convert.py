@@ -149,7 +149,7 @@ def test_texts(folder, clip, tmp_path, packed):
         "hello.txt": "hello it's call forward goodbye\n",
         "digits/one.txt": "one\n",
     }
-    with pytest.raises(UserError, match="give the folder that the names start from"):
+    with pytest.raises(UserError, match="give the folder to which the names are relative"):
         main([str(folder.parent / "in" / "digits"), str(tmp_path / "o"), "--texts", str(file)])
 
 

@@ -72,7 +72,7 @@ def test_damage_inside_a_shard_costs_the_clips_it_hits(folder, tmp_path):
 def test_manifest_of_another_folder(folder, tmp_path):
     lines = (folder / "manifest.tsv").read_text().splitlines(True)
     (folder / "manifest.tsv").write_text("".join(lines[:-2]))
-    with pytest.raises(UserError, match=r"manifest.tsv has 10 rows, the shards 12 records"):
+    with pytest.raises(UserError, match=r"manifest.tsv has 10 rows, but the shards have 12"):
         batches(config_of(folder), tmp_path / "cache", 1)
 
 

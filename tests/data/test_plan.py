@@ -162,8 +162,13 @@ def test_clips_too_few_for_a_batch_are_padded_to_a_longer_bucket(tmp_path):
     short, long = [2 * RATE] * 15 + [3 * RATE] * 15, [6 * RATE] * 8
     for name, lengths, rows, padding in (
         ("enough", short + long, {4: 16, 8: 8}, None),
-        ("few short", short[:12] + long, {8: 8}, "12 clips up to 4 s are padded to 8 s: too few"),
-        ("few long", short + long[:3], {4: 16, 8: 8}, "5 clips up to 4 s are padded to 8 s: to"),
+        ("few short", short[:12] + long, {8: 8}, "12 clips up to 4 s are padded to 8 s because"),
+        (
+            "few long",
+            short + long[:3],
+            {4: 16, 8: 8},
+            "5 clips up to 4 s are padded to 8 s to fill",
+        ),
         ("few of both", short[14:16] + long[:2], {8: 8}, "2 clips up to 4 s are padded to 8 s"),
         ("short alone", short[:10], {4: 16}, None),
     ):
