@@ -1,4 +1,4 @@
-"""Packed folders that are damaged: one line that names the file, or a bad row."""
+"""Damaged packed folders give one line that names the file, or a bad row."""
 
 import random
 import shutil
@@ -56,7 +56,7 @@ def test_folder_that_cannot_be_opened(folder, tmp_path, kind, workers):
     assert str(file) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_damage_inside_a_shard_costs_the_clips_it_hits(folder, tmp_path):
+def test_damage_inside_a_shard_affects_only_its_clips(folder, tmp_path):
     file = first_shard(folder)
     content = bytearray(file.read_bytes())
     middle = len(content) // 3
