@@ -152,7 +152,7 @@ def test_ten_utterances_are_overfitted(prompts):
     )
     vocabulary = alphabet.Vocabulary(config.text)
     clips = prompts.short(10)
-    tokens = [vocabulary.encode(said) for _, said in clips]
+    tokens = [vocabulary.encode(text) for _, text in clips]
     audio = np.zeros((10, max(len(a) for a, _ in clips)), np.int16)
     tokens_BxU = np.full((10, max(map(len, tokens))), -1)
     for row, ((wave, _), line) in enumerate(zip(clips, tokens)):
@@ -170,7 +170,7 @@ def test_ten_utterances_are_overfitted(prompts):
         state, shardings = train_step.init_state(asr.TASK, config, features, statistics, mesh)
         update = train_step.make_train_step(asr.TASK, config, features, mesh, shardings)
         evaluate = train_step.make_eval_step(asr.TASK, config, features, mesh)
-        wer = functools.partial(_wer, vocabulary, [said for _, said in clips])
+        wer = functools.partial(_wer, vocabulary, [text for _, text in clips])
         for number in range(1, 401):
             state, metrics = update(state, batch)
             if number % 50 == 0 and float(metrics["loss"]) < 0.1:

@@ -296,7 +296,7 @@ def _discriminator(config: Config) -> Discriminator:
 
 
 def trained(config: Config, ema: PyTree, state: PyTree) -> tuple[Structure, PyTree]:
-    """Structure and weights {"network", "codebooks" [Q, V, C]} of the averaged codec."""
+    """Structure and weights {"network", "codebooks" [K, V, C]} of the averaged codec."""
     structure, params = config.codec.structure, {"network": ema["generator"]}
     if structure.codebooks:
         params["codebooks"] = quantizer.codewords(state["codebooks"])

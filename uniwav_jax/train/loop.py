@@ -51,7 +51,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
     # Orbax needs absolute paths; the address of a bucket is one already.
     workdir = epath.Path(workdir if "://" in workdir else os.path.abspath(workdir))
     lead = jax.process_index() == 0
-    say = _say if lead else _silent
+    log = _print if lead else _silent
     workdir.mkdir(parents=True, exist_ok=True)
 
     config = task.labels.prepare(config, plan.local(str(workdir / "data")))
@@ -61,7 +61,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
     features = _features(config, workdir)
     features_lib.check_corpora(features, [corpus.latents for corpus in train_plan.corpora])
     bad_files = pipeline.BadFileReport(str(workdir / "bad_files.tsv"), config.data)
-    self_check.run(group, config, mesh, train_plan, features, workdir, say)
+    self_check.run(group, config, mesh, train_plan, features, workdir, log)
 
     with (
         jax.set_mesh(mesh),
@@ -81,16 +81,16 @@ def run(config: Config, workdir: str, group: Group) -> bool:
             abstract = jax.eval_shape(lambda: state)
             state, meta = store.restore(checkpoints, abstract, shardings, config)
             group.barrier("checkpoint restored")
-            say(f"resuming at step {int(state.step)} of {config.train.steps}")
-            _compare_data(meta["data"], train_plan.fingerprint(), say)
+            log(f"resuming at step {int(state.step)} of {config.train.steps}")
+            _compare_data(meta["data"], train_plan.fingerprint(), log)
         elif config.init_from:
             state, report, taken = transfer.init_from(state, shardings, config)
-            say("\n".join(report))
+            log("\n".join(report))
         first = int(state.step)
         if lead:
             (workdir / "config.json").write_text(config.to_json())
         for line in _introduction(task, config, features, state, mesh, train_plan):
-            say(line)
+            log(line)
 
         writer = MetricsWriter(str(workdir), enabled=lead)
         closing.callback(writer.close)
@@ -124,7 +124,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
                     group.barrier(f"checkpoint of step {step}")
                 if preempted:
                     store.finish(checkpoints)
-                    say(f"preempted: step {step} saved; the same command continues")
+                    log(f"preempted: step {step} saved; the same command continues")
                     return False
             if last:
                 break
@@ -139,7 +139,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
                 state = start(state, batch)
             state, metrics = train_step(state, batch)
             meter.add(step + 1, metrics, waited)
-    say(f"finished {config.train.steps} steps; see {workdir}")
+    log(f"finished {config.train.steps} steps; see {workdir}")
     return True
 
 
@@ -268,16 +268,16 @@ def measure_features(
         loader.close()
 
 
-def _compare_data(then: dict, now: dict, say: Callable[[str], None]) -> None:
+def _compare_data(then: dict, now: dict, log: Callable[[str], None]) -> None:
     changed = [name for name in now if then.get(name) != now[name]]
     if "order_of_batches" in changed:
         changed.remove("order_of_batches")
-        say(
+        log(
             "note: another version of this package wrote the checkpoint; it divided the data into"
             " other batches, so this run differs from an uninterrupted one"
         )
     if changed:
-        say(f"note: the training data changed since the checkpoint ({', '.join(changed)})")
+        log(f"note: the training data changed since the checkpoint ({', '.join(changed)})")
 
 
 def _introduction(
@@ -322,7 +322,7 @@ def _profiler(config: Config, workdir: epath.Path) -> Iterator[Callable[[int], N
             jax.profiler.stop_trace()
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)
 
 

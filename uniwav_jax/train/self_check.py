@@ -38,7 +38,7 @@ def run(
     plan: BatchPlan,
     features: SurfaceFeatures,
     workdir: epath.Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
     """Compare the processes, print a table of them, and run one all-reduce over all devices.
 
@@ -60,7 +60,7 @@ def run(
     }
     everyone = [json.loads(each) for each in group.exchange("self-check", json.dumps(mine))]
     for line in table(everyone, plan.rows):
-        say(line)
+        log(line)
     for name in mine["alike"]:
         odd, usual = split([process["alike"][name] for process in everyone])
         if odd and name == "config":
@@ -76,7 +76,7 @@ def run(
     check_workdir(group, workdir, everyone)
     group.beat(f"an all-reduce over {mesh.size} devices")
     seconds = all_reduce(mesh)
-    say(f"self-check: {group.count} processes agree, an all-reduce took {seconds:.3f} s")
+    log(f"self-check: {group.count} processes agree, an all-reduce took {seconds:.3f} s")
 
 
 def alike(config: Config, plan: BatchPlan, features: SurfaceFeatures) -> dict[str, str]:
