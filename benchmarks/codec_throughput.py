@@ -1,10 +1,10 @@
-"""Our SEANet against PyTorch's `encodec`: seconds of audio encoded and decoded a second.
+"""Compares our SEANet with PyTorch's `encodec`: seconds of audio encoded and decoded per second.
 
     python benchmarks/codec_throughput.py --out benchmarks/results/codec_throughput.json
 
-Both sides have the same random weights (imported, so that they must agree), shapes, float32 and
-threads; runs of the two alternate, so that what else the machine does falls on both. Needs torch
-and encodec; see tests/requirements-oracles.txt.
+Both sides use the same random weights (ours are imported, and the outputs must agree), shapes,
+float32 and number of threads. Runs of the two alternate, so that other load on the machine affects
+both. It needs torch and encodec; see tests/requirements-oracles.txt.
 """
 
 import argparse
@@ -34,7 +34,7 @@ VARIANTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seconds", type=float, default=10.0, help="of each row")
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of each row in s")
     parser.add_argument("--rows", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -60,7 +60,13 @@ def main() -> None:
 
 
 def compare(audio: np.ndarray, settings: dict, repeats: int) -> dict[str, dict[str, float]]:
-    """Audio seconds a second of both sides, and their ratio, for encoder and decoder."""
+    """Seconds of audio per second of both sides, and their ratio, for encoder and decoder.
+
+    Args:
+        audio: float32 [rows, samples] at 16 kHz.
+        settings: arguments of encodec's modules.
+        repeats: timed runs of each side.
+    """
     torch.manual_seed(0)
     encoder, decoder = SEANetEncoder(**settings).eval(), SEANetDecoder(**settings).eval()
     state = {
@@ -68,9 +74,9 @@ def compare(audio: np.ndarray, settings: dict, repeats: int) -> dict[str, dict[s
         for part, module in (("encoder", encoder), ("decoder", decoder))
         for name, value in module.state_dict().items()
     }
-    told = {"sample_rate": 16000, "causal": settings.get("causal", False)}
-    told["padding"] = settings.get("pad_mode", "reflect")
-    config, params = importers.convert(state, told)
+    structure = {"sample_rate": 16000, "causal": settings.get("causal", False)}
+    structure["padding"] = settings.get("pad_mode", "reflect")
+    config, params = importers.convert(state, structure)
     variables = {"params": jax.device_put(params["network"])}
     apply = jax.jit(Codec(config).apply, static_argnames="method")
     with torch.inference_mode():
@@ -89,7 +95,7 @@ def compare(audio: np.ndarray, settings: dict, repeats: int) -> dict[str, dict[s
         }
         agreement = np.abs(np.asarray(sides["encode"][1]()) - z).max() / np.abs(z).max()
         if not agreement < 1e-4:
-            raise AssertionError(f"the two disagree by {agreement}")
+            raise AssertionError(f"the outputs of the two sides differ by {agreement}")
         seconds = audio.size / 16000
         table = {}
         for part, (theirs, ours) in sides.items():

@@ -1,11 +1,11 @@
-"""Fault drills: a short training run is killed, preempted, robbed of disk and fed rubbish.
+"""Fault drills: a short training run is killed, preempted, or given full disks and bad data.
 
     python benchmarks/fault_drill.py --out benchmarks/results/fault_drill.json
 
-A tiny model is trained on CPU once undisturbed; then each drill disturbs the same run and compares:
-the final parameters, optimizer, teacher, codebooks and metrics must be the same bit for bit, or the
-run must stop with one clear error line. `--drills kill,disk` does some; status 1 if one has failed.
-As root the drill `disk` mounts small disks in the work folder.
+A tiny model is trained once on CPU without faults. Each drill then disturbs the same run. Its final
+parameters, optimizer, teacher, codebooks and metrics must be equal to the last bit, or the run must
+stop with one error line. `--drills kill,disk` runs only these drills. The exit status is 1 if a
+drill failed. As root the drill `disk` mounts small disks in the work folder.
 """
 
 import argparse
@@ -45,21 +45,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--drills", default=",".join(DRILLS), help="some of the default, by comma")
-    parser.add_argument("--restarts", type=int, default=50, help="of the drill kill, in all")
-    parser.add_argument("--manifest", default="", help="speech; default: synthetic, made here")
-    parser.add_argument("--folder", help="work folder, kept; default: a temporary one")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments and places")
-    parser.add_argument("--out", help="JSON file; drills that are not run again keep their rows")
+    parser.add_argument("--drills", default=",".join(DRILLS), help="drills, separated by commas")
+    parser.add_argument("--restarts", type=int, default=50, help="total number for the drill kill")
+    parser.add_argument("--manifest", default="", help="speech; default: synthetic speech")
+    parser.add_argument("--folder", help="work folder to keep; default: a temporary one")
+    parser.add_argument("--seed", type=int, default=0, help="seed of times and places of faults")
+    parser.add_argument("--out", help="JSON file, in which rows of other drills are kept")
     args = parser.parse_args()
     names = args.drills.split(",")
     if unknown := [name for name in names if name not in DRILLS]:
-        parser.error(f"--drills: no {', '.join(unknown)}; there are {', '.join(DRILLS)}")
+        parser.error(f"--drills: {', '.join(unknown)} is none of {', '.join(DRILLS)}")
     logging.disable(logging.WARNING)
     folder = pathlib.Path(args.folder or tempfile.mkdtemp(prefix="fault_drill_")).absolute()
     lab = Lab(folder, manifest=args.manifest, seed=args.seed)
     lab.prepare()
-    print(f"{STEPS} steps take {lab.seconds:.0f} s undisturbed; saved every {EVERY}", flush=True)
+    print(
+        f"{STEPS} steps take {lab.seconds:.0f} s without faults, with a checkpoint every {EVERY}",
+        flush=True,
+    )
     result = {
         "command": " ".join(["python", *sys.argv]),
         "commit": _commit(),
@@ -91,7 +94,7 @@ def main() -> int:
 
 
 def _earlier(out: str | None) -> dict[str, list]:
-    """Rows of drills that are done already."""
+    """{drill: rows} of an existing result file."""
     if out and os.path.exists(out):
         return json.loads(pathlib.Path(out).read_text())["drills"]
     return {}

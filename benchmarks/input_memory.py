@@ -1,4 +1,4 @@
-"""Memory of the loader over a million rows, and of a plan of millions: for input_pipeline.py."""
+"""Measures memory for input_pipeline.py: of the loader over a million rows, and of a large plan."""
 
 import itertools
 import json
@@ -39,13 +39,19 @@ def config_of(manifest: pathlib.Path, **data: Any) -> Config:
 
 
 def ours(config: Config, plan: BatchPlan) -> Any:
-    """The loader as training opens it on one host."""
+    """The loader in the configuration that training uses on one host."""
     rows = {bucket: np.arange(count) for bucket, count in plan.rows.items()}
     return pipeline.make_loader(config, plan, host_rows=rows, start=0)
 
 
 def memory_of_rows(folder: pathlib.Path, rows: int, numbers: list[int]) -> list[dict[str, Any]]:
-    """Memory while rows of 0.1 to 0.3 s pass through loaders with so many worker processes."""
+    """Memory while clips of 0.1 to 0.3 s pass through the loader.
+
+    Args:
+        folder: folder with the subfolder flac/.
+        rows: number of rows to load.
+        numbers: numbers of worker processes to try.
+    """
     (folder / "short").mkdir()
     lines = []
     for number, file in enumerate(sorted((folder / "flac").glob("*.flac"))[:64]):
@@ -54,7 +60,7 @@ def memory_of_rows(folder: pathlib.Path, rows: int, numbers: list[int]) -> list[
         path = folder / "short" / file.name
         soundfile.write(path, audio, RATE)
         lines.append(f"{path}\t{len(audio)}\t{RATE}\n")
-    # The records are read again and again: 1/50 of the rows, which take 100 MB for a million.
+    # A packed corpus of 1/50 of the rows (100 MB for a million) is read repeatedly.
     for name, count in (("short", rows), ("few", max(rows // 50, 1))):
         (folder / name).mkdir(exist_ok=True)
         repeated = itertools.islice(itertools.cycle(lines), count)
@@ -70,7 +76,7 @@ def memory_of_rows(folder: pathlib.Path, rows: int, numbers: list[int]) -> list[
 
 
 def read_rows(folder: str, manifest: str, rows: int, workers: int) -> dict[str, Any]:
-    """Megabytes after 10, 50 and 100 % of the rows, and growth per million rows from 10 % on."""
+    """Megabytes after 10, 50 and 100 % of the rows, and growth per million rows after 10 %."""
     short = {"buckets": (0.3,), "min_seconds": 0.05, "batch_seconds": 0.3 * min(128, rows // 50)}
     config = config_of(pathlib.Path(folder) / manifest, workers=workers, **short)
     loader = ours(config, BatchPlan(config, f"{folder}/cache"))
@@ -95,7 +101,7 @@ def read_rows(folder: str, manifest: str, rows: int, workers: int) -> dict[str, 
 
 
 def memory_of_plan(folder: pathlib.Path, rows: int) -> dict[str, Any]:
-    """Seconds and megabytes of a plan of so many clips: when first made, and when made again."""
+    """Seconds and megabytes of a plan of `rows` clips: the first time, and when made again."""
     (folder / "many").mkdir()
     lengths = np.random.default_rng(0).integers(2 * RATE, 35 * RATE, rows).tolist()
     lines = [f"{i % 1000:03d}/{i:08d}.flac\t{n}\t{RATE}\n" for i, n in enumerate(lengths)]
@@ -128,7 +134,7 @@ def make_plan(folder: str) -> dict[str, float]:
 
 
 def in_child(function: str, *arguments: Any) -> dict[str, Any]:
-    """A function of this file in a fresh process."""
+    """Call a function of this file in a new process and return its result."""
     program = (
         "import input_memory, json, sys;"
         f"print(json.dumps(input_memory.{function}(*json.loads(sys.argv[1]))))"

@@ -1,21 +1,21 @@
-"""Reading speech: our loader against torch's DataLoader with soundfile, in the same run.
+"""Compares the speed of our loader with torch's DataLoader and soundfile, in the same run.
 
     python benchmarks/input_pipeline.py --speech FOLDER --out benchmarks/results/input_pipeline.json
 
-The same clips as FLAC, Ogg Opus, wav and packed ArrayRecord. Both sides read the same rows of the
-same batch plan into padded batches of the same samples (checked), with every number of worker
-processes in --workers; ours has its default four threads in each process. Windows of --seconds
-of CPU time, the whole process tree's, alternate (ours, theirs, theirs, ours, ...), so that what
-else the machine does falls on both. A window starts and ends with full read-ahead buffers and
-nobody at work. Files are in the page cache. Peers:
+The clips are stored as FLAC, Ogg Opus, WAV and packed ArrayRecord. Both sides read the same rows of
+the same batch plan into padded batches of the same samples (this is checked), with every number of
+worker processes in --workers; our loader has its default of four threads per process. Windows of
+--seconds of CPU time of the whole process tree alternate (ours, theirs, theirs, ours, ...), so that
+other load on the machine affects both. A window starts and ends with full read-ahead buffers and
+idle processes. Files are in the page cache. The peers are:
 
-    flac, opus, wav    soundfile in the Dataset, seeking to the crop, int16 or float32, whatever is
-                       faster for the format
+    flac, opus, wav    soundfile in the Dataset, seeking to the crop, int16 or float32, whichever
+                       is faster for the format
     array_record       the same DataLoader on the FLAC files
     array_record_torch DataLoader with our record reader in the Dataset
 
-Then memory: --memory_rows rows of very short clips through the loader, and a plan of --plan_rows
-clips. Needs torch; see tests/requirements-oracles.txt.
+Then memory is measured: of the loader over --memory_rows very short clips, and of a plan of
+--plan_rows clips. It needs torch; see tests/requirements-oracles.txt.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from uniwav_jax.data.packed import PackedReader
 from uniwav_jax.data.plan import BatchPlan
 
 FORMATS = {"flac": ("FLAC", "PCM_16"), "opus": ("OGG", "OPUS"), "wav": ("WAV", "PCM_16")}
-# Ours, theirs, and the samples theirs asks soundfile for: what it delivers faster.
+# {case: (our form, their form, their sample type, which is the faster one of soundfile)}
 CASES = {
     "flac": ("flac", "flac", "int16"),
     "opus": ("opus", "opus", "float32"),
@@ -57,12 +57,12 @@ HERE = pathlib.Path(__file__).resolve().parent
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--speech", required=True, help="folder of audio files")
-    parser.add_argument("--hours", type=float, default=1.0, help="of speech to take from it")
+    parser.add_argument("--hours", type=float, default=1.0, help="hours of speech to use")
     parser.add_argument("--parts", default="speed,memory")
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--workers", default="0,1,2", help="numbers of worker processes")
     parser.add_argument("--batch_seconds", type=float, default=256.0)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of CPU time in one window")
+    parser.add_argument("--seconds", type=float, default=3.0, help="CPU seconds of a window")
     parser.add_argument("--repeats", type=int, default=4, help="windows of each side")
     parser.add_argument("--memory_rows", type=int, default=1_000_000)
     parser.add_argument("--plan_rows", type=int, default=3_000_000)
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def about() -> dict[str, Any]:
-    """Device, versions, command and commit."""
+    """Processor, versions, command and commit."""
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.split(": ", 1)[1] for line in lines if line.startswith("model name")]
     git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True)
@@ -106,7 +106,7 @@ def about() -> dict[str, Any]:
 
 
 def prepare(folder: pathlib.Path, speech: pathlib.Path, hours: float) -> float:
-    """Write the clips in every format, FORMAT/manifest.tsv and array_record/; returns hours."""
+    """Write the clips in every format to FORMAT/ and array_record/; returns their hours."""
     files = (p for p in sorted(speech.rglob("*")) if p.suffix in (".flac", ".wav", ".opus", ".ogg"))
     lines = {name: [] for name in FORMATS}
     for name in FORMATS:
@@ -154,7 +154,7 @@ def collate(rows: list[tuple[np.ndarray, int]]) -> dict[str, Any]:
 
 
 class Sampler:
-    """The plan's first batches, again and again; made beforehand, so that they cost nothing."""
+    """Repeats the plan's first batches, which are computed beforehand so that they cost no time."""
 
     def __init__(self, plan: BatchPlan, batches: int) -> None:
         manifest = plan.corpora[0]
@@ -179,13 +179,13 @@ def theirs(plan: BatchPlan, dtype: str, workers: int) -> Iterator[dict[str, Any]
             batch_sampler=Sampler(plan, 100),
             num_workers=workers,
             collate_fn=collate,
-            multiprocessing_context="fork" if workers else None,  # starts sooner
+            multiprocessing_context="fork" if workers else None,  # starts faster
         )
     )
 
 
 class Window(NamedTuple):
-    """What one side did: hours of audio, of the clock, and of all its processors."""
+    """Work of one side: hours of audio, of elapsed time and of processor time."""
 
     audio: float
     wall: float
@@ -193,7 +193,7 @@ class Window(NamedTuple):
 
 
 def measure(loader: Iterator[dict[str, Any]], seconds: float) -> Window:
-    """Take batches for so much CPU time, and wait until the read-ahead buffers are full again."""
+    """Read batches for `seconds` of CPU time, then wait until read-ahead buffers are full again."""
     cpu, _ = settle()
     began, samples = time.perf_counter(), 0
     while cpu_seconds() - cpu < seconds:
@@ -209,7 +209,7 @@ def measure(loader: Iterator[dict[str, Any]], seconds: float) -> Window:
 def compare(
     folder: pathlib.Path, case: str, workers: int, args: argparse.Namespace
 ) -> dict[str, Any]:
-    """Both sides in turn: audio-hours an hour and a core-hour, and their ratios."""
+    """Hours of audio per hour and per core-hour of both sides, and their ratios."""
     our_form, their_form, dtype = CASES[case]
     config, their_config = (
         config_of(folder / form, batch_seconds=args.batch_seconds, workers=workers)
@@ -237,13 +237,13 @@ def compare(
         row[unit] = {name: round(statistics.median(values)) for name, values in rates.items()}
         row[unit] |= {"ratio": round(statistics.median(ratios), 2)}
         row[unit] |= {"ratio_low": round(min(ratios), 2), "ratio_high": round(max(ratios), 2)}
-    print(f"{case} with {workers} workers: {row['wall']} an hour, {row['cpu']} a core-hour")
+    print(f"{case} with {workers} workers: {row['wall']} per hour, {row['cpu']} per core-hour")
     sys.stdout.flush()
     return row
 
 
 def check_equal(our: dict[str, Any], their: dict[str, Any], *, exact: bool) -> None:
-    """Same samples; where lossy audio was sought, nearly."""
+    """Raise unless both batches have the same samples; after a seek in lossy audio, nearly."""
     audio = their["audio"].numpy()
     audio = audio * 32768.0 if audio.dtype == np.float32 else audio.astype(float)
     assert (our["samples"] == their["samples"].numpy()).all()
@@ -252,7 +252,7 @@ def check_equal(our: dict[str, Any], their: dict[str, Any], *, exact: bool) -> N
 
 
 def best(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Each side with the number of workers that serves it best."""
+    """Figures of each side with the number of workers that is best for it."""
     table: dict[str, dict[str, Any]] = {}
     for row in rows:
         for unit in ("wall", "cpu"):

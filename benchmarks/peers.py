@@ -1,4 +1,4 @@
-"""Timing of two sides in turn, so that what else the machine does falls on both."""
+"""Times two sides in alternation, so that other load on the machine affects both."""
 
 import os
 import pathlib
@@ -13,7 +13,7 @@ import jax
 def alternate(
     first: Callable[[], object], second: Callable[[], object], repeats: int
 ) -> tuple[list[float], list[float]]:
-    """Seconds of each run of the two functions, in turn, after one run each that is not counted."""
+    """Seconds of each run of two functions that alternate, after one uncounted run of each."""
     times: tuple[list[float], list[float]] = ([], [])
     for repeat in range(repeats + 1):
         for run, kept in zip((first, second), times, strict=True):
@@ -25,7 +25,12 @@ def alternate(
 
 
 def compare(times: tuple[list[float], list[float]], seconds: float) -> dict[str, float]:
-    """Seconds of audio a second of both sides, theirs first, and how often faster ours is."""
+    """Seconds of audio per second of both sides, and the ratio of ours to theirs.
+
+    Args:
+        times: seconds of each run, theirs first, as returned by `alternate`.
+        seconds: seconds of audio in a run.
+    """
     theirs, ours = times
     each = [a / b for a, b in zip(theirs, ours, strict=True)]
     return {
@@ -38,7 +43,7 @@ def compare(times: tuple[list[float], list[float]], seconds: float) -> dict[str,
 
 
 def device_name() -> str:
-    """The accelerator's name, or the CPU's with the cores this process may use."""
+    """The accelerator's name, or the CPU's with the number of cores this process may use."""
     device = jax.devices()[0]
     if device.platform != "cpu":
         return device.device_kind

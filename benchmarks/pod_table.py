@@ -1,10 +1,10 @@
-"""The training step compiled for TPU slices of 4 to 256 chips: memory, traffic and bounds a chip.
+"""Compiles the training step for TPU slices of 4 to 256 chips: memory, traffic, bounds per chip.
 
     python benchmarks/pod_table.py --out benchmarks/results/pods
 
-Weak scaling: every chip gets the same seconds of audio at any size of the slice. Calls
-tools/compile_report.py for each (needs the extra tpu, no TPU; minutes each); reports that exist are
-kept, so that the command continues where it was stopped. Nothing here was run on a TPU.
+Every chip gets the same seconds of audio at any size of the slice (weak scaling). For each slice
+tools/compile_report.py is called, which takes minutes and needs the extra `tpu` but no TPU.
+Existing reports are kept, so that an interrupted command continues. Nothing was run on a TPU.
 """
 
 import argparse
@@ -20,7 +20,7 @@ SLICES = {
     16: ("v5e:4x4", "v5p:2x2x4", "v6e:4x4"),
     64: ("v5e:8x8", "v5p:4x4x4", "v6e:8x8"),
 }
-SECONDS = {"base": 160, "large": 80}  # of audio a chip
+SECONDS = {"base": 160, "large": 80}  # of audio per chip
 GIB = 2**30
 
 
@@ -52,18 +52,18 @@ def compile_one(size: str, topology: str, out: pathlib.Path) -> None:
 
 
 def table(out: pathlib.Path) -> str:
-    """All reports of the folder as Markdown."""
+    """All reports in the folder as a table in Markdown."""
     lines = [
         "# The step compiled for TPU pods",
         "",
         "Made by `python benchmarks/pod_table.py`: the step of configs/pretrain_base.py (160 s of",
-        "audio a chip) and configs/pretrain_large.py (80 s), compiled by the real TPU compiler.",
-        "**Compiled, never run.** Bounds follow from peak rates: a step takes at least the longest",
-        "of compute, memory and network. `Mcycles` is the compiler's own estimate, without",
+        "audio per chip) and configs/pretrain_large.py (80 s), compiled by the TPU compiler.",
+        "**It was compiled, never run.** Bounds follow from peak rates: a step takes at least the",
+        "longest of compute, memory and network. `Mcycles` is the compiler's own estimate, without",
         "collectives and attention kernels; its parts are in the JSON files.",
         "",
-        "| model | slice | chips | mesh | state GiB | peak GiB | sent MiB a step | asynchronous"
-        " | compute ms | memory ms | network ms | MFU at most | Mcycles |",
+        "| model | slice | chips | mesh | state GiB | peak GiB | sent MiB per step | asynchronous"
+        " | compute ms | memory ms | network ms | maximum MFU | Mcycles |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     reports = [(f.stem.split("_")[0], json.loads(f.read_text())) for f in out.glob("*.json")]

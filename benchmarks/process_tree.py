@@ -1,4 +1,4 @@
-"""Processor time and memory of this process and all below it, from /proc."""
+"""Processor time and memory of this process and all its descendants, from /proc."""
 
 import os
 import pathlib
@@ -7,16 +7,23 @@ import time
 
 
 def settle(quiet: float = 0.2, limit: float = 10.0) -> tuple[float, float]:
-    """Wait until nothing here works; returns the CPU seconds of the tree, and since when.
+    """Wait until no process of the tree works.
 
-    What looking costs is left out: with many threads it alone would count as work, for ever.
-    After `limit` seconds it says so and goes on.
+    The cost of looking is subtracted, because with many threads it alone would count as work. After
+    `limit` seconds a note is printed and the function returns.
+
+    Args:
+        quiet: seconds without work that are required.
+        limit: maximum of seconds to wait.
+
+    Returns:
+        CPU seconds of the tree, and the time (`time.perf_counter`) since which it has been idle.
     """
     began = time.perf_counter()
     total, looked, since = cpu_seconds(), time.thread_time(), began
     while (now := time.perf_counter()) - since < quiet:
         if now - began > limit:
-            print(f"Not quiet within {limit:.0f} s; the figures contain some of it.", flush=True)
+            print(f"still busy after {limit:.0f} s; the figures contain other work", flush=True)
             break
         time.sleep(0.04)
         work = cpu_seconds() - total - (time.thread_time() - looked)
@@ -26,36 +33,37 @@ def settle(quiet: float = 0.2, limit: float = 10.0) -> tuple[float, float]:
 
 
 def processes() -> list[int]:
-    """This process and all below it."""
+    """Ids of this process and all its descendants."""
     found = [os.getpid()]
-    for pid in found:  # grows meanwhile
+    for pid in found:  # the list grows during the loop
         for children in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
             found += map(int, children.read_text().split())
     return found
 
 
 def running() -> bool:
-    """Whether any other thread of the tree has work, also one that waits for a processor."""
+    """Whether any other thread of the tree has work, including those that wait for a processor."""
     tasks = (t for pid in processes() for t in pathlib.Path(f"/proc/{pid}/task").glob("*/stat"))
     me = str(threading.get_native_id())
     return any(status(task)[0] in "RD" for task in tasks if task.parent.name != me)
 
 
 def cpu_seconds() -> float:
+    """Processor seconds of the tree so far."""
     fields = [status(pathlib.Path(f"/proc/{pid}/stat")) for pid in processes()]
     return sum(int(f[11]) + int(f[12]) for f in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def status(path: pathlib.Path) -> list[str]:
-    """What stands after the name: state, ..., user and system ticks as 11 and 12."""
+    """Fields after the name in a stat file: 0 is the state, 11 and 12 user and system ticks."""
     try:
         return path.read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):  # ended meanwhile
+    except (FileNotFoundError, ProcessLookupError):  # the process has ended
         return ["X", *"0" * 13]
 
 
 def memory() -> tuple[float, float]:
-    """Megabytes of the process tree: its own, and with mapped files (the manifest, libraries)."""
+    """Megabytes of the process tree: private memory, and all with mapped files and libraries."""
     private = everything = 0
     for pid in processes():
         lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()

@@ -1,12 +1,12 @@
-"""Speed and memory of recognition, on this machine.
+"""Measures the speed and memory of recognition.
 
     python benchmarks/recognition.py --checkpoint runs/asr --manifest dev.tsv --lm lm.bin \
         --out benchmarks/results/recognition.json
 
-Listening (features, encoder and head) by models of the sizes tiny and base with random weights;
-decoding of what the checkpoint's model hears, greedily, with a beam, and with a beam and an n-gram,
-against pyctcdecode called directly; peak memory of `uniwav transcribe` for 6 and for 60 minutes in
-one file. Real-time factor: seconds needed for a second of speech.
+It measures the network (features, encoder and head) of the sizes tiny and base with random weights;
+decoding of the checkpoint's outputs greedily, with a beam, and with a beam and an n-gram, compared
+with direct calls of pyctcdecode; and the peak memory of `uniwav transcribe` for files of 6 and 60
+minutes. The real-time factor is the number of seconds needed for a second of speech.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", required=True, help="workdir of a run with task asr")
     parser.add_argument("--manifest", required=True, help="speech")
     parser.add_argument("--lm", required=True, help="n-gram of words")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of speech that is heard")
+    parser.add_argument("--minutes", type=float, default=10.0, help="minutes of speech to use")
     parser.add_argument("--sizes", default="tiny,base")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out")
@@ -54,10 +54,10 @@ def main() -> None:
         total += len(clips[-1])
     seconds = total / RATE
     result = {"device": peers.device_name(), "jax": jax.__version__, "audio_seconds": seconds}
-    result["listening_rtf"] = {}
+    result["network_rtf"] = {}
     for size in args.sizes.split(","):
-        result["listening_rtf"][size] = listening(random_model(size), clips, args.repeats)
-        print(f"listening, {size}: {result['listening_rtf'][size]}", flush=True)
+        result["network_rtf"][size] = network(random_model(size), clips, args.repeats)
+        print(f"network, {size}: {result['network_rtf'][size]}", flush=True)
     result["decoding"] = decoding(args, clips, seconds)
     print(f"decoding: {result['decoding']}", flush=True)
     result["peak_megabytes"] = {
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def random_model(size: str) -> recognize.Recognizer:
-    """A model of a size that has learnt nothing."""
+    """An untrained model of a size."""
     settings = recognition_config(size)
     settings.asr.freeze_steps, settings.model.compute_dtype = 0, "float32"
     settings.text.symbols = ("'", *map(chr, range(ord("a"), ord("z") + 1)), SPACE)
@@ -80,29 +80,29 @@ def random_model(size: str) -> recognize.Recognizer:
     return recognize.Recognizer(config, {"params": params, "features": scale})
 
 
-def listening(model: recognize.Recognizer, clips: list, repeats: int) -> dict[str, float]:
-    """Real-time factors after one pass that compiles."""
+def network(model: recognize.Recognizer, clips: list, repeats: int) -> dict[str, float]:
+    """Real-time factors of the network: of the first pass, which compiles, and of later ones."""
     times = []
     for _ in range(repeats + 1):
         began = time.perf_counter()
-        heard = sum(len(p) for _, p in model.run(enumerate([clip] for clip in clips)))
-        times.append((time.perf_counter() - began) * model.frame_rate / heard)
+        frames = sum(len(p) for _, p in model.run(enumerate([clip] for clip in clips)))
+        times.append((time.perf_counter() - began) * model.frame_rate / frames)
     first, *later = (round(value, 4) for value in times)
     return {"first": first, "median": round(float(np.median(later)), 4), "all": later}
 
 
 def decoding(args: argparse.Namespace, clips: list, seconds: float) -> dict[str, dict]:
-    """Real-time factors of decoding; `ratio`: pyctcdecode's own time over ours."""
+    """Real-time factors of decoding; `ratio` is pyctcdecode's time divided by ours."""
     model = uniwav_jax.load(args.checkpoint).recognizer
-    heard = [p for _, p in model.run(enumerate([clip] for clip in clips))]
+    outputs = [p for _, p in model.run(enumerate([clip] for clip in clips))]
     began = time.perf_counter()
-    for log_probs in heard:
+    for log_probs in outputs:
         model.greedy(log_probs)
     rows = {"greedy": {"rtf": (time.perf_counter() - began) / seconds}}
     for name, lm in {"beam 100": None, "beam 100, n-gram": args.lm}.items():
         beam = recognize.Beam(model, lm)
         theirs = functools.partial(beam.decoder.decode, beam_width=100)
-        sides = (functools.partial(_each, decode, heard) for decode in (theirs, beam.words))
+        sides = (functools.partial(_each, decode, outputs) for decode in (theirs, beam.words))
         times = peers.alternate(*sides, args.repeats)
         each = [a / b for a, b in zip(*times, strict=True)]
         rows[name] = {
@@ -113,13 +113,13 @@ def decoding(args: argparse.Namespace, clips: list, seconds: float) -> dict[str,
     return json.loads(json.dumps(rows), parse_float=lambda text: float(f"{float(text):.4g}"))
 
 
-def _each(decode: Callable[[np.ndarray], object], heard: list[np.ndarray]) -> None:
-    for log_probs in heard:
+def _each(decode: Callable[[np.ndarray], object], outputs: list[np.ndarray]) -> None:
+    for log_probs in outputs:
         decode(log_probs)
 
 
 def memory(checkpoint: str, clips: list, minutes: int) -> float:
-    """Most resident megabytes of `uniwav transcribe` on one file."""
+    """Peak resident memory of `uniwav transcribe` on one file, in megabytes."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "long.flac"
         with soundfile.SoundFile(path, "w", RATE, 1) as file:
@@ -137,7 +137,7 @@ CHILD = """
 import re, sys
 from uniwav_jax import cli
 status = cli.main(sys.argv[1:])
-# Not getrusage: that counts what the process held that started this one.
+# getrusage is not used, because it includes the memory of the parent process.
 print("peak", re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 sys.exit(status)
 """

@@ -1,9 +1,9 @@
-"""Speed of an exported encoder in PyTorch against the JAX encoder, on this machine.
+"""Compares the speed of an exported encoder in PyTorch with that of the JAX encoder.
 
     python benchmarks/torch_speed.py --out benchmarks/results/torch_speed.json
 
-Random weights, float32, the same features in both, in turn; compiled by XLA on one side, eager and
-by torch.compile on the other.
+Both have the same random weights and features in float32, and their runs alternate. JAX is compiled
+by XLA; PyTorch runs eagerly and compiled by torch.compile.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def compare(size: str, args: argparse.Namespace) -> dict[str, dict]:
-    """Audio-seconds a second of both sides; `ratio`: how often faster JAX is."""
+    """Seconds of audio per second of both sides; `ratio` is JAX divided by PyTorch."""
     values = default_config(size)
     values.model.compute_dtype, values.model.remat = "float32", "none"
     config = from_dict(values)

@@ -1,15 +1,15 @@
-"""A training step against PyTorch peers: seconds of audio a second, on the same device and shapes.
+"""Compares a training step with PyTorch peers: seconds of audio per second, on the same device.
 
     python benchmarks/train_throughput.py --out benchmarks/results/train_throughput.json
 
-For each size three comparisons, random weights and data on both sides:
+For each size there are three comparisons, with random weights and data on both sides:
 
-- features: `spidr`'s DinoSR on given feature frames against our step with flow.weight = 0;
-- full: the same from waveforms (its convolutional front end) against our whole joint step;
-- hubert: forward and backward of transformers' HubertModel's encoder against our encoder's.
+- features: `spidr`'s DinoSR on given feature frames, and our step with flow.weight = 0;
+- full: the same from waveforms (with its convolutional front end), and our whole joint step;
+- hubert: forward and backward pass of the encoder of transformers' HubertModel, and of ours.
 
-spidr is run as its own train.py does: fused AdamW, clipping, teacher and codebook updates, autocast
-for bfloat16. Needs torch, spidr and transformers; see tests/requirements-oracles.txt.
+spidr runs as in its own train.py: fused AdamW, clipping, teacher and codebook updates, autocast for
+bfloat16. It needs torch, spidr and transformers; see tests/requirements-oracles.txt.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # torch needs its share
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # leaves memory to torch
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,7 @@ from uniwav_jax.types import Batch
 
 RATE, FRAME_RATE, CHANNELS = 16000, 50, 80
 SIZES = {"4x256": (4, 256, 4, 1024), "base": (12, 768, 12, 3072), "large": (24, 1024, 16, 4096)}
-# Dense bfloat16 peak, FLOPs a second (vendor's data sheets).
+# Peak of dense bfloat16 matmuls in FLOPs per second (vendor's data sheets).
 PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -69,7 +69,7 @@ def main() -> None:
         "torch_compile": args.compile,
     }
     out = pathlib.Path(args.out or os.devnull)
-    if args.out and out.exists():  # rows of a run like this one are kept
+    if args.out and out.exists():  # keep rows of an earlier run with the same settings
         earlier = json.loads(out.read_text())
         if {name: earlier.get(name) for name in result} == result:
             result = earlier
@@ -93,14 +93,14 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--sizes", default="4x256,base", help=", ".join(SIZES))
     parser.add_argument("--parts", default="features,full,hubert")
-    parser.add_argument("--seconds", type=float, default=8.0, help="of each row")
+    parser.add_argument("--seconds", type=float, default=8.0, help="length of each row in s")
     parser.add_argument("--rows", type=int, default=4)
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--remat", default="none", choices=("none", "dots", "attention", "full"))
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="torch eager")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--out", help="JSON file; rows measured earlier alike are kept")
+    parser.add_argument("--out", help="JSON file; earlier rows with the same settings are kept")
     parser.add_argument("--memory_of", choices=("torch", "ours"), help=argparse.SUPPRESS)
     parser.add_argument("--part", help=argparse.SUPPRESS)
     parser.add_argument("--size", help=argparse.SUPPRESS)
@@ -108,7 +108,7 @@ def arguments() -> argparse.Namespace:
 
 
 def build(part: str, size: str, args: argparse.Namespace) -> dict[str, Side]:
-    """The two sides, each a function that makes one update and waits for it."""
+    """{side: function that makes one update and waits for it}, for "torch" and "ours"."""
     wanted = args.memory_of
     sides = {
         "features": {"torch": spidr_step, "ours": our_step},
@@ -152,12 +152,12 @@ def our_step(part: str, size: str, args: argparse.Namespace) -> Side:
         update = step_lib.make_train_step(pretrain.TASK, config, features, mesh, shardings)
     rows, bad = np.full(args.rows, samples, np.int32), np.zeros(args.rows, bool)
     batch = jax.device_put(Batch(audio, rows, bad, latents=latents))
-    held = [state]
+    current = [state]
 
     def run() -> None:
         with jax.set_mesh(mesh):
-            held[0], metrics = update(held[0], batch)
-        jax.block_until_ready((held[0], metrics))
+            current[0], metrics = update(current[0], batch)
+        jax.block_until_ready((current[0], metrics))
 
     return run
 
@@ -263,26 +263,26 @@ def _frames(args: argparse.Namespace) -> tuple[int, int, int]:
 
 
 def measure_memory(part: str, size: str, side: str) -> int:
-    """Peak bytes of one side in a process of its own."""
+    """Peak memory of one side in bytes, measured in a separate process."""
     command = [sys.executable, *sys.argv, "--memory_of", side, "--part", part, "--size", size]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def peak_memory(side: str) -> int:
-    """Of the accelerator's memory; on CPU of the process, imports included."""
+    """Peak of the accelerator's memory in bytes; on CPU that of the process, with imports."""
     if DEVICE.type == "cuda" and side == "torch":
         return torch.cuda.max_memory_allocated()
     stats = jax.devices()[0].memory_stats()
     if stats:
         return stats["peak_bytes_in_use"]
-    # Not getrusage: Linux counts there what the forking parent held.
+    # getrusage is not used, because it includes the memory of the forking parent.
     status = pathlib.Path("/proc/self/status").read_text()
     return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
 
 
 def utilisation(config: Config, speed: float) -> dict[str, float]:
-    """Model FLOPs a second of our step, and their share of the accelerator's peak."""
+    """Model FLOPs per second of our step, and their share of the accelerator's peak."""
     flops = speed * uniwav.train_flops_per_second(config, CHANNELS, FRAME_RATE)
     known = [peak for name, peak in PEAK.items() if name in peers.device_name()]
     table = {"ours_flops": round(flops)}

@@ -1,21 +1,23 @@
 #!/usr/bin/env bash
-# pyctcdecode 0.5.0 against flashlight-text 0.0.7, the decoder of fairseq's wav2vec 2.0 recipes.
+# This compares pyctcdecode 0.5.0 with flashlight-text 0.0.7, the decoder of fairseq's wav2vec 2.0
+# recipes.
 #
-# 1. The weight of the n-gram is of natural logarithms in pyctcdecode (`alpha`) and of logarithms to
-#    base 10 in flashlight (`lm_weight`). Where two words are a factor of ten apart in the n-gram, a
-#    weight of 2 outweighs 2.00 nats of the network in flashlight and 4.61 in pyctcdecode, so that
-#    fairseq's 2 is 2 / ln 10 = 0.87 there.
-# 2. Of an ARPA file pyctcdecode knows only the words that have a back-off weight, which the format
-#    lets a word go without that begins no longer n-gram. The others are scored as unknown words.
+# 1. The n-gram's weight multiplies natural logarithms in pyctcdecode (`alpha`) and logarithms to
+#    base 10 in flashlight (`lm_weight`). If the n-gram's probabilities of two words differ by a
+#    factor of ten, a weight of 2 outweighs 2.00 nats of the network in flashlight and 4.61 nats in
+#    pyctcdecode. fairseq's weight of 2 is therefore 2 / ln 10 = 0.87 in pyctcdecode.
+# 2. pyctcdecode reads from an ARPA file only the words with a back-off weight. The format allows a
+#    word that begins no longer n-gram to have none; such words are scored as unknown words.
 #
-# Exits with 1 when one of the two no longer holds. Needs a C++ compiler and CMake for kenlm.
+# The exit status is 1 if one of the two is no longer true. It needs a C++ compiler and CMake for
+# kenlm.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet numpy==2.2.6 kenlm==0.3.0 pygtrie==2.5.0 \
   flashlight-text==0.0.7
-# pyctcdecode asks for numpy < 2 and runs with 2.
+# pyctcdecode requires numpy < 2, but it works with numpy 2.
 "$folder/venv/bin/pip" install --quiet --no-deps pyctcdecode==0.5.0
 cat > "$folder/check.py" <<'PYTHON'
 import math
@@ -54,11 +56,11 @@ ngram 2=1
 model = pathlib.Path(sys.argv[1]) / "model.arpa"
 model.write_text(ARPA)
 TOKENS = ["", " ", "o", "t", "u"]
-PATH = [0, 3, 0, 4, 0, 1, 0]  # "tu", where the fourth frame may also be "o"
+PATH = [0, 3, 0, 4, 0, 1, 0]  # "tu"; the fourth frame may also be "o"
 
 
 def emissions(nats):
-    """Log-probabilities [T, V] in which "u" is `nats` likelier than "o"."""
+    """Log-probabilities, float32 [T, V], in which "u" is more likely than "o" by `nats`."""
     table = np.full((len(PATH), len(TOKENS)), -30.0, np.float32)
     table[np.arange(len(PATH)), PATH] = 0.0
     table[3, 4], table[3, 2] = -math.log1p(math.exp(-nats)), -math.log1p(math.exp(nats))
@@ -103,7 +105,7 @@ def by_flashlight(weight):
 
 
 def outweighed(decode):
-    """Nats of the network for "tu" up to which the n-gram's "to" is recognised."""
+    """Largest advantage of "tu" in the network, in nats, at which the n-gram's "to" wins."""
     low, high = 0.0, 20.0
     for _ in range(30):
         middle = (low + high) / 2
@@ -116,16 +118,16 @@ measured = {
     "pyctcdecode, weight 2": (outweighed(by_pyctcdecode(2.0)), 2.0 * math.log(10.0)),
     "pyctcdecode, weight 2 / ln 10": (outweighed(by_pyctcdecode(2.0 / math.log(10.0))), 2.0),
 }
-holds = True
+unchanged = True
 for name, (nats, expected) in measured.items():
     print(f"{name}: a factor of ten outweighs {nats:.2f} nats, expected {expected:.2f}")
-    holds &= abs(nats - expected) < 0.01
+    unchanged &= abs(nats - expected) < 0.01
 model.write_text(ARPA.replace("\ttu\t0", "\ttu"))
 known = load_unigram_set_from_arpa(str(model))
-print(f"words that pyctcdecode knows of <s>, to (with back-off weight), tu (without): {known}")
-holds &= "to" in known and "tu" not in known
-print("as described" if holds else "CHANGED")
-sys.exit(0 if holds else 1)
+print(f"words that pyctcdecode reads, of <s>, to (with back-off weight) and tu (without): {known}")
+unchanged &= "to" in known and "tu" not in known
+print("as described" if unchanged else "CHANGED")
+sys.exit(0 if unchanged else 1)
 PYTHON
 "$folder/venv/bin/python" "$folder/check.py" "$folder" 2> "$folder/errors" || {
   status=$?

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# speechmos 0.0.1.1: DNSMOS does not score up to two seconds at the end of clips above 9.01 s.
+# In speechmos 0.0.1.1, DNSMOS ignores up to two seconds at the end of clips longer than 9.01 s.
 #
 # `dnsmos.run` moves a window of 9.01 s by whole seconds. The number of windows is
-# int(floor(seconds) - 9.01) + 1, in which the seconds are rounded down before 9.01 is taken off, and
-# the last window is not moved to the end: a clip of 10.5 s has one window (1.49 s are not scored), a
-# clip of 11.9 s has two (1.89 s are not scored). Such an end may be replaced by noise at full scale
-# and the score stays the same to the last digit. The same clip's last 9.01 s alone score lower.
+# int(floor(seconds) - 9.01) + 1: the seconds are rounded down before 9.01 is subtracted, and the
+# last window is not moved to the end. A clip of 10.5 s has one window (1.49 s are not scored), and a
+# clip of 11.9 s has two (1.89 s are not scored). If such an end is replaced by noise at full scale,
+# the score stays the same to the last digit, although the last 9.01 s alone get a lower score.
 #
-# Seen with Python 3.11, onnxruntime 1.23.2 and librosa 0.11.0, on synthetic voiced sound:
-#   10.5 s: whole 2.2520, its last 1.45 s ruined 2.2520; the last 9.01 s alone: 2.2500, ruined 1.5845
-#   11.9 s: whole 2.2995, its last 1.85 s ruined 2.2995; the last 9.01 s alone: 2.1196, ruined 1.4856
+# Results with Python 3.11, onnxruntime 1.23.2 and librosa 0.11.0, on synthetic voiced sound:
+#   10.5 s: whole 2.2520, noise in its last 1.45 s 2.2520; last 9.01 s alone 2.2500, with noise 1.5845
+#   11.9 s: whole 2.2995, noise in its last 1.85 s 2.2995; last 9.01 s alone 2.1196, with noise 1.4856
 #
-# Exits with 1 when this changes.
+# The exit status is 1 if this changes.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -30,7 +30,10 @@ WINDOW = int(9.01 * RATE)
 
 
 def syllables(seconds):
-    """Voiced sound: pulses of 100 to 140 Hz through three resonances that change with each syllable."""
+    """Voiced sound, float32 [samples]: pulses of 100 to 140 Hz through three resonances.
+
+    The resonances change with each syllable.
+    """
     random = np.random.default_rng(0)
     time = np.arange(int(seconds * RATE)) / RATE
     pitch = 120 + 20 * np.sin(2 * np.pi * 0.7 * time)
@@ -51,18 +54,18 @@ def score(audio):
     return float(dnsmos.run(audio, sr=RATE)["ovrl_mos"])
 
 
-holds = True
+unchanged = True
 for seconds, tail in ((10.5, 1.45), (11.9, 1.85)):
     whole = syllables(seconds)
-    ruined = whole.copy()
+    noisy = whole.copy()
     samples = int(tail * RATE)
-    ruined[-samples:] = np.random.default_rng(1).uniform(-1.0, 1.0, samples)
-    pair = score(whole), score(ruined)
-    ends = score(whole[-WINDOW:]), score(ruined[-WINDOW:])
-    print(f"{seconds} s: whole {pair[0]:.4f}, its last {tail} s ruined {pair[1]:.4f}; ", end="")
-    print(f"the last 9.01 s alone: {ends[0]:.4f}, ruined {ends[1]:.4f}")
-    holds &= pair[0] == pair[1] and ends[1] < ends[0] - 0.2
-print("as described" if holds else "CHANGED")
-sys.exit(0 if holds else 1)
+    noisy[-samples:] = np.random.default_rng(1).uniform(-1.0, 1.0, samples)
+    pair = score(whole), score(noisy)
+    ends = score(whole[-WINDOW:]), score(noisy[-WINDOW:])
+    print(f"{seconds} s: whole {pair[0]:.4f}, noise in its last {tail} s {pair[1]:.4f}; ", end="")
+    print(f"last 9.01 s alone {ends[0]:.4f}, with noise {ends[1]:.4f}")
+    unchanged &= pair[0] == pair[1] and ends[1] < ends[0] - 0.2
+print("as described" if unchanged else "CHANGED")
+sys.exit(0 if unchanged else 1)
 PYTHON
 "$folder/venv/bin/python" "$folder/check.py"

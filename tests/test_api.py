@@ -229,7 +229,7 @@ def test_a_method_that_is_missing_says_what_trains_it(model, recogniser, wave):
 def test_what_is_no_model_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no model of that name ships .*none yet.*--config=demo"):
         uniwav_jax.load("uniwav-base")
-    with pytest.raises(UserError, match="holds no checkpoint"):
+    with pytest.raises(UserError, match="has no checkpoint"):
         uniwav_jax.load(tmp_path)
     files.save(str(tmp_path / "codec"), SEANetConfig(filters=4), {}, info={})
     with pytest.raises(UserError, match="lacks the tensor"):

@@ -1,12 +1,12 @@
-"""The exceptions that end in one line, and how a command ends on them."""
+"""Exceptions whose message is shown in one line without a traceback, and how commands use them."""
 
 import contextlib
 import errno
 import sys
 from collections.abc import Callable, Iterator
 
-# The disk is full, over quota, limited, read-only or broken; the path belongs to someone else, or a
-# file stands where a folder is expected.
+# The disk is full, over quota, limited, read-only or broken; the path belongs to another user, or
+# there is a file where a folder is expected.
 DISK = "ENOSPC EDQUOT EFBIG EROFS EIO EACCES EPERM EEXIST ENOTDIR".split()
 
 
@@ -20,21 +20,24 @@ class UserError(Exception):
 
 
 class MachineError(UserError):
-    """The machine failed, not its user: what restarts failed runs may start this one again."""
+    """The machine failed and the user did nothing wrong, so the run may be restarted as it is."""
 
     status = 1
 
 
 class LostProcessError(MachineError):
-    """Another process of the run is gone, stuck or out of reach; the message names it."""
+    """Another process of the run ended, hangs or cannot be reached; the message names it."""
 
 
 @contextlib.contextmanager
 def disk_errors(folder: str) -> Iterator[None]:
-    """Turn errors of a disk that only the user can correct into a `UserError`.
+    """Turn disk errors that only the user can correct into a `UserError`.
 
     Args:
-        folder: is named where the error itself names no file.
+        folder: the folder that the message names if the error itself names no file.
+
+    Raises:
+        UserError: an `OSError` with one of the codes in `DISK`; other errors pass unchanged.
     """
     try:
         yield

@@ -2,9 +2,9 @@
 
     uniwav train --config=NAME --workdir=DIR
 
-is the same as `python -m uniwav_jax.main ...`. NAME is a config that is installed with the package,
-or the path of a file with get_config(). The same command continues a run. Any config field can be
-set: `--config.train.steps=1000`.
+is the same as `python -m uniwav_jax.main ...`. NAME is the name of a config that is installed with
+the package, or the path of a Python file that defines get_config(). The same command continues an
+interrupted run. Any config field can be set on the command line: `--config.train.steps=1000`.
 """
 
 import contextlib
@@ -19,14 +19,17 @@ from uniwav_jax import config as config_lib
 from uniwav_jax.config import recipes
 from uniwav_jax.errors import UserError, disk_errors
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "name or path, and perhaps :ARGUMENT")
-WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; may be gs://")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "name or path of a config; :ARGUMENT after it is passed to its get_config()"
+)
+WORKDIR = flags.DEFINE_string("workdir", None, "folder of the run; it may be a gs:// address")
 
 
 def main(argv: list[str]) -> None:
-    """Turn the flags into a configuration and train; a `UserError` is one line and its status.
+    """Turn the flags into a configuration and train.
 
-    Of several processes, all end when one fails: with its message and status.
+    A `UserError` is printed as one line, and its status becomes the exit status. If one of several
+    processes fails, all of them end with its message and status.
     """
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
@@ -37,7 +40,7 @@ def main(argv: list[str]) -> None:
             names = ", ".join(recipes.names())
             raise UserError(f"give --workdir=DIR and --config=NAME or PATH; names are: {names}")
         config = config_lib.from_dict(CONFIG.value)
-        # After the flags: importing the loop imports JAX.
+        # Importing the loop imports JAX, so mistakes in the flags are reported before it.
         from uniwav_jax.parallel.group import together
         from uniwav_jax.train import loop
 
@@ -46,11 +49,11 @@ def main(argv: list[str]) -> None:
     except UserError as error:
         _fail(str(error), error.status)
     if not finished:
-        sys.exit(143)  # preempted: saved, and whoever restarts on failure starts it again
+        sys.exit(143)  # preempted after saving: a nonzero status makes schedulers restart the run
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """Absl's parsing, with one line about a mistake in the config."""
+    """Parse flags as Absl does, but report a mistake in the config in one line and exit."""
     try:
         return flags.FLAGS(recipes.with_paths(argv))
     except UserError as error:
@@ -76,11 +79,11 @@ def _check_key(argv: list[str], key: str) -> None:
 
 
 def _fail(message: str, status: int = 2) -> NoReturn:
-    with contextlib.suppress(OSError):  # a full disk may be that of the log
+    with contextlib.suppress(OSError):  # the log itself may be on a full disk
         sys.stdout.flush()
     with contextlib.suppress(OSError):
         print(f"error: {message}", file=sys.stderr, flush=True)
-    # Immediately: the loop has closed its files, and on an orderly exit Orbax's threads complain.
+    # The loop has closed its files. An orderly exit would let Orbax's threads print errors.
     os._exit(status)
 
 

@@ -5,8 +5,8 @@
     L  layers                     K  codebooks                   V  codewords, or symbols
     U  tokens of a text           W  samples of a window         F  frequency bins
 
-There is one codebook per predicted layer, or per stage of a codec's quantiser. A few functions use
-more letters, which their docstrings define.
+There is one codebook per predicted layer, or per stage of a codec's quantiser. Functions that use
+other letters define them in their docstrings.
 
 Masks: `frame_mask_BxT` is True on real audio (False on padding); `span_mask_BxT` is True where a
 frame is hidden from the student. Paper symbols keep their letters: x surface features, z
@@ -49,12 +49,13 @@ class Batch:
 
 @struct.dataclass
 class Example:
-    """What a loss reads of a batch.
+    """The part of a batch that a loss reads.
 
     Attributes:
-        x_BxTxC: float32, normalised surface features, zero on padding.
-        frames_B: int32, real frames per row.
-        labels: arrays [B, ...] by name.
+        x_BxTxC: float32 [B, T, C], normalised surface features, zero on padding. A codec's features
+            are its waveform: T counts samples and C is 1.
+        frames_B: int32 [B], real frames per row; 0 for an empty or unreadable row.
+        labels: arrays [B, ...] by name, as in `Batch`.
     """
 
     x_BxTxC: jax.Array
@@ -64,14 +65,20 @@ class Example:
 
 @struct.dataclass
 class Variables:
-    """The arrays of a model: all of `TrainState` but the optimizer and the counters.
+    """The arrays of a model: all of `TrainState` except the optimizer and the counters.
 
     Attributes:
-        params: float32 tree, the parameters that the optimizer trains.
+        params: float32 tree, the parameters that the optimizer trains; its first level are the
+            task's parts, such as "encoder" or "decoder".
         ema: float32 tree, running averages of some parts of `params` (`Task.averages`).
-        state: the task's arrays outside the optimizer; in pretraining {"teacher": encoder
-            parameters, "codebooks": {"sums" [K, V, D], "counts" [K, V]}}.
-        frozen: arrays that never change; {"features": {"mean" [C], "std" [C], ...}}.
+        state: the task's float32 arrays outside the optimizer:
+            pretraining {"teacher": encoder parameters, "codebooks": {"sums" [K, V, D],
+                "counts" [K, V]}};
+            recognition {};
+            codec {"norms": {loss: []}} and, with a quantiser, "codebooks" {"sums" [K, V, C],
+                "counts" [K, V]}.
+        frozen: arrays that never change: {"features": {"mean" [C], "std" [C], and the weights of a
+            codec}}.
     """
 
     params: PyTree
@@ -82,16 +89,17 @@ class Variables:
 
 @struct.dataclass
 class TrainState:
-    """Everything that a step reads and writes; saved whole in each checkpoint.
+    """Everything that a step reads and writes. Each checkpoint stores all of it.
 
     Attributes:
-        step: int32 [], updates done, skipped ones included; also the data position.
+        step: int32 [], number of updates so far, including skipped ones; it is also the position in
+            the data.
         params: see `Variables`.
-        opt_state: optax state of `params`.
+        opt_state: the optax state of `params`.
         ema: see `Variables`.
         state: see `Variables`.
         frozen: see `Variables`.
-        skipped: int32 [2], non-finite updates: the total, and the current number in a row.
+        skipped: int32 [2], number of non-finite updates: in total, and in a row until now.
     """
 
     step: jax.Array

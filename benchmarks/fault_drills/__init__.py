@@ -1,1 +1,1 @@
-"""The drills of benchmarks/fault_drill.py, by what they disturb."""
+"""The drills of benchmarks/fault_drill.py, grouped by the kind of fault."""

@@ -1,4 +1,4 @@
-"""Checkpoint files that are truncated, garbled or deleted, and disks that are full."""
+"""Drills with truncated, garbled or deleted checkpoint files, and with full disks."""
 
 import contextlib
 import os
@@ -26,7 +26,7 @@ from fault_drills.lab import (
 from uniwav_jax.checkpoint import reader
 from uniwav_jax.errors import UserError
 
-# Kinds of files in a checkpoint; of several the largest is damaged.
+# {kind of file in a checkpoint: pattern}; of several files the largest is damaged.
 KINDS = {
     "array data": "state/ocdbt.process_0/d/*",
     "array index": "state/d/*",
@@ -40,11 +40,11 @@ KINDS = {
     "commit marker": "commit_success.txt",
     "commit marker of the state": "state/commit_success.txt",
 }
-NEWEST, BEFORE = 50, 45  # steps of the checkpoints that a drill starts from
+NEWEST, BEFORE = 50, 45  # steps of the checkpoints at the start of a drill
 
 
 def damage(file: pathlib.Path, how: str, *, seed: int = 0) -> None:
-    """Halve, empty, garble or delete a file, or flip one bit in its middle."""
+    """Cut a file in half, empty, garble or delete it, or flip one bit in its middle."""
     content, dice = file.read_bytes(), random.Random(seed)
     if how == "deleted":
         file.unlink()
@@ -65,7 +65,7 @@ def flip(file: pathlib.Path, place: int, bit: int = 4) -> None:
 
 
 def truncate(lab: Lab) -> Iterator[Row]:
-    """Files of the newest checkpoint cut, emptied, garbled; bits flipped in its arrays."""
+    """Cut, empty and garble files of the newest checkpoint, and flip bits in its arrays."""
     for kind in KINDS:
         for how in ("half", "empty", "garbled"):
             yield attempt("truncate", f"{kind}: {how}", _damaged, lab, kind, how)
@@ -73,7 +73,7 @@ def truncate(lab: Lab) -> Iterator[Row]:
 
 
 def delete(lab: Lab) -> Iterator[Row]:
-    """Files of the newest checkpoint gone, its folder empty, the one before it half deleted."""
+    """Delete files of the newest checkpoint, all its files, or half of the previous one."""
     for kind in KINDS:
         yield attempt("delete", kind, _damaged, lab, kind, "deleted")
     yield attempt("delete", "everything in the newest checkpoint", _emptied, lab)
@@ -85,13 +85,16 @@ def _damaged(lab: Lab, kind: str, how: str) -> Result:
     folder = checkpoint_of(workdir, NEWEST)
     files = sorted(folder.glob(KINDS[kind]), key=lambda file: (file.stat().st_size, file.name))
     if not files:
-        raise DrillError(f"no {KINDS[kind]} in a checkpoint: the drill is out of date")
+        raise DrillError(f"a checkpoint has no {KINDS[kind]}: the drill is out of date")
     damage(files[-1], how, seed=lab.seed)
     return _restart(lab, workdir, advised=how in ("half", "deleted"))
 
 
 def _restart(lab: Lab, workdir: pathlib.Path, *, advised: bool) -> Result:
-    """Either it ends bit-equal, or with an error whose advice leads there; `advised`: try it."""
+    """Restart a run; it must end bit-equal, or with an error line.
+
+    With `advised`, the advice of the error line is followed, which must lead to a bit-equal end.
+    """
     run = lab.start(workdir)
     if run.wait() == 0:
         lab.compare(workdir)
@@ -111,7 +114,7 @@ def _restart(lab: Lab, workdir: pathlib.Path, *, advised: bool) -> Result:
 
 
 def _flips(lab: Lab, times: int) -> Result:
-    """Single bits of the array files flipped, each read as a restart reads it."""
+    """Flip single bits of the array files, and read the checkpoint after each of them."""
     folder = checkpoint_of(lab.new("flipped", (NEWEST,)), NEWEST)
     whole, dice = state_of(lab.reference, NEWEST), random.Random(lab.seed)
     files = sorted(file for file in folder.glob("state/**/d/*") if file.is_file())
@@ -126,9 +129,9 @@ def _flips(lab: Lab, times: int) -> Result:
         except UserError:
             found["detected"] += 1
         flip(file, place, bit)
-    outcome = f"{found['detected']} detected, {found['unused_bytes']} in bytes nobody reads"
+    outcome = f"{found['detected']} detected, {found['unused_bytes']} in unused bytes"
     if found["silent"]:
-        raise DrillError(f"read as if nothing were wrong: {found}")
+        raise DrillError(f"some damage was not detected: {found}")
     return outcome, found
 
 
@@ -140,7 +143,7 @@ def _emptied(lab: Lab) -> Result:
 
 
 def _older(lab: Lab) -> Result:
-    """What a kill leaves while an old checkpoint is removed."""
+    """Imitate a kill while an old checkpoint is being removed."""
     workdir = lab.new("damaged", (BEFORE, NEWEST))
     shutil.rmtree(checkpoint_of(workdir, BEFORE) / "state")
     run = lab.finish(workdir, **{"checkpoint.keep": 2})
@@ -151,7 +154,7 @@ def _older(lab: Lab) -> Result:
 
 
 def disk(lab: Lab) -> Iterator[Row]:
-    """A disk that fills up, is read-only, or limits the size of files."""
+    """Let the disk fill up, become read-only, or limit the size of files."""
     if os.geteuid() == 0:
         for fault, settings in (
             ("full while a checkpoint is written", {}),
@@ -173,7 +176,7 @@ def _mounted(folder: pathlib.Path, size: str) -> Iterator[None]:
 
 
 def _small_disk(lab: Lab, fault: str, settings: dict[str, int]) -> Result:
-    """The workdir on a disk of its own, spoilt after step 12; at 10 the last save before."""
+    """Put the workdir on a separate disk, which fails after step 12; the last save is at 10."""
     workdir = lab.new("disk")
     (workdir / "checkpoints").rmdir()
     with _mounted(workdir, "64m"):
@@ -185,7 +188,7 @@ def _small_disk(lab: Lab, fault: str, settings: dict[str, int]) -> Result:
         if not run.until(lambda: "step 12/" in run.output()):
             raise DrillError(f"the run ended early: {run.last_line()}")
         newest = max(completed(workdir))
-        with _spoilt(workdir, fault):
+        with _failing(workdir, fault):
             error = run.error(str(workdir), "the same command continues")
         kept = completed(workdir)
         if newest not in kept:
@@ -200,15 +203,15 @@ def _small_disk(lab: Lab, fault: str, settings: dict[str, int]) -> Result:
 
 
 @contextlib.contextmanager
-def _spoilt(workdir: pathlib.Path, fault: str) -> Iterator[None]:
-    """The disk is full, or the checkpoints' folder is read-only."""
+def _failing(workdir: pathlib.Path, fault: str) -> Iterator[None]:
+    """Fill the disk, or make the checkpoints' folder read-only."""
     folder, filler = workdir / "checkpoints", workdir / "filler"
     if "read-only" in fault:
         subprocess.run(["mount", "--bind", folder, folder], check=True)
         subprocess.run(["mount", "-o", "remount,bind,ro", folder], check=True)
     else:
-        room = 0 if "metrics" in fault else 100_000  # less than a checkpoint takes
-        with contextlib.suppress(OSError):  # the run writes too
+        room = 0 if "metrics" in fault else 100_000  # bytes; less than a checkpoint needs
+        with contextlib.suppress(OSError):  # the run writes at the same time
             filler.write_bytes(bytes(shutil.disk_usage(workdir).free - room))
     try:
         yield
@@ -219,7 +222,7 @@ def _spoilt(workdir: pathlib.Path, fault: str) -> Iterator[None]:
 
 
 def _limited(lab: Lab) -> Result:
-    """The write fails as on a full disk, and no root is needed."""
+    """Limit the size of files, so that a write fails as on a full disk; this needs no root."""
     workdir = lab.new("disk", (5, 10))
     with limited_files(64 * 1024):
         error = lab.start(workdir).error("checkpoint", str(workdir), "the same command continues")
@@ -234,7 +237,7 @@ def _limited(lab: Lab) -> Result:
 
 @contextlib.contextmanager
 def limited_files(size: int) -> Iterator[None]:
-    """Processes started here cannot write files beyond so many bytes (EFBIG)."""
+    """Processes that are started inside cannot write files of more than `size` bytes (EFBIG)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -1,4 +1,4 @@
-"""A small training run to disturb, the same run undisturbed, and how the two are compared."""
+"""Starts a small training run with and without faults, and compares the two."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ from uniwav_jax.checkpoint import reader
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 PARTS = ("step", "params", "opt_state", "ema", "state", "frozen", "skipped")
 STEPS, EVERY = 60, 5
-# The demo's code with a network so small that a start costs more than all steps.
+# The demo's config, with a network so small that a start takes longer than all steps.
 SETTINGS: dict[str, Any] = {
     "model.encoder.layers": 2,
     "model.encoder.width": 16,
@@ -49,16 +49,16 @@ SETTINGS: dict[str, Any] = {
     "evaluate.every": 1000,
     "evaluate.sample_every": 0,
 }
-CLOCK = ("audio_seconds_per_second", "input_wait")  # of a line of metrics; differ every time
+CLOCK = ("audio_seconds_per_second", "input_wait")  # metrics that depend on the clock
 
 
 class DrillError(Exception):
-    """What a run did is not what it promises."""
+    """A run did not behave as expected."""
 
 
 @dataclasses.dataclass
 class Row:
-    """One line of the result: what was done, how often, how it ended, what was measured."""
+    """One line of the result: fault, number of trials, outcome, success and measurements."""
 
     drill: str
     fault: str
@@ -68,7 +68,7 @@ class Row:
     figures: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-Result = tuple[str, dict[str, Any]]  # of a trial: outcome and figures; it raises if it fails
+Result = tuple[str, dict[str, Any]]  # outcome and figures of a trial, which raises if it fails
 
 
 class Lab:
@@ -79,10 +79,10 @@ class Lab:
         folder.mkdir(parents=True, exist_ok=True)
         self.manifest = pathlib.Path(manifest) if manifest else make_speech(folder / "speech")
         self.reference = folder / "reference"
-        self.seconds = math.nan  # of an undisturbed run whose programs are compiled
+        self.seconds = math.nan  # duration of a run without faults and without compilation
 
     def prepare(self) -> None:
-        """Train the undisturbed run, which keeps every checkpoint, and time it compiled."""
+        """Train the run without faults, which keeps all checkpoints; time it a second time."""
         if not checkpoint_of(self.reference, STEPS).exists():
             self.finish(self.reference, **{"checkpoint.keep": 1000})
         began = time.monotonic()
@@ -91,7 +91,7 @@ class Lab:
         self.compare(self.folder / "again")
 
     def new(self, name: str, steps: Iterable[int] = ()) -> pathlib.Path:
-        """An empty workdir, or one with these checkpoints of the reference."""
+        """A new workdir with the given checkpoints of the reference run."""
         workdir = self.folder / name
         shutil.rmtree(workdir, ignore_errors=True)
         (workdir / "checkpoints").mkdir(parents=True)
@@ -117,14 +117,14 @@ class Lab:
         return [*main, f"--workdir={workdir}", *flags]
 
     def finish(self, workdir: pathlib.Path, **settings: Any) -> "Run":
-        """Run to the end; raises unless the status is 0."""
+        """Run to the end; raise unless the status is 0."""
         run = self.start(workdir, **settings)
         if run.wait() != 0:
             raise DrillError(f"exit status {run.code}: {run.last_line()}")
         return run
 
     def forget_compiled(self) -> None:
-        """Let the next run compile everything anew."""
+        """Delete the compilation cache, so that the next run compiles everything."""
         shutil.rmtree(self.folder / "compiled", ignore_errors=True)
 
     def compare(self, workdir: pathlib.Path, *, metrics: bool = True) -> None:
@@ -153,7 +153,7 @@ class Run:
             **os.environ,
             "PYTHONPATH": str(REPOSITORY),
             "JAX_PLATFORMS": "cpu",
-            # Starts take seconds: nothing optimised, everything kept.
+            # Without optimisation and with a cache of all programs a start takes seconds.
             "XLA_FLAGS": "--xla_backend_optimization_level=0",
             "JAX_COMPILATION_CACHE_DIR": str(compiled),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -164,7 +164,7 @@ class Run:
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 env=environment,
-                start_new_session=True,  # a signal to its group is not one to us
+                start_new_session=True,  # signals to its group do not reach this process
             )
         self._began = time.monotonic()
 
@@ -184,16 +184,16 @@ class Run:
         return (self.output().strip().splitlines() or [""])[-1]
 
     def resumed(self) -> int | None:
-        """The step it said it resumes at."""
+        """The step at which it resumed according to its output; None if it did not."""
         found = re.search(r"resuming at step (\d+)", self.output())
         return int(found[1]) if found else None
 
     def prepared(self) -> bool:
-        """Everything is read and the next thing is the first step."""
-        return "loss_decoder: 2" in self.output()
+        """Whether everything is read, and the first step is next."""
+        return "loss_decoder is 2" in self.output()
 
     def wait(self, seconds: float = 900.0) -> int:
-        """Exit status; a run that hangs is killed and reported."""
+        """Wait for the exit status; a run that hangs is killed and reported."""
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -201,40 +201,40 @@ class Run:
             raise DrillError(f"still running after {seconds:.0f} s: {self.last_line()}") from None
 
     def kill(self) -> None:
-        """Kill -9 of the main process alone, as the kernel does it."""
+        """Send kill -9 to the main process only, as the kernel does."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def until(self, condition: Callable[[], Any], seconds: float = 600.0) -> bool:
-        """Poll until the condition holds; False if the run ended before."""
+        """Poll until the condition is true; False if the run ended before."""
         limit = time.monotonic() + seconds
         while not condition():
             if self.code is not None:
                 return False
             if time.monotonic() > limit:
                 self.kill()
-                raise DrillError(f"nothing after {seconds:.0f} s: {self.last_line()}")
+                raise DrillError(f"no change after {seconds:.0f} s: {self.last_line()}")
             time.sleep(0.005)
         return self.code is None
 
     def error(self, *words: str, status: int = 2) -> str:
-        """The error line of a run that must end with one, and with nothing after it."""
+        """The error line of a run that must end with exactly one, after which nothing follows."""
         if self.wait() != status:
             raise DrillError(f"exit status {self.code}: {self.last_line()}")
         output = self.output()
         lines = [line for line in output.splitlines() if line.startswith("error: ")]
-        # Python's own tracker may note afterwards that it removed a dead process's shared memory.
+        # Python's tracker may print afterwards that it removed a dead process's shared memory.
         after = [line for line in output.partition("error: ")[2].splitlines()[1:] if line.strip()]
         others = [line for line in after if "resource_tracker" not in line]
         if len(lines) != 1 or "Traceback" in output or others:
-            raise DrillError(f"not one error line at the end: {self.last_line()}")
+            raise DrillError(f"the end is not a single error line: {self.last_line()}")
         missing = [word for word in words if word not in lines[0]]
         if missing:
-            raise DrillError(f"the error does not say {missing}: {lines[0]}")
+            raise DrillError(f"the error does not contain {missing}: {lines[0]}")
         return lines[0].removeprefix("error: ")
 
     def readers(self) -> list[psutil.Process]:
-        """The processes of data.workers."""
+        """The reader processes (config.data.workers)."""
         try:
             children = psutil.Process(self.process.pid).children(recursive=True)
             return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
@@ -248,12 +248,12 @@ def checkpoint_of(workdir: pathlib.Path, step: int) -> pathlib.Path:
 
 
 def completed(workdir: pathlib.Path) -> list[int]:
-    """Steps of the finished checkpoints, rising."""
+    """Steps of the finished checkpoints in increasing order."""
     return sorted(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit())
 
 
 def saving(workdir: pathlib.Path) -> list[pathlib.Path]:
-    """Folders of saves that are under way or were killed."""
+    """Folders of saves that are in progress or were killed."""
     return [path for path in (workdir / "checkpoints").iterdir() if "tmp" in path.name]
 
 
@@ -263,7 +263,7 @@ def state_of(workdir: pathlib.Path, step: int = STEPS) -> dict[str, Any]:
 
 
 def differences(ours: Any, theirs: Any) -> list[str]:
-    """Paths of arrays that are not the same bit for bit."""
+    """Paths of arrays that are not equal to the last bit."""
     pairs = zip(
         jax.tree_util.tree_leaves_with_path(ours),
         jax.tree_util.tree_leaves_with_path(theirs),
@@ -277,7 +277,7 @@ def differences(ours: Any, theirs: Any) -> list[str]:
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """Lines of metrics.jsonl without what depends on the clock."""
+    """Lines of metrics.jsonl without the metrics that depend on the clock."""
     lines = (workdir / "metrics.jsonl").read_text().splitlines()
     return [{k: v for k, v in json.loads(line).items() if k not in CLOCK} for line in lines]
 
@@ -290,7 +290,11 @@ def logged_steps(workdir: pathlib.Path) -> list[int]:
 
 
 def make_speech(folder: pathlib.Path, clips: int = 24, seconds: float = 3.0) -> pathlib.Path:
-    """Harmonics of a gliding pitch, loud four times a second; returns the manifest."""
+    """Write clips of harmonics with a gliding pitch and four loud parts per second.
+
+    Returns:
+        The manifest's path.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     random, lines = np.random.default_rng(0), ["path\tsamples\tsample_rate\tspeaker\ttext"]
     time_S = np.arange(round(seconds * 16000)) / 16000
@@ -309,7 +313,7 @@ def make_speech(folder: pathlib.Path, clips: int = 24, seconds: float = 3.0) -> 
 def attempt(
     drill: str, fault: str, trial: Callable[..., Result], *arguments: Any, trials: int = 1
 ) -> Row:
-    """The row of a trial; one that raises has failed, and the others go on."""
+    """The row of a trial; an exception is a failure and does not end the other trials."""
     try:
         outcome, figures = trial(*arguments)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Processes that are killed, preempted or suspended."""
+"""Drills that kill, preempt or suspend processes."""
 
 import itertools
 import os
@@ -24,18 +24,19 @@ from fault_drills.lab import (
     saving,
 )
 
-Moment = Callable[[Run, Lab, random.Random], bool]  # waits for it; False: the run ended before
+# A function that waits for a moment of a run; it returns False if the run ended before.
+Moment = Callable[[Run, Lab, random.Random], bool]
 
 
 def at_random(run: Run, lab: Lab, dice: random.Random) -> bool:
-    """Any moment of the time that an undisturbed run takes."""
+    """Wait for a random time within the duration of a run without faults."""
     moment = dice.uniform(0.0, lab.seconds)
     return run.until(lambda: run.age > moment)
 
 
 def in_mid_save(run: Run, lab: Lab, dice: random.Random) -> bool:
-    """While one of the next three saves is being written, or up to 0.2 s later."""
-    if not run.until(run.prepared):  # what an earlier kill left behind is cleared away by then
+    """Wait until one of the next three saves is being written, and up to 0.2 s longer."""
+    if not run.until(run.prepared):  # by then, remains of an earlier kill are removed
         return False
     goal = max(completed(run.workdir), default=0) + EVERY * dice.randrange(3)
     run.until(lambda: max(completed(run.workdir), default=0) >= goal and saving(run.workdir))
@@ -44,7 +45,7 @@ def in_mid_save(run: Run, lab: Lab, dice: random.Random) -> bool:
 
 
 def kill(lab: Lab, restarts: int) -> Iterator[Row]:
-    """The main process gets kill -9; the same command goes on until it is finished."""
+    """Send kill -9 to the main process, and repeat the command until the run is finished."""
     with_readers = restarts // 10
     parts: tuple[tuple[str, int, Moment, dict[str, Any]], ...] = (
         ("kill -9 at any moment", restarts // 2 - with_readers, at_random, {}),
@@ -56,7 +57,7 @@ def kill(lab: Lab, restarts: int) -> Iterator[Row]:
 
 
 def _kills(lab: Lab, fault: str, wanted: int, moment: Moment, settings: dict[str, Any]) -> Result:
-    """As many runs as it takes for so many kills; each must end as the undisturbed one."""
+    """Start runs until `wanted` kills are done; each run must end like the reference."""
     dice, kills, in_save, most_lost = random.Random(f"{lab.seed} {fault}"), 0, 0, 0
     for number in itertools.count(1):
         workdir, saved, killed = lab.new(f"kill{number}"), 0, True
@@ -72,7 +73,7 @@ def _kills(lab: Lab, fault: str, wanted: int, moment: Moment, settings: dict[str
             if run.prepared() and (run.resumed() or 0) < saved:
                 raise DrillError(f"step {saved} was saved, resumed at {run.resumed()}")
             if psutil.wait_procs(readers, timeout=60)[1]:
-                raise DrillError("reader processes outlive the run")
+                raise DrillError("reader processes are alive after the end of the run")
             steps = logged_steps(workdir)
             if steps != list(range(1, len(steps) + 1)):
                 raise DrillError(f"metrics.jsonl has steps {steps}")
@@ -85,21 +86,21 @@ def _kills(lab: Lab, fault: str, wanted: int, moment: Moment, settings: dict[str
         if kills >= wanted:
             break
     figures = {"runs": number, "kills_in_a_save": in_save, "most_steps_lost": most_lost}
-    # The save of step n goes on during the steps after it; that of n + EVERY, once its step is
-    # logged, waits for it.
+    # The save of step n continues during the following steps; that of step n + EVERY, which begins
+    # after its step is logged, waits for it.
     if most_lost > 2 * EVERY:
         raise DrillError(f"{most_lost} steps lost, saved every {EVERY}")
     return f"{number} runs end bit-equal", figures
 
 
 def preempt(lab: Lab, times: int = 8) -> Iterator[Row]:
-    """SIGTERM: saves, exits with 143, and the same command ends as the undisturbed run."""
+    """Send SIGTERM: the run saves and exits with 143, and can be continued bit-equal."""
 
     def compiling(run: Run, *_: Any) -> bool:
         return run.until(run.prepared) and not time.sleep(2.0)
 
     def evaluating(run: Run, *_: Any) -> bool:
-        # The line of step 9 is written when step 10 is on its way; then step 10 is evaluated.
+        # The line of step 9 is written during step 10, which is evaluated afterwards.
         return run.until(lambda: 9 in logged_steps(run.workdir)) and not time.sleep(1.0)
 
     def starting(run: Run, *_: Any) -> bool:
@@ -127,7 +128,7 @@ def _preempt(lab: Lab, fault: str, wanted: int, moment: Moment, settings: dict[s
             lab.forget_compiled()
         run = lab.start(workdir, **settings)
         if not moment(run, lab, dice):
-            continue  # too late: it was finished
+            continue  # the run was finished before
         began, prepared = time.monotonic(), run.prepared()
         if "all processes" in fault:
             os.killpg(run.process.pid, signal.SIGTERM)
@@ -143,20 +144,20 @@ def _preempt(lab: Lab, fault: str, wanted: int, moment: Moment, settings: dict[s
         if code == 143:
             steps, saved = logged_steps(workdir)[-1], max(completed(workdir))
             if steps != saved:
-                raise DrillError(f"saved step {saved}, {steps} were done")
+                raise DrillError(f"step {saved} was saved after {steps} steps")
         elif code != 0 and (prepared or code != -signal.SIGTERM):
             raise DrillError(f"exit status {code}: {run.last_line()}")
         lab.finish(workdir, **settings)
         lab.compare(workdir, metrics=not any(name.startswith("evaluate") for name in settings))
         trained = [line for line in read_metrics(workdir) if "loss" in line]
         if [line["step"] for line in trained] != list(range(1, len(trained) + 1)):
-            raise DrillError("metrics.jsonl lacks or repeats steps")
+            raise DrillError("steps are missing or repeated in metrics.jsonl")
     figures = {"exit_statuses": codes, "seconds_to_exit": clock, "longest_seconds": max(clock)}
-    return "saved, went on, bit-equal", figures
+    return "saves, continues, bit-equal", figures
 
 
 def suspend(lab: Lab, seconds: tuple[float, ...] = (20.0, 120.0)) -> Iterator[Row]:
-    """SIGSTOP, SIGCONT: a laptop's lid, a machine that is migrated."""
+    """Send SIGSTOP, and SIGCONT later, as on a closed laptop or a migrated machine."""
     for pause in seconds:
         yield attempt("suspend", f"SIGSTOP for {pause:.0f} s", _suspend, lab, pause)
 
@@ -165,18 +166,18 @@ def _suspend(lab: Lab, seconds: float) -> Result:
     workdir = lab.new("suspend")
     run = lab.start(workdir)
     if not in_mid_save(run, lab, random.Random(lab.seed)):
-        raise DrillError(f"too late: {run.last_line()}")
+        raise DrillError(f"the run ended before the fault: {run.last_line()}")
     os.killpg(run.process.pid, signal.SIGSTOP)
     time.sleep(seconds)
     os.killpg(run.process.pid, signal.SIGCONT)
     if run.wait() != 0:
         raise DrillError(f"exit status {run.code}: {run.last_line()}")
     lab.compare(workdir)
-    return "goes on, bit-equal", {}
+    return "continues, bit-equal", {}
 
 
 def worker(lab: Lab, times: int = 4) -> Iterator[Row]:
-    """A reader process gets kill -9: the run says so and stops; the same command continues."""
+    """Send kill -9 to a reader process: the run stops with an error line and can be continued."""
     yield attempt("worker", "kill -9 of 1 of 2 readers", _worker, lab, times, trials=times)
 
 
@@ -193,7 +194,7 @@ def _worker(lab: Lab, times: int) -> Result:
         error = run.error("reader process", "SIGKILL", "same command continues", status=1)
         clock.append(round(time.monotonic() - began, 1))
         if psutil.wait_procs(readers, timeout=60)[1]:
-            raise DrillError("the other reader process goes on")
+            raise DrillError("the other reader process is still alive")
         lab.finish(workdir, **readers_of)
         lab.compare(workdir)
     figures = {"error": error, "seconds_to_exit": clock, "longest_seconds": max(clock)}

@@ -1,4 +1,4 @@
-"""Speech that is damaged: packed shards, and audio or latents that hold NaN."""
+"""Drills with damaged packed shards, and with NaN in audio or gradients."""
 
 import pathlib
 import shutil
@@ -27,7 +27,7 @@ from fault_drills.lab import (
 )
 
 EVEN_WITH = {"data.max_bad_fraction": 1.0, "checkpoint.every": 1000}
-# The program, with features that turn to NaN for the given updates.
+# The training program, with NaN in the features' statistics during the given updates.
 POISONED = """
 import sys
 import jax.numpy as jnp
@@ -38,16 +38,16 @@ from uniwav_jax.train import step
 make, first, last = step.make_train_step, int(sys.argv.pop(1)), int(sys.argv.pop(1))
 
 def poisoned(*args):
-    sound = make(*args)
+    update = make(*args)
     def call(state, batch):
         if not first <= int(state.step) + 1 <= last:
-            return sound(state, batch)
+            return update(state, batch)
         features = dict(state.frozen["features"])
         mean = jnp.copy(features["mean"])
-        ill = state.replace(frozen={"features": {**features, "mean": mean + jnp.nan}})
-        state, metrics = sound(ill, batch)
-        sane = {**state.frozen["features"], "mean": mean}
-        return state.replace(frozen={"features": sane}), metrics
+        with_nan = state.replace(frozen={"features": {**features, "mean": mean + jnp.nan}})
+        state, metrics = update(with_nan, batch)
+        restored = {**state.frozen["features"], "mean": mean}
+        return state.replace(frozen={"features": restored}), metrics
     return call
 
 step.make_train_step = poisoned
@@ -71,7 +71,7 @@ np.savez(sys.argv[3], **clips)
 
 
 def record(lab: Lab) -> Iterator[Row]:
-    """A packed corpus whose shards or descriptions are damaged."""
+    """Damage shards or descriptions of a packed corpus."""
     packed = lab.folder / "packed"
     shutil.rmtree(packed, ignore_errors=True)
     tool = [sys.executable, REPOSITORY / "tools" / "pack_array_record.py", lab.manifest]
@@ -96,7 +96,7 @@ def record(lab: Lab) -> Iterator[Row]:
 
 
 def _packed(lab: Lab, packed: pathlib.Path, file: str, how: str) -> Result:
-    """An error line, or the clips are left out, counted and named; then again, whole: bit-equal."""
+    """Damage a file; the run must end with an error line, or leave out, count and name clips."""
     damaged = lab.folder / "packed_damaged"
     shutil.rmtree(damaged, ignore_errors=True)
     shutil.copytree(packed, damaged)
@@ -109,7 +109,7 @@ def _packed(lab: Lab, packed: pathlib.Path, file: str, how: str) -> Result:
 
 
 def _bad_data(lab: Lab, manifest: pathlib.Path) -> Result:
-    """What a run does with bad clips, as it comes and when any number is allowed."""
+    """Train on bad clips with the default limit, and again with any number of them allowed."""
     workdir, figures = lab.new("bad_data"), {}
     run = lab.start(workdir, **{"data.manifest": manifest})
     if run.wait() == 0:
@@ -121,7 +121,7 @@ def _bad_data(lab: Lab, manifest: pathlib.Path) -> Result:
             workdir = lab.new("bad_data")
             allowed = lab.start(workdir, **{"data.manifest": manifest, **EVEN_WITH})
             if allowed.wait() == 0:
-                outcome += f"; where that many are allowed: {_counted(workdir)}"
+                outcome += f"; if that many are allowed: {_counted(workdir)}"
             else:
                 raise DrillError(f"exit status {allowed.code}: {allowed.last_line()}")
     return outcome, figures
@@ -131,14 +131,14 @@ def _counted(workdir: pathlib.Path) -> str:
     bad = sum(line["bad_rows"] for line in read_metrics(workdir) if "bad_rows" in line)
     named = len((workdir / "bad_files.tsv").read_text().splitlines()) - 1 if bad else 0
     if bad and not named:
-        raise DrillError(f"{bad} bad rows and none is named")
+        raise DrillError(f"none of {bad} bad rows is named")
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state_of(workdir))):
         raise DrillError("the final state is not finite")
-    return f"goes on without them ({bad} rows of {named} clips counted and named)"
+    return f"continues without them ({bad} rows of {named} clips counted and named)"
 
 
 def _flipped(lab: Lab, packed: pathlib.Path, shard: str, times: int) -> Result:
-    """Single bits; read in processes of their own, so that an abort is seen."""
+    """Flip single bits; each reading is a separate process, so that an abort is detected."""
     damaged, out = lab.folder / "packed_damaged", lab.folder / "clips.npz"
     shutil.rmtree(damaged, ignore_errors=True)
     shutil.copytree(packed, damaged)
@@ -168,23 +168,23 @@ def _flipped(lab: Lab, packed: pathlib.Path, shard: str, times: int) -> Result:
         else:
             found["detected" if len(clips) < len(whole) else "unused_bytes"] += 1
         files.flip(damaged / shard, place, bit)
-    outcome = f"{found['detected']} detected, {found['unused_bytes']} in bytes nobody reads"
+    outcome = f"{found['detected']} detected, {found['unused_bytes']} in unused bytes"
     if found["silent"]:
-        raise DrillError(f"read as if nothing were wrong: {found}")
+        raise DrillError(f"some damage was not detected: {found}")
     return outcome, found
 
 
 def nan(lab: Lab) -> Iterator[Row]:
-    """NaN in the file of one clip, of all clips, and in the gradient of one update or of all."""
+    """Put NaN into the file of one clip, into all clips, and into one update or all of them."""
     yield attempt("nan", "NaN in one of the clips", _nan_clip, lab)
     yield attempt("nan", "NaN in every clip", _nan_everywhere, lab)
     yield attempt("nan", "NaN in one update", _nan_update, lab)
     yield attempt("nan", "NaN in every update", _nan_updates, lab)
 
 
-def _copy(lab: Lab, spoil: Callable[[pathlib.Path], None], *, one: bool) -> pathlib.Path:
-    """The manifest of a copy of the corpus with the first clip or all of them spoilt."""
-    folder = lab.folder / "spoilt"
+def _copy(lab: Lab, damage: Callable[[pathlib.Path], None], *, one: bool) -> pathlib.Path:
+    """The manifest of a copy of the corpus, whose first clip or all clips are damaged."""
+    folder = lab.folder / "damaged_clips"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     header, *lines = lab.manifest.read_text().splitlines()
@@ -194,28 +194,28 @@ def _copy(lab: Lab, spoil: Callable[[pathlib.Path], None], *, one: bool) -> path
         shutil.copy(lab.manifest.parent / path, clip)
         lines[number] = "\t".join([clip.name, *rest])
         if number == 0 or not one:
-            spoil(clip)
+            damage(clip)
     (folder / "manifest.tsv").write_text("\n".join([header, *lines]) + "\n")
     return folder / "manifest.tsv"
 
 
 def _with_nan(clip: pathlib.Path) -> None:
     audio, rate = soundfile.read(clip, dtype="float32")
-    audio[:: rate // 10] = np.nan  # one in each crop
+    audio[:: rate // 10] = np.nan  # so that each crop has one
     soundfile.write(clip, audio, rate, subtype="FLOAT", format="WAV")
 
 
 def _nan_clip(lab: Lab) -> Result:
-    """A clip with NaN is to the run as a clip that is not there: bit for bit."""
+    """A clip with NaN must have the same effect as a missing clip, to the last bit."""
     states = []
-    for spoil in (_with_nan, pathlib.Path.unlink):
-        manifest, workdir = _copy(lab, spoil, one=True), lab.new("nan")
+    for damage in (_with_nan, pathlib.Path.unlink):
+        manifest, workdir = _copy(lab, damage, one=True), lab.new("nan")
         lab.finish(workdir, **{"data.manifest": manifest, "data.max_bad_fraction": 0.5})
         states.append(state_of(workdir))
         outcome = _counted(workdir)
     if changed := differences(*states):
-        raise DrillError(f"not as without its file: {changed}")
-    return f"{outcome}; as without its file, bit for bit", {}
+        raise DrillError(f"the result differs from that without the file: {changed}")
+    return f"{outcome}; equal to the run without the file, to the last bit", {}
 
 
 def _nan_everywhere(lab: Lab) -> Result:
@@ -233,7 +233,7 @@ def _poisoned(lab: Lab, workdir: pathlib.Path, first: int, last: int, **settings
 
 
 def _nan_update(lab: Lab) -> Result:
-    """Update 13 leaves everything but the counters as it was."""
+    """Update 13 must change only the counters."""
     workdir = lab.new("nan")
     every = {"checkpoint.every": 1, "checkpoint.keep": 1000}
     run = _poisoned(lab, workdir, 13, 13, **every)
@@ -242,16 +242,16 @@ def _nan_update(lab: Lab) -> Result:
     changed = differences(state_of(workdir, 13), state_of(workdir, 12))
     if changed != ["['skipped']", "['step']"]:
         raise DrillError(f"update 13 changed {changed}")
-    if differences(state_of(workdir, 10), state_of(lab.reference, 10)):  # which has every fifth
-        raise DrillError("the updates before differ")
+    if differences(state_of(workdir, 10), state_of(lab.reference, 10)):
+        raise DrillError("the previous updates differ from the reference")
     counts = state_of(workdir)["skipped"].tolist()
     if counts != [1, 0]:
-        raise DrillError(f"counted {counts}")
-    return "skipped, counted, nothing else changed", {}
+        raise DrillError(f"the counters are {counts}")
+    return "skipped and counted, and nothing else changed", {}
 
 
 def _nan_updates(lab: Lab) -> Result:
-    """The run stops; what it saved meanwhile is the state after update 12."""
+    """The run must stop, and its saves after update 12 must have the same arrays."""
     workdir = lab.new("nan")
     settings = {"train.max_skipped": 20, "checkpoint.keep": 1000}
     run = _poisoned(lab, workdir, 13, STEPS, **settings)
@@ -260,4 +260,4 @@ def _nan_updates(lab: Lab) -> Result:
     changed = differences(state_of(workdir, last), state_of(workdir, 15))
     if last <= 15 or changed != ["['skipped']", "['step']"]:
         raise DrillError(f"the state after update {last} differs in {changed}")
-    return "stops with an error line; the state saved last is sound", figures
+    return "stops with an error line; the last saved state is unaffected", figures

@@ -13,7 +13,7 @@ ROWS = 5000
 
 @pytest.fixture(scope="module")
 def result(small_corpus, tmp_path_factory):
-    """The benchmark on 36 s of speech, in windows of a tenth of a second."""
+    """The benchmark on 36 s of speech, with windows of a tenth of a second."""
     pytest.importorskip("torch", reason="the peer; see tests/requirements-oracles.txt")
     out = tmp_path_factory.mktemp("benchmark") / "result.json"
     short = "--cases flac,opus,array_record --workers 0 --batch_seconds 160 --seconds 0.1"
@@ -26,7 +26,7 @@ def result(small_corpus, tmp_path_factory):
     return json.loads(out.read_text())
 
 
-def test_all_figures_are_there(result):
+def test_all_figures_are_present(result):
     assert [row["case"] for row in result["speed"]] == ["flac", "opus", "array_record"]
     for row in result["speed"]:
         for unit in ("wall", "cpu"):
@@ -39,15 +39,15 @@ def test_all_figures_are_there(result):
 
 
 def test_memory_does_not_grow_with_the_rows(result):
-    """Half of the rows are 24 MB of audio; what stays of them is noise of the allocator."""
+    """Half of the rows are 24 MB of audio; the growth is noise of the allocator."""
     assert [row["form"] for row in result["memory"]] == ["files", "array_record"]
     for row in result["memory"]:
         assert row["rows"] >= ROWS
         assert row["private_mb"]["100%"] - row["private_mb"]["50%"] < 10, row
 
 
-def test_waiting_for_quiet_ends_where_looking_is_slow(monkeypatch):
-    """On a machine with hundreds of threads a look at them all takes many ticks."""
+def test_waiting_for_idle_processes_ends_if_looking_is_slow(monkeypatch):
+    """On a machine with hundreds of threads, reading the state of all of them takes many ticks."""
     process_tree = load_tool("process_tree", "benchmarks")
     look = process_tree.processes
 

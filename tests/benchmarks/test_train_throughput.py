@@ -1,4 +1,4 @@
-"""The benchmark runs and writes its figures; the pod table says what its reports say."""
+"""The benchmark runs and writes its figures; the pod table contains those of its reports."""
 
 import json
 import os
@@ -23,11 +23,11 @@ def test_a_short_run(tmp_path):
     assert table["ratio_low"] <= table["ratio"] <= table["ratio_high"]
     for side in ("ours", "torch"):
         assert 1e8 < table[f"{side}_peak_bytes"] < 1e10
-    # 4 layers of 256 cost 0.1 to 10 GFLOPs a second of audio.
+    # 4 layers of width 256 cost 0.1 to 10 GFLOPs per second of audio.
     assert 1e8 < table["ours_flops"] / table["ours"] < 1e10
 
 
-def test_pod_table_is_of_its_reports():
+def test_pod_table_contains_its_reports():
     pod_table = load_tool("pod_table", "benchmarks")
     folder = REPOSITORY / "benchmarks" / "results" / "pods"
     assert len(list(folder.glob("*.json"))) >= 5

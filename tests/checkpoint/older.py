@@ -1,4 +1,4 @@
-"""Checkpoints as older versions wrote them."""
+"""Writes checkpoints in the format of older versions."""
 
 import json
 from typing import Any
@@ -26,13 +26,13 @@ class OldState:
 
 
 def optimizer(config, frozen):
-    """Schema 2 froze an encoder by a first and a last link of the chain, for good too."""
+    """The optimizer of schema 2, which froze parts at the start and at the end of the chain."""
     whole = optim.make(config, {"encoder": 5} if frozen else {})
     return whole if frozen else optim.make(config, {})
 
 
 def save(folder, config, state, opt_state=None, schema=2):
-    """A checkpoint as schema 1 or 2 wrote it, with the names that its configuration had."""
+    """Save a checkpoint in schema 1 or 2, with the names of the configuration at that time."""
     values = json.loads(config.to_json())
     text = values.pop("text")
     values["asr"] |= {name: text[name] for name in ("symbols", "units", "lexicon", "lowercase")}

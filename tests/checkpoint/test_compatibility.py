@@ -1,4 +1,4 @@
-"""Which checkpoints a run may continue."""
+"""Checks which checkpoints a run may continue."""
 
 import json
 
@@ -11,7 +11,7 @@ from uniwav_jax.errors import UserError
 
 
 def resume(then, now):
-    """Whether a run of `now` may continue a checkpoint of `then`: nothing, or the error."""
+    """The error if a run of `now` may not continue a checkpoint of `then`, otherwise None."""
     meta = {"schema": compatibility.SCHEMA, "config": json.loads(configuration(then).to_json())}
     compatibility.check_resume(meta, configuration(now), "runs/x/checkpoints/7")
 
@@ -28,16 +28,16 @@ def test_resuming_needs_the_same_meaning(field):
         (ASR, {}, {"text.symbols": tuple("cba|")}, "text.symbols"),
         (ASR, {}, {"asr.layers": "mix"}, "asr.layers"),
         ({**ASR, "init_from": "x"}, {"asr.freeze_steps": 5}, {"asr.freeze_steps": 6}, None),
-        (ASR, {}, {"model.decoder.positions": "alibi"}, None),  # there is no decoder
+        (ASR, {}, {"model.decoder.positions": "alibi"}, None),  # this task has no decoder
         (ASR, {}, {"model.encoder.activation_dropout": 0.1}, None),
         (CODEC, {}, {"codec.discriminator_filters": 8}, "codec.discriminator_filters"),
         (CODEC, {}, {"model.encoder.norm": "post"}, None),
     ],
 )
-def test_resuming_looks_at_what_the_task_has(task, then, now, at_fault, capsys):
+def test_resuming_checks_the_parts_of_the_task(task, then, now, at_fault, capsys):
     if at_fault is None:
         resume({**task, **then}, {**task, **now})
-        assert "differs from an undisturbed one" in capsys.readouterr().out
+        assert "differs from an uninterrupted one" in capsys.readouterr().out
         return
     with pytest.raises(UserError, match=rf"another config\.{at_fault}: "):
         resume({**task, **then}, {**task, **now})
@@ -46,13 +46,13 @@ def test_resuming_looks_at_what_the_task_has(task, then, now, at_fault, capsys):
 @pytest.mark.parametrize(
     ("then", "now", "part"),
     [
-        ({"asr.frozen": True}, {}, r"encoder for good; now none.*config\.asr\.frozen"),
+        ({"asr.frozen": True}, {}, r"encoder for the whole run; now none.*config\.asr\.frozen"),
         ({"asr.freeze_steps": 5}, {}, r"encoder at first; now none.*config\.asr\.freeze_steps"),
-        ({"asr.freeze_steps": 5}, {"asr.frozen": True}, r"at first; now encoder for good"),
+        ({"asr.freeze_steps": 5}, {"asr.frozen": True}, r"at first; now encoder for the whole run"),
     ],
 )
 def test_resuming_needs_the_same_optimizer(then, now, part):
-    """Parts that are frozen at first or for good give it other arrays."""
+    """The optimizer's arrays depend on the parts that are frozen at first or for the whole run."""
     task = {**ASR, "init_from": "x"}
     with pytest.raises(UserError, match=part):
         resume({**task, **then}, {**task, **now})
@@ -67,8 +67,8 @@ def test_resuming_from_another_version(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_fields_that_a_schema_dropped_are_left_out():
-    """The configuration of an older checkpoint has them, and this version would not know them."""
+def test_fields_that_a_schema_removed_are_left_out():
+    """An older checkpoint's configuration has fields that this version does not have."""
     config = json.loads(configuration().to_json())
     config["distillation"] |= {"teacher_positions": "averaged", "teacher_decay_start": 0.9999}
     current = compatibility.current({"schema": 1, "config": config, "step": 3}, "runs/x")

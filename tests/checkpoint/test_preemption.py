@@ -1,4 +1,4 @@
-"""Notices of preemption, of which only the loop may ask JAX."""
+"""Preemption notices: only the training loop may query JAX."""
 
 import orbax.checkpoint as ocp
 
@@ -6,15 +6,15 @@ from tests.checkpoint.test_store import CONFIG, state_at
 from uniwav_jax.checkpoint import store
 
 
-def test_saves_do_not_set_this_process_back(tmp_path, monkeypatch):
-    """A save that completes late asks about its step; JAX would agree on the one after that."""
+def test_saves_do_not_change_the_reported_step(tmp_path, monkeypatch):
+    """A late save queries its own step, and JAX would then agree on the step after that."""
     asked = []
 
-    def jax_says(_, step):
+    def answer_of_jax(_, step):
         asked.append(step)
         return step == 7
 
-    monkeypatch.setattr(ocp.CheckpointManager, "reached_preemption", jax_says)
+    monkeypatch.setattr(ocp.CheckpointManager, "reached_preemption", answer_of_jax)
     checkpoints = store.manager(tmp_path, CONFIG)
     answers = []
     for step in range(1, 9):

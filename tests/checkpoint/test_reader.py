@@ -1,4 +1,4 @@
-"""Reading a step: chosen once, without the codec's folder, and written by an older version."""
+"""Reading a step: chosen once, without the codec's folder, and from older versions."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ def assert_same(ours, theirs):
     ids=["pretrain", "asr", "frozen", "codec"],
 )
 def test_checkpoints_of_schema_2_resume_and_are_read(changes, tmp_path):
-    """With every number in its new place, the optimizer's included."""
+    """Every array has its new path, including those of the optimizer."""
     config = configuration(changes)
     state = random_state(config, seed=1)
     state = state.replace(step=jnp.array(7))
@@ -43,7 +43,7 @@ def test_checkpoints_of_schema_2_resume_and_are_read(changes, tmp_path):
 
     checkpoint = reader.open(tmp_path)
     assert checkpoint.config.text == config.text
-    if changes is CODEC:  # a codec's running average was configured as the decoder's
+    if changes is CODEC:  # then a codec's running average was configured with the decoder's field
         assert checkpoint.config.codec.ema_decay == 0.75
     places = ("params", "ema", "state", "frozen")
     arrays = checkpoint.arrays(*places)
@@ -70,7 +70,7 @@ def test_checkpoints_of_schema_2_resume_and_are_read(changes, tmp_path):
         assert len(moments) == 2 * len(jax.tree.leaves(state.params["ctc"]))
 
 
-def test_another_count_of_symbols_of_an_old_checkpoint_is_not_overlooked(tmp_path):
+def test_another_number_of_symbols_in_an_old_checkpoint_is_an_error(tmp_path):
     config = configuration(ASR)
     state = random_state(config, seed=1)
     older.save(tmp_path, config, state)
@@ -84,7 +84,7 @@ def test_another_count_of_symbols_of_an_old_checkpoint_is_not_overlooked(tmp_pat
 
 @pytest.fixture
 def on_latents(tmp_path):
-    """A checkpoint on latents of a codec whose folder is gone."""
+    """A checkpoint on latents of a codec whose folder was deleted."""
     structure = SEANetConfig(filters=4, dimension=8, lstm=0)
     folder = tmp_path / "codec"
     files.save(str(folder), structure, random_codec(structure), info={})
@@ -98,7 +98,7 @@ def on_latents(tmp_path):
 
 
 def test_a_codecs_folder_may_be_deleted(on_latents, tmp_path):
-    """The structure is in the metadata and the weights among the arrays: it encodes and exports."""
+    """The metadata has the codec's structure and the arrays its weights: it encodes and exports."""
     checkpoint = reader.open(on_latents)
     features = checkpoint.features()
     weights = checkpoint.arrays("frozen/features")["frozen"]["features"]
@@ -109,7 +109,7 @@ def test_a_codecs_folder_may_be_deleted(on_latents, tmp_path):
 
 
 def test_the_step_is_chosen_once(tmp_path, monkeypatch):
-    """A run that goes on saving while it is exported: card, config and weights are of one step."""
+    """A run saves a new step during an export: card, config and weights are of one step."""
     config = configuration()
     save = store.save_parts
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are damaged, half written, or cannot be written."""
+"""Checkpoints that are damaged, incomplete, or cannot be written."""
 
 import dataclasses
 import json
@@ -46,7 +46,7 @@ def save(folder, *steps):
 
 
 def restore(folder):
-    """The state that a run in `folder` would go on from."""
+    """The state from which a run in `folder` would continue."""
     checkpoints = store.manager(folder, CONFIG)
     abstract = jax.eval_shape(lambda: state_at(0))
     shardings = jax.tree.map(lambda leaf: leaf.sharding, state_at(0))
@@ -76,7 +76,7 @@ def largest(folder, pattern):
     return max(folder.glob(pattern), key=lambda file: file.stat().st_size)
 
 
-def spoil(file, how):
+def damage(file, how):
     content = file.read_bytes()
     if how == "deleted":
         file.unlink()
@@ -93,7 +93,7 @@ def spoil(file, how):
 )
 def test_damaged_file_is_named_and_the_advice_helps(copy, file, how):
     folder = copy / "checkpoints" / "10"
-    spoil(largest(folder, file), how)
+    damage(largest(folder, file), how)
     try:
         state = restore(copy)
     except UserError as error:
@@ -103,7 +103,7 @@ def test_damaged_file_is_named_and_the_advice_helps(copy, file, how):
         shutil.rmtree(folder)
         assert_same(restore(copy), state_at(5))
     else:
-        assert file == "state/ocdbt*/d/*" and how == "half"  # that half was not in use
+        assert file == "state/ocdbt*/d/*" and how == "half"  # that half was not used
         assert_same(state, state_at(10))
 
 
@@ -120,8 +120,8 @@ def test_only_checkpoint(saved, tmp_path):
         restore(tmp_path)
 
 
-def test_flipped_bits_are_found(copy):
-    """The files have no checksums of the numbers; ours find every bit that reaches one."""
+def test_flipped_bits_are_detected(copy):
+    """Orbax's files have no checksums of the numbers; ours detect every bit that changes one."""
     folder = copy / "checkpoints" / "10"
     whole = reader.open(folder).arrays(*PARTS)
     assert_same(whole["params"], state_at(10).params)
@@ -129,14 +129,14 @@ def test_flipped_bits_are_found(copy):
     dice, content, found = random.Random(0), file.read_bytes(), []
     for _ in range(30):
         place = dice.randrange(len(content))
-        spoilt = bytearray(content)
-        spoilt[place] ^= 1 << dice.randrange(8)
-        file.write_bytes(spoilt)
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << dice.randrange(8)
+        file.write_bytes(damaged)
         try:
             state = reader.open(folder).arrays(*PARTS)
         except UserError as error:
             if "not what was saved" in str(error):
-                found.append(spoilt)
+                found.append(damaged)
         else:
             assert_same(state, whole)
     assert len(found) > 5
@@ -146,7 +146,7 @@ def test_flipped_bits_are_found(copy):
 
 
 def test_checkpoint_without_checksums_is_read(copy):
-    """As an older version wrote it."""
+    """Older versions wrote checkpoints without checksums."""
     file = copy / "checkpoints" / "10" / "meta" / "metadata"
     meta = json.loads(file.read_text())
     del meta["checksums"]
@@ -171,7 +171,7 @@ def test_failed_save_is_an_error_and_the_last_one_stays(tmp_path):
     assert_same(restore(tmp_path), state_at(5))
 
 
-def test_what_a_killed_save_left_is_removed(copy):
+def test_remains_of_a_killed_save_are_removed(copy):
     left = copy / "checkpoints" / "15.orbax-checkpoint-tmp"
     os.rename(copy / "checkpoints" / "10", left)
     assert_same(restore(copy), state_at(5))

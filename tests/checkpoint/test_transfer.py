@@ -1,4 +1,4 @@
-"""What a run takes from another one, by what the arrays mean."""
+"""Starting a run from the parts of another run whose arrays have the same meaning."""
 
 import ast
 import dataclasses
@@ -34,7 +34,7 @@ def shapes_of(config):
 
 
 def random_state(config, seed):
-    """A state with other numbers for each seed; nothing is computed."""
+    """A state with different random numbers for each seed; no model is run."""
     features = features_lib.build(config.features)
     shapes = shapes_of(dataclasses.replace(config, init_from="", init_parts=""))
     random = np.random.default_rng(seed)
@@ -46,7 +46,7 @@ def random_state(config, seed):
 
 
 def save(workdir, config, seed=1):
-    """A checkpoint of random parameters; the path and the state."""
+    """Save a checkpoint of random parameters; returns its path and the state."""
     state = random_state(config, seed)
     parts = {field: jax.device_get(getattr(state, field)) for field in transfer.FIELDS}
     store.save_parts(str(workdir), parts, config, step=7)
@@ -54,7 +54,7 @@ def save(workdir, config, seed=1):
 
 
 def take(path, config, parts="") -> tuple[TrainState, TrainState, str, bool]:
-    """The fresh state, the state that took from `path`, the report and whether to start."""
+    """The fresh state, the state after taking from `path`, the report and whether to start."""
     config = dataclasses.replace(config, init_from=path, init_parts=parts)
     fresh = random_state(config, seed=2)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, fresh)
@@ -77,7 +77,7 @@ def recogniser(tmp_path_factory):
 
 
 @pytest.mark.parametrize("changes", [{}, ASR, CODEC], ids=["pretrain", "asr", "codec"])
-def test_the_same_model_is_taken_whole(changes, tmp_path):
+def test_the_same_model_is_taken_completely(changes, tmp_path):
     config = configuration(changes)
     path, theirs = save(tmp_path, config)
     fresh, state, report, start = take(path, config)
@@ -102,7 +102,7 @@ def test_another_meaning_is_an_error_with_the_flags_that_fit(field, pretrained):
     assert "\n" not in message
     flags = dict(re.findall(r"--config\.(\S+)=(\S+)", message))
     assert flags.pop(field).rstrip(";") == str(then)
-    # What the rest of the line offers works as well.
+    # The alternative in the rest of the line works as well.
     if "init_parts" in flags:
         _, state, report, _ = take(path, configuration({field: value}), flags["init_parts"])
         assert_same(state.params["encoder"], theirs.params["encoder"])
@@ -128,7 +128,7 @@ def test_fields_that_change_no_meaning_may_differ(pretrained):
     assert_same(state.params, theirs.params)
 
 
-def test_several_fields_are_told_in_one_line_and_the_flags_help(pretrained):
+def test_several_fields_are_named_in_one_line_and_the_flags_help(pretrained):
     path, theirs = pretrained
     other = {
         "model.encoder.norm": "post",
@@ -168,7 +168,7 @@ def test_recognition_takes_the_encoder_of_pretraining(pretrained):
     assert_same(state.params["ctc"], fresh.params["ctc"])
     assert_same(state.frozen, theirs.frozen)
     assert "left: params/decoder" in report and "new:  params/ctc/kernel" in report
-    # Random layers would be frozen here.
+    # Otherwise random layers would be frozen here.
     with pytest.raises(UserError, match=r"model\.encoder\.layers = 2, this run 3"):
         take(path, configuration({**ASR, "model.encoder.layers": 3, "asr.frozen": True}))
 
@@ -181,11 +181,11 @@ def test_pretraining_takes_the_encoder_of_a_recogniser_for_the_teacher_too(recog
     assert_same(state.state["teacher"], theirs.params["encoder"])
     assert_same(state.state["codebooks"], fresh.state["codebooks"])
     assert "state/teacher: a copy of params/encoder" in report
-    assert start  # codewords at frames of the first batch, where so configured
+    assert start  # codewords start at frames of the first batch if so configured
 
 
 def test_the_head_of_a_permuted_alphabet_is_taken_by_symbol(recogniser):
-    """Each symbol keeps its scores: row by row they would be its neighbour's."""
+    """Each symbol keeps its scores; copied in order they would be those of another symbol."""
     path, theirs = recogniser
     ours, permuted = configuration(ASR), configuration({**ASR, "text.symbols": tuple("b|ca")})
     _, state, report, _ = take(path, permuted)
@@ -200,7 +200,7 @@ def test_the_head_of_a_permuted_alphabet_is_taken_by_symbol(recogniser):
         column = 1 + ours.text.symbols.index(symbol)
         np.testing.assert_array_equal(after[..., number], before[..., column], err_msg=symbol)
     np.testing.assert_array_equal(after[..., 0], before[..., 0])
-    assert np.abs(after[..., 1] - before[..., 1]).max() > 0.1  # the test can tell them apart
+    assert np.abs(after[..., 1] - before[..., 1]).max() > 0.1  # the orders are distinguishable
 
 
 def test_symbols_of_both_alphabets_are_taken_and_others_start_fresh(recogniser):
@@ -212,9 +212,9 @@ def test_symbols_of_both_alphabets_are_taken_and_others_start_fresh(recogniser):
         for ours, column in enumerate(columns):
             expected = new[..., ours] if column is None else there[..., column]
             np.testing.assert_array_equal(head[..., ours], expected)
-    assert "blank and of 4 symbols are taken by name; new: é '" in report
+    assert "blank and of 4 symbols are taken by name; new symbols: é '" in report
     _, _, report, _ = take(path, configuration({**ASR, "text.symbols": tuple("ab")}))
-    assert "blank and of 2 symbols are taken by name; left: c |" in report
+    assert "blank and of 2 symbols are taken by name; symbols not used here: c |" in report
 
 
 @pytest.mark.parametrize(
@@ -226,16 +226,16 @@ def test_symbols_of_both_alphabets_are_taken_and_others_start_fresh(recogniser):
         ({"asr.layers": "mix"}, "asr.layers is 'last' there and 'mix' here"),
     ],
 )
-def test_a_head_of_another_kind_is_new_and_announced(changes, why, recogniser):
+def test_a_head_of_another_kind_starts_anew_with_a_note(changes, why, recogniser):
     path, theirs = recogniser
     fresh, state, report, _ = take(path, configuration({**ASR, **changes}))
     assert_same(state.params["encoder"], theirs.params["encoder"])
     assert_same(state.params["ctc"], fresh.params["ctc"])
-    assert "ctc: a new head, since " in report and why in report
+    assert "ctc: the head starts anew, because " in report and why in report
 
 
-def test_prediction_heads_without_their_codebooks_are_new(tmp_path):
-    """As of an exported student: its heads would name codewords of other codebooks."""
+def test_prediction_heads_without_their_codebooks_start_anew(tmp_path):
+    """An exported student has such heads, which would predict codewords of other codebooks."""
     config = configuration()
     state = random_state(config, seed=1)
     parts = {field: jax.device_get(getattr(state, field)) for field in transfer.FIELDS}
@@ -243,13 +243,13 @@ def test_prediction_heads_without_their_codebooks_are_new(tmp_path):
     fresh, taken, report, start = take(str(tmp_path), config)
     assert_same(taken.params["encoder"], parts["params"]["encoder"])
     assert_same(taken.params["heads"], fresh.params["heads"])
-    assert "heads: a new one, since there is no state/codebooks" in report
-    assert start  # the codebooks begin with the first batch
+    assert "heads: starts anew, because there is no state/codebooks" in report
+    assert start  # the codebooks start from the first batch
     with pytest.raises(UserError, match=r"config\.init_parts: .* has no heads to start from"):
         take(str(tmp_path), config, "encoder,heads")
 
 
-def test_mixing_weights_come_with_the_head(tmp_path):
+def test_mixing_weights_are_taken_with_the_head(tmp_path):
     config = configuration({**ASR, "asr.layers": "mix"})
     path, theirs = save(tmp_path, config)
     _, state, _, _ = take(path, config)
@@ -283,7 +283,7 @@ def test_codecs_of_another_structure(field, value, tmp_path):
 
 
 def test_latents_must_be_of_the_same_codec(tmp_path):
-    """The folder may lie elsewhere; a codec of other weights gives latents that mean another."""
+    """The folder may have another path; a codec with other weights has other latents."""
     structure, settings = SEANetConfig(filters=4, dimension=8, lstm=0), {}
     weights = random_codec(structure)
     other = jax.tree.map(lambda a: a + 1, weights)
@@ -298,14 +298,14 @@ def test_latents_must_be_of_the_same_codec(tmp_path):
 
 
 def edit_meta(path, change):
-    """Change what is saved beside the arrays; a copy would need another folder."""
+    """Change the metadata in place; a copy would need another folder."""
     (file,) = (reader.find(path) / "meta").glob("metadata")
     meta = json.loads(file.read_text())
     change(meta)
     file.write_text(json.dumps(meta))
 
 
-def test_fields_younger_than_the_checkpoint_had_their_defaults(tmp_path):
+def test_fields_newer_than_the_checkpoint_have_their_defaults(tmp_path):
     path, theirs = save(tmp_path, configuration())
 
     def as_before(meta):
@@ -319,14 +319,14 @@ def test_fields_younger_than_the_checkpoint_had_their_defaults(tmp_path):
         take(path, configuration({"model.encoder.norm": "post"}))
 
 
-def test_parts_that_an_older_version_computed_otherwise(tmp_path):
+def test_parts_that_an_older_version_computed_differently(tmp_path):
     path, theirs = str(tmp_path / "old"), random_state(configuration(), seed=1)
     older.save(tmp_path / "old", configuration(), theirs, schema=1)
     with pytest.raises(UserError, match=r"the decoder has changed .*init_parts=encoder,heads$"):
         take(path, configuration())
     _, state, _, _ = take(path, configuration(), "encoder,heads")
     assert_same(state.params["heads"], theirs.params["heads"])
-    take(path, configuration(ASR))  # which has no decoder
+    take(path, configuration(ASR))  # this task has no decoder
     with pytest.raises(UserError, match=r"older version, and the decoder has changed"):
         reader.open(path).arrays("ema/decoder")
     path, _ = save(tmp_path / "new", configuration())
@@ -335,7 +335,7 @@ def test_parts_that_an_older_version_computed_otherwise(tmp_path):
         take(path, configuration())
 
 
-def test_a_part_that_is_not_whole_is_refused(tmp_path):
+def test_an_incomplete_part_is_an_error(tmp_path):
     config = configuration()
     state = random_state(config, seed=1)
     parts = {field: jax.device_get(getattr(state, field)) for field in transfer.FIELDS}

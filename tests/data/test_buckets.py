@@ -1,4 +1,4 @@
-"""Segments of clips, and which bucket each is padded to."""
+"""Segments of clips, and the buckets to which they are padded."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def test_segments():
 
 
 def merged(counts, rows):
-    """Number of segments in each bucket after merging; each is drawn once in a pass."""
+    """Number of segments in each bucket after merging; each is used once in a pass."""
     bucket = np.repeat(np.arange(len(counts)), counts)
     length = 10 * bucket + np.concatenate([np.arange(count) for count in counts])
     new = buckets.merge_small(bucket, length, np.ones(len(bucket), int), rows)
@@ -31,9 +31,9 @@ def merged(counts, rows):
 def test_small_buckets_are_merged_into_longer_ones():
     assert merged([8, 8, 8], [8, 4, 2]) == [8, 8, 8]
     assert merged([7, 8, 8], [8, 4, 2]) == [0, 15, 8]
-    assert merged([7, 0, 8], [8, 4, 2]) == [0, 0, 15]  # the next bucket that is in use
-    assert merged([8, 8, 1], [8, 4, 2]) == [8, 7, 2]  # the longest takes what it lacks
-    assert merged([8, 4, 1], [8, 4, 2]) == [8, 0, 5]  # or all, where too few would be left
+    assert merged([7, 0, 8], [8, 4, 2]) == [0, 0, 15]  # they move to the next bucket in use
+    assert merged([8, 8, 1], [8, 4, 2]) == [8, 7, 2]  # the longest bucket takes as many as it needs
+    assert merged([8, 4, 1], [8, 4, 2]) == [8, 0, 5]  # or all, if too few would remain
     assert merged([3, 0, 0], [8, 4, 2]) == [3, 0, 0]
 
 
@@ -47,6 +47,6 @@ def test_moves_are_described():
     own, new = np.array([0, 0, 1, 1, 1]), np.array([1, 1, 1, 1, 2])
     lines = buckets.describe(own, new, [1.0, 2.0, 4.0], [4, 2, 1])
     assert lines == [
-        "2 clips up to 1 s are padded to 2 s: too few for a batch of 4 rows",
-        "1 clips up to 2 s are padded to 4 s: to fill the 1 rows of a batch with longer ones",
+        "2 clips up to 1 s are padded to 2 s because they are too few for a batch of 4 rows",
+        "1 clips up to 2 s are padded to 4 s to fill the 1 rows of a batch of longer clips",
     ]

@@ -1,4 +1,4 @@
-"""The manifest has what the files have, in a fixed order, and names what it left out."""
+"""The manifest describes the files in a fixed order, and files that are left out are named."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def flacs(corpus: pathlib.Path) -> list[pathlib.Path]:
 
 @pytest.fixture
 def speech(small_corpus, tmp_path) -> pathlib.Path:
-    """Every format, other rates and channels, a sidecar text, and files that must be refused."""
+    """Every format, other rates and channels, a text file, and files that must be rejected."""
     folder = tmp_path / "speech"
     (folder / "deep" / "er").mkdir(parents=True)
     first, second, third, *_ = flacs(small_corpus)
@@ -44,7 +44,7 @@ def speech(small_corpus, tmp_path) -> pathlib.Path:
     soundfile.write(folder / "no_samples.wav", audio[:0], rate)
     (folder / "._b.flac").write_bytes(b"a stub of another system")
     streamed = bytearray(first.read_bytes())
-    streamed[21] &= 0xF0  # total samples = 0: unknown, as written to a pipe
+    streamed[21] &= 0xF0  # total samples = 0: unknown, as for a file written to a pipe
     streamed[22:26] = bytes(4)
     (folder / "streamed.flac").write_bytes(streamed)
     return folder
@@ -82,7 +82,7 @@ def test_folder(speech, capsys):
 
 
 def test_the_loader_reads_it(speech, tmp_path):
-    out = tmp_path / "elsewhere" / "train.tsv"  # not above the audio: absolute paths
+    out = tmp_path / "elsewhere" / "train.tsv"  # not above the audio, so paths are absolute
     main([str(speech), "--out", str(out)])
     manifest = manifest_lib.load(str(out), cache=str(tmp_path / "cache"))
     assert len(manifest) == 6
@@ -126,7 +126,9 @@ def test_lists_of_other_toolkits(small_corpus, tmp_path, kind):
     out = tmp_path / "m.tsv"
     main([str(source), "--out", str(out)])
     assert [row["path"] for row in read_rows(out)] == [str(clip) for clip in clips]
-    assert [row["text"] for row in read_rows(out)] == ["o k"] * 3  # the first of equals stays
+    assert [row["text"] for row in read_rows(out)] == [
+        "o k"
+    ] * 3  # the first of equal paths is kept
     assert [int(row["samples"]) for row in read_rows(out)] == [
         soundfile.info(clip).frames for clip in clips
     ]
@@ -135,7 +137,7 @@ def test_lists_of_other_toolkits(small_corpus, tmp_path, kind):
         assert [row["speaker"] for row in read_rows(out)] == ["0", "1", "2"]
 
 
-def test_split_by_file_survives_a_move(small_corpus, tmp_path):
+def test_split_by_file_is_the_same_after_a_move(small_corpus, tmp_path):
     def build(folder: pathlib.Path) -> tuple[list[str], list[str]]:
         out, chosen = folder / "train.tsv", folder / "eval.tsv"
         main([str(folder), "--out", str(out), "--eval_out", str(chosen), "--eval_fraction", "0.3"])
@@ -153,7 +155,7 @@ def test_split_by_file_survives_a_move(small_corpus, tmp_path):
     assert sorted(train) == train
 
 
-def test_split_by_speaker_keeps_speakers_apart(small_corpus, tmp_path):
+def test_split_by_speaker_puts_no_speaker_on_both_sides(small_corpus, tmp_path):
     folder = tmp_path / "speakers"
     for i, clip in enumerate(flacs(small_corpus)):
         for name in ("x", "y"):
@@ -193,7 +195,7 @@ def test_min_seconds(small_corpus, tmp_path):
         main([str(tmp_path), "--out", str(tmp_path / "m.tsv"), "--min_seconds", "60"])
 
 
-def test_mistakes_are_named(small_corpus, tmp_path):
+def test_mistakes_have_an_error_that_names_them(small_corpus, tmp_path):
     out = ["--out", str(tmp_path / "m.tsv")]
     columns, broken = tmp_path / "columns.tsv", tmp_path / "broken.jsonl"
     columns.write_text("file\tlength\na.wav\t3\n")

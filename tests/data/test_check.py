@@ -1,4 +1,4 @@
-"""Each fault put into a real clip is found under its name, and only there."""
+"""Each fault that is put into a real clip is reported under its name, and only for this clip."""
 
 import pathlib
 import shutil
@@ -14,7 +14,7 @@ main = cli.shortcut("data", "check")
 
 
 def write_manifest(folder: pathlib.Path, texts: dict[str, str] | None = None) -> pathlib.Path:
-    """All audio of a folder with the lengths of the headers; unreadable files get 3 s."""
+    """Write the audio of a folder with the headers' lengths; unreadable files get 3 s."""
     lines = ["path\tsamples\tsample_rate\tspeaker\ttext"]
     for file in sorted(folder.iterdir()):
         if file.suffix == ".tsv":
@@ -38,7 +38,7 @@ def problems(report: pathlib.Path) -> dict[str, set[str]]:
 
 @pytest.fixture(scope="module")
 def clip(small_corpus) -> np.ndarray:
-    """3 s of speech, float32 at 16 kHz, its peak at half of full scale."""
+    """3 s of speech, float32 at 16 kHz, with a peak at half of full scale."""
     longest = max(small_corpus.glob("*.flac"), key=lambda path: soundfile.info(path).frames)
     audio, _ = soundfile.read(longest, dtype="float32")
     return 0.5 * audio / np.abs(audio).max()
@@ -60,9 +60,9 @@ def test_each_fault_is_found(clip, tmp_path, capsys):
     quiet_half = np.concatenate([clip, np.zeros(len(clip) * 2, "float32")])
     nan = clip.copy()
     nan[100] = np.nan
-    faint = np.full(len(clip), 10 ** (-59.5 / 20), "float32")  # as a whole below -60 dBFS:
+    faint = np.full(len(clip), 10 ** (-59.5 / 20), "float32")  # below -60 dBFS as a whole,
     faint[1::2] *= -1
-    faint[int(0.6 * len(clip)) :] = 0  # only 40 % of the frames are
+    faint[int(0.6 * len(clip)) :] = 0  # although only 40 % of the frames are
     loud = np.clip(clip * 4, -1, 1)
     noise = np.random.default_rng(0).normal(size=len(clip)).astype("float32")
     audios = {
@@ -129,11 +129,11 @@ def test_each_fault_is_found(clip, tmp_path, capsys):
 
 
 def test_long_files_are_read_in_blocks_to_the_end(clip, tmp_path):
-    """A fault after the first block of 30 s counts; so do all the samples."""
+    """A fault after the first block of 30 s is found, and all samples are counted."""
     audio = np.tile(clip, 15)
     audio[-5] = np.inf
     soundfile.write(tmp_path / "a.wav", audio, 16000, subtype="FLOAT")
-    audio[-5] = 0.5  # c.wav and b.wav differ in their first block only
+    audio[-5] = 0.5  # c.wav and b.wav differ only in their first block
     soundfile.write(tmp_path / "c.wav", audio, 16000)
     soundfile.write(tmp_path / "b.wav", np.append(audio[:480000][::-1], audio[480000:]), 16000)
     main([str(write_manifest(tmp_path)), "--report", str(tmp_path / "r.tsv")])
@@ -160,7 +160,7 @@ def test_only_short_clips_are_fatal(clip, tmp_path, capsys):
     assert "FATAL: no usable clip lasts 2 s" in capsys.readouterr().out
 
 
-def test_mistakes_are_named(tmp_path):
+def test_mistakes_have_an_error_that_names_them(tmp_path):
     (tmp_path / "m.tsv").write_text("path\tlength\na.wav\t3\n")
     with pytest.raises(UserError, match="no column samples"):
         main([str(tmp_path / "m.tsv")])

@@ -1,4 +1,4 @@
-"""Conversion of real G.722, AAC and plain files; sound, lengths and texts survive it."""
+"""Conversion of real G.722, AAC and plain files, with equal audio, lengths and texts."""
 
 import gzip
 import os
@@ -35,7 +35,7 @@ def encode(path: pathlib.Path, audio: np.ndarray, rate: int, codec: str, contain
 
 
 def best_match(audio: np.ndarray, original: np.ndarray, shifts: int = 3000) -> float:
-    """Highest correlation of the two over delays; codecs put some samples in front."""
+    """Highest correlation of the two over delays, because codecs insert samples at the start."""
     n = 2 ** int(np.ceil(np.log2(len(audio) + len(original))))
     cross = np.fft.irfft(np.fft.rfft(audio, n) * np.conj(np.fft.rfft(original, n)))
     peak = np.concatenate([cross[:shifts], cross[-shifts:]]).max()
@@ -78,7 +78,7 @@ def test_formats(folder, clip, tmp_path, capsys):
     assert best_match(hello, clip / 32768) > 0.99
     one, _ = soundfile.read(out / "digits" / "one.flac")
     assert len(one) == pytest.approx(len(clip), abs=1500)  # AAC pads its ends
-    assert best_match(one, clip / 32768) > 0.98  # a part of a sample of delay is left
+    assert best_match(one, clip / 32768) > 0.98  # a delay of a fraction of a sample remains
     assert "3 converted, 0 up to date, 0 failed" in capsys.readouterr().out
 
 
@@ -100,7 +100,7 @@ def test_resampling_keeps_the_end(clip, tmp_path):
     np.testing.assert_allclose(audio, expected, atol=2 / 32768)
 
 
-def test_second_run_does_only_what_changed(folder, tmp_path, capsys):
+def test_second_run_converts_only_changed_files(folder, tmp_path, capsys):
     out = tmp_path / "out"
     main([str(folder), str(out)])
     before = (out / "hello.flac").stat().st_mtime_ns
@@ -111,7 +111,7 @@ def test_second_run_does_only_what_changed(folder, tmp_path, capsys):
     assert "1 converted, 2 up to date, 0 failed" in capsys.readouterr().out
 
 
-def test_failures_are_listed_and_leave_nothing(folder, tmp_path, capsys):
+def test_failures_are_listed_and_leave_no_files(folder, tmp_path, capsys):
     out = tmp_path / "out"
     (folder / "junk.m4a").write_bytes(b"junk" * 100)
     (folder / "empty.g722").write_bytes(b"")
@@ -149,11 +149,11 @@ def test_texts(folder, clip, tmp_path, packed):
         "hello.txt": "hello it's call forward goodbye\n",
         "digits/one.txt": "one\n",
     }
-    with pytest.raises(UserError, match="give the folder that the names start from"):
+    with pytest.raises(UserError, match="give the folder to which the names are relative"):
         main([str(folder.parent / "in" / "digits"), str(tmp_path / "o"), "--texts", str(file)])
 
 
-def test_mistakes_are_named(folder, tmp_path):
+def test_mistakes_have_an_error_that_names_them(folder, tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         main([str(tmp_path / "missing"), str(tmp_path / "out")])
     with pytest.raises(UserError, match="choose another folder"):

@@ -1,4 +1,4 @@
-"""Long clips cut at their pauses: nothing lost, nothing twice, the text of each piece."""
+"""Long clips are cut at pauses into pieces with text, without losing or repeating samples."""
 
 import csv
 
@@ -34,7 +34,7 @@ SPOKEN = [
     ],
 )
 def test_ends_in_the_last_pause_before_the_limit(seconds, expected):
-    """A pause of 20 ms is none; what has no pause stays in one piece."""
+    """A silence of 20 ms is no pause; speech without a pause stays in one piece."""
     found = cut_lib.pieces(SPOKEN, seconds, 0.08)
     assert [(start, end, " ".join(words)) for start, end, words in found] == expected
 

@@ -1,4 +1,4 @@
-"""N-gram models of text, by stand-ins for kenlm's programs."""
+"""N-gram models of text, with substitutes for kenlm's programs."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from uniwav_jax.errors import UserError
 
 @pytest.fixture
 def kenlm(tmp_path):
-    """Stand-ins for kenlm's programs that count lines and copy."""
+    """Substitutes for kenlm's programs, which count lines and copy."""
     folder = tmp_path / "kenlm"
     folder.mkdir()
     (folder / "lmplz").write_text(
@@ -20,7 +20,7 @@ def kenlm(tmp_path):
     return folder
 
 
-def test_kenlm_gets_the_text_as_it_is_recognised(kenlm, tmp_path):
+def test_kenlm_gets_text_normalised_like_the_recognisers(kenlm, tmp_path):
     (tmp_path / "text.txt").write_text("Hello  World\n\n it's\n", encoding="utf-8")
     out = tmp_path / "lm.bin"
     arguments = ["data", "lm", str(tmp_path / "text.txt"), "--out", str(out), "--kenlm"]

@@ -31,7 +31,7 @@ def test_jsonl_without_labels(tmp_path):
 def test_reader_process_maps_the_same_file(tmp_path):
     rows = load(tmp_path, HEADER + "".join(f"c{i}.wav\t{i}\t16000\t\t\n" for i in range(1, 5001)))
     pickled = pickle.dumps(rows)
-    assert len(pickled) < 1000  # paths, not rows
+    assert len(pickled) < 1000  # it has paths and no rows
     assert pickle.loads(pickled).name(4999) == "c5000.wav"
 
 
@@ -45,7 +45,7 @@ def test_reader_process_maps_the_same_file(tmp_path):
         (HEADER + "a.wav\t5\t0\t\t\n", "sample_rate must be positive"),
     ],
 )
-def test_bad_manifests_say_what_is_wrong(tmp_path, text, message):
+def test_bad_manifests_have_an_error_with_the_reason(tmp_path, text, message):
     with pytest.raises(UserError, match=str(tmp_path)) as error:
         load(tmp_path, text)
     assert message in str(error.value) and "\n" not in str(error.value)

@@ -1,4 +1,4 @@
-"""Packed speech is a tensorflow-datasets folder, and appears whole or not at all."""
+"""Packed speech is a tensorflow-datasets folder, which is never left incomplete."""
 
 import shutil
 
@@ -34,7 +34,7 @@ def test_packed_folder_is_a_tfds_dataset(corpus, tmp_path):
         assert example["id"] == clip.name.encode()
 
 
-def test_packing_leaves_nothing_half_written(corpus, tmp_path, capsys):
+def test_packing_leaves_no_incomplete_folder(corpus, tmp_path, capsys):
     clips = sorted(corpus.glob("*.flac"))
     clips[0].write_bytes(b"")
     out = tmp_path / "packed"

@@ -1,4 +1,4 @@
-"""Packed folders that are damaged: one line that names the file, or a bad row."""
+"""Damaged packed folders give one line that names the file, or a bad row."""
 
 import random
 import shutil
@@ -56,7 +56,7 @@ def test_folder_that_cannot_be_opened(folder, tmp_path, kind, workers):
     assert str(file) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_damage_inside_a_shard_costs_the_clips_it_hits(folder, tmp_path):
+def test_damage_inside_a_shard_affects_only_its_clips(folder, tmp_path):
     file = first_shard(folder)
     content = bytearray(file.read_bytes())
     middle = len(content) // 3
@@ -72,7 +72,7 @@ def test_damage_inside_a_shard_costs_the_clips_it_hits(folder, tmp_path):
 def test_manifest_of_another_folder(folder, tmp_path):
     lines = (folder / "manifest.tsv").read_text().splitlines(True)
     (folder / "manifest.tsv").write_text("".join(lines[:-2]))
-    with pytest.raises(UserError, match=r"manifest.tsv has 10 rows, the shards 12 records"):
+    with pytest.raises(UserError, match=r"manifest.tsv has 10 rows, but the shards have 12"):
         batches(config_of(folder), tmp_path / "cache", 1)
 
 

@@ -33,7 +33,7 @@ def batches(config, cache, count, *, start=0, rows=None):
 
 
 def test_evaluation_ends_with_empty_rows(mixed_corpus, tmp_path):
-    """They are silence without text, and not counted as bad; any readers give the same."""
+    """They are silence without text and are not bad; the number of readers has no effect."""
     values = default_config("tiny")
     values.task, values.asr.freeze_steps, values.evaluate.sample_every = "asr", 0, 0
     manifest = mixed_corpus / "manifest.tsv"
@@ -74,7 +74,7 @@ def assert_same(ours, theirs, rows=slice(None)):
 
 @pytest.fixture
 def mixed_corpus(small_corpus, tmp_path):
-    """The clips are cut into pieces of 0.6 to 3 s, enough to fill a batch of either bucket."""
+    """The clips are cut into pieces of 0.6 to 3 s, which fill a batch of either bucket."""
     lines = ["path\tsamples\tsample_rate\tspeaker\ttext"]
     for index, source in enumerate(sorted(small_corpus.glob("*.flac"))):
         audio, rate = soundfile.read(source, dtype="int16")
@@ -127,7 +127,7 @@ def test_bad_clips_are_silent_named_once_and_counted(mixed_corpus, tmp_path):
     assert sum(item["bad"].sum() for item in items) == sum(len(item["problems"]) for item in items)
     lines = (tmp_path / "bad.tsv").read_text().splitlines()
     assert sorted(line.split("\t")[0] for line in lines[1:]) == list(map(str, broken))
-    # The other rows are what they are without the broken clips.
+    # The other rows are the same as without the broken clips.
     good = [
         (item["audio"][row] != 0).any() for item in items for row in np.flatnonzero(~item["bad"])
     ]
@@ -149,7 +149,7 @@ def test_one_bad_clip_in_a_large_corpus_does_not_stop_the_run(tmp_path):
         report.add(good)
 
 
-def test_report_survives_a_kill_in_mid_write(tmp_path):
+def test_report_survives_a_kill_during_a_write(tmp_path):
     path = tmp_path / "bad_files.tsv"
     path.write_text("clip\treason\na.wav\tbroken\nb.w")
     report = pipeline.BadFileReport(str(path), config_of("x", max_bad_fraction=1.0).data)

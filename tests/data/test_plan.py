@@ -43,7 +43,7 @@ def test_batch_is_a_function_of_its_number(tmp_path, lengths):
     plan = make(tmp_path, write_manifest(tmp_path / "m.tsv", lengths))
     forward = [plan[g] for g in range(300)]
     again = pickle.loads(pickle.dumps(plan))
-    for g in (299, 3, 150, 0):  # any order, in another process
+    for g in (299, 3, 150, 0):  # in any order, in another process
         assert same(again[g], forward[g])
     assert not same(plan[0], plan[1])
     assert not same(make_with_seed(plan, tmp_path, 1)[0], forward[0])
@@ -64,14 +64,14 @@ def test_rows_shapes_and_bounds(tmp_path, lengths):
         clip_lengths = lengths[batch.clip]
         assert (clip_lengths >= RATE).all()  # min_seconds
         assert (batch.start >= 0).all() and (batch.start + batch.samples <= clip_lengths).all()
-        # Whole clip in the smallest bucket that holds it, or a full crop of the longest.
+        # A whole clip in the shortest bucket into which it fits, or a full crop of the longest.
         whole = clip_lengths <= 8 * RATE
         assert (batch.samples == np.where(whole, clip_lengths, 8 * RATE)).all()
         assert (batch.bucket == np.where(clip_lengths <= 4 * RATE, 4, 8) * RATE).all()
 
 
 def test_each_pass_takes_every_segment_once(tmp_path, lengths):
-    """And a long clip as many times as it holds the longest bucket, spread over its length."""
+    """A long clip is used round(length / longest bucket) times, spread over its length."""
     plan = make(tmp_path, write_manifest(tmp_path / "m.tsv", lengths))
     bucket = 8 * RATE
     expected = {
@@ -87,7 +87,7 @@ def test_each_pass_takes_every_segment_once(tmp_path, lengths):
                 starts.setdefault(clip, []).append(start)
         if len(drawn) >= 2 * segments + 8:
             break
-    # Order within a bucket's stream follows the cycle, so any window of one pass is complete.
+    # The stream of a bucket has a fixed order, so any window of one pass is complete.
     counts = np.bincount(drawn[:segments], minlength=len(lengths))
     assert {c: int(n) for c, n in enumerate(counts) if n} == expected
     assert drawn[:segments] != drawn[segments : 2 * segments]
@@ -113,7 +113,7 @@ def test_mixture_has_the_wanted_shares(tmp_path):
 
 
 def librispeech(hours):
-    """Lengths in seconds like LibriSpeech's: most from 12 to 16 s, few below 4 or above 16."""
+    """Lengths in seconds like those of LibriSpeech: most 12 to 16 s, few below 4 or above 16."""
     random = np.random.default_rng(3)
     count = round(hours * 3600 / 12.1)
     long = random.random(count) < 0.75
@@ -121,15 +121,15 @@ def librispeech(hours):
 
 
 def prompts(hours):
-    """Lengths in seconds like those of telephone prompts: most of 1 to 4 s."""
+    """Lengths in seconds like those of telephone prompts: most of them 1 to 4 s."""
     random = np.random.default_rng(4)
     return random.lognormal(0.85, 0.65, round(hours * 3600 / 2.85)).clip(0.5, 10)
 
 
 @pytest.mark.parametrize("hours", [0.2, 1, 5, 20, 1000])
 @pytest.mark.parametrize("kind", [librispeech, prompts], ids=["librispeech", "prompts"])
-def test_speech_is_drawn_in_natural_proportion(tmp_path, kind, hours):
-    """Seconds of each length by the default batches, and no segment twice before the others."""
+def test_speech_is_used_in_natural_proportion(tmp_path, kind, hours):
+    """Seconds of each length in the default batches; no segment is used twice before the others."""
     seconds = kind(hours)
     samples = (seconds * RATE).astype(int)
     default = default_config("base").data
@@ -143,7 +143,7 @@ def test_speech_is_drawn_in_natural_proportion(tmp_path, kind, hours):
         batch = plan[g]
         counts = np.unique(batch.clip, return_counts=True)[1]
         inside = len(samples) if len(plan.rows) == 1 else len(counts)
-        # Of those that the bucket holds each comes equally often or once more.
+        # Each segment of the bucket is used equally often or once more.
         assert counts.max() <= -(-len(batch.clip) // inside)
         assert len(counts) == min(inside, len(batch.clip))
         np.add.at(drawn, batch.clip, 1)
@@ -157,13 +157,18 @@ def test_speech_is_drawn_in_natural_proportion(tmp_path, kind, hours):
 
 
 def test_clips_too_few_for_a_batch_are_padded_to_a_longer_bucket(tmp_path):
-    """And if the longest are too few, they take what they need from those below."""
-    # 16 rows of 4 s, 8 of 8 s.
+    """If the longest clips are too few, they take the longest ones of the next bucket."""
+    # A batch has 16 rows of 4 s, or 8 of 8 s.
     short, long = [2 * RATE] * 15 + [3 * RATE] * 15, [6 * RATE] * 8
     for name, lengths, rows, padding in (
         ("enough", short + long, {4: 16, 8: 8}, None),
-        ("few short", short[:12] + long, {8: 8}, "12 clips up to 4 s are padded to 8 s: too few"),
-        ("few long", short + long[:3], {4: 16, 8: 8}, "5 clips up to 4 s are padded to 8 s: to"),
+        ("few short", short[:12] + long, {8: 8}, "12 clips up to 4 s are padded to 8 s because"),
+        (
+            "few long",
+            short + long[:3],
+            {4: 16, 8: 8},
+            "5 clips up to 4 s are padded to 8 s to",
+        ),
         ("few of both", short[14:16] + long[:2], {8: 8}, "2 clips up to 4 s are padded to 8 s"),
         ("short alone", short[:10], {4: 16}, None),
     ):
@@ -173,16 +178,16 @@ def test_clips_too_few_for_a_batch_are_padded_to_a_longer_bucket(tmp_path):
         assert padding_line.startswith(padding) if padding else not padding_line, name
         assert ("repeats" in plan.summary()) == (len(lengths) < 8 or name == "short alone")
         for g in range(30):
-            batch, held = plan[g], np.array(lengths)
-            assert (held[batch.clip] <= batch.bucket).all()
-            assert (batch.samples == held[batch.clip]).all() and not batch.start.any()
+            batch, lengths_N = plan[g], np.array(lengths)
+            assert (lengths_N[batch.clip] <= batch.bucket).all()
+            assert (batch.samples == lengths_N[batch.clip]).all() and not batch.start.any()
             if name == "few long" and batch.bucket == 8 * RATE:
                 assert sorted(batch.clip)[-3:] == [30, 31, 32]
-                assert (held[batch.clip][batch.clip < 30] == 3 * RATE).all()  # the longest
+                assert (lengths_N[batch.clip][batch.clip < 30] == 3 * RATE).all()  # the longest
 
 
 def test_texts_follow_their_clips_into_a_longer_bucket(tmp_path):
-    """A short clip may have the longest text of the bucket it is padded to."""
+    """A short clip may have the longest text of the bucket to which it is padded."""
     rows = [f"{i}.wav\t{3 * RATE}\t{RATE}\t\t{'ab' * 5}\n" for i in range(3)]
     rows += [f"l{i}.wav\t{7 * RATE}\t{RATE}\t\ta\n" for i in range(9)]
     (tmp_path / "m.tsv").write_text("path\tsamples\tsample_rate\tspeaker\ttext\n" + "".join(rows))
@@ -196,7 +201,7 @@ def test_texts_follow_their_clips_into_a_longer_bucket(tmp_path):
 
 
 def test_small_corpus_of_large_weight_repeats_evenly(tmp_path):
-    """Its clips repeat within a batch by wish, each equally often or once more."""
+    """Its clips must repeat within a batch, each equally often or once more."""
     large = write_manifest(tmp_path / "l.tsv", [6 * RATE] * 100)
     small = write_manifest(tmp_path / "s.tsv", [6 * RATE] * 3)
     plan = make(tmp_path, f"{large},{small}", weights="0.1,0.9", batch_seconds=160.0)
@@ -213,7 +218,7 @@ def test_small_corpus_of_large_weight_repeats_evenly(tmp_path):
 
 
 def test_evaluation_takes_every_segment_once(tmp_path, lengths):
-    # 7 clips up to 4 s go with the longer ones; long clips are several segments.
+    # 7 clips up to 4 s are padded with the longer ones; long clips are several segments.
     lengths = np.concatenate([lengths[lengths > 4 * RATE], [2 * RATE] * 7])
     plan = make(tmp_path, write_manifest(tmp_path / "m.tsv", lengths))
     once = plan.once()
@@ -227,7 +232,7 @@ def test_evaluation_takes_every_segment_once(tmp_path, lengths):
         starts |= set(zip(batch.clip[real].tolist(), batch.start[real].tolist()))
     expected = np.maximum(np.round(lengths / (8 * RATE)), 1)
     np.testing.assert_array_equal(drawn, expected)
-    assert len(starts) == expected.sum()  # the segments of a clip lie at different places
+    assert len(starts) == expected.sum()  # the segments of a clip have different starts
     again = pickle.loads(pickle.dumps(plan.once(3)))
     assert len(again) == 3 and all(same(again[g], once[g]) for g in range(3))
     assert len(plan.once(10_000)) == len(once)
@@ -246,7 +251,7 @@ def test_part_of_the_evaluation_is_a_sample_of_all(tmp_path):
         assert share == pytest.approx(natural, abs=0.08)
 
 
-def test_resumed_run_is_told_of_another_order(tmp_path):
+def test_resumed_run_prints_a_note_about_another_order(tmp_path):
     lines = []
     plan = make(tmp_path, write_manifest(tmp_path / "m.tsv", [2 * RATE] * 20))
     now = plan.fingerprint()
@@ -268,17 +273,17 @@ def test_no_usable_clip(tmp_path):
 def test_million_rows_plan_in_a_second(tmp_path):
     lengths = np.random.default_rng(2).integers(RATE, 35 * RATE, 1_000_000)
     manifest = write_manifest(tmp_path / "m.tsv", lengths)
-    make(tmp_path, manifest)  # reads the text once and keeps it in mapped form
+    make(tmp_path, manifest)  # it reads the text once and writes a mapped copy
     best = min(timed(make, tmp_path, manifest) for _ in range(3))
     assert best < 1.0, f"{best:.2f} s"
     plan = make(tmp_path, manifest)
-    assert len(pickle.dumps(plan)) < 10_000  # nothing is copied to a reader process
+    assert len(pickle.dumps(plan)) < 10_000  # no rows are copied to a reader process
     plan[0]
     assert timed(plan.__getitem__, 1000) < 0.1
 
 
 def timed(function, *arguments):
-    """CPU seconds: what else the machine does is not counted."""
+    """CPU seconds, which other load on the machine does not affect."""
     start = time.process_time()
     function(*arguments)
     return time.process_time() - start

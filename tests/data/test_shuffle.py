@@ -1,4 +1,4 @@
-"""Passes that join without early repeats, and mixtures that keep their shares."""
+"""Joined passes do not repeat items early, and mixtures have the right shares."""
 
 from fractions import Fraction
 
@@ -32,7 +32,7 @@ def test_neighbours_differ_across_passes(most):
 
 
 def test_every_item_can_follow_any_other():
-    """Where there is room, passes are whole shuffles: items do not keep to their places."""
+    """If there are enough items, passes are full shuffles: items do not keep their places."""
     places = np.argsort(order(60, 20), axis=1)
     assert (np.ptp(places, axis=0) > 40).all()
 
@@ -45,6 +45,8 @@ def test_shares_of_a_mixture():
         ranges = shuffle.share_out(start, start + 13, weights)
         assert sum(last - first for first, last in ranges) == 13
         assert all(last >= first for first, last in ranges)
-        assert [first for first, _ in ranges] == taken  # goes on where the batch before ended
+        assert [
+            first for first, _ in ranges
+        ] == taken  # it continues at the end of the previous batch
         taken = [last for _, last in ranges]
         assert np.abs(taken - exact * (start + 13)).max() < 2

@@ -1,4 +1,4 @@
-"""Clips of a manifest read as the manifest says."""
+"""Reading the clips of a manifest."""
 
 import pickle
 
@@ -12,7 +12,9 @@ from uniwav_jax.data.sources import ClipReader
 
 def test_clips_of_a_manifest(small_corpus, tmp_path):
     rows = manifest.load(str(small_corpus / "manifest.tsv"), cache=str(tmp_path))
-    reader = pickle.loads(pickle.dumps(ClipReader(rows, sample_rate=16000)))  # as workers get it
+    reader = pickle.loads(
+        pickle.dumps(ClipReader(rows, sample_rate=16000))
+    )  # reader processes get it pickled
     expected = read_audio(reader.name(3), start=1000, samples=500)
     np.testing.assert_array_equal(reader.read(3, start=1000, samples=500), expected)
     with pytest.raises(BadAudioError, match="ends before sample 999999"):

@@ -1,4 +1,4 @@
-"""Alphabets of training texts, and which clips a recogniser learns from."""
+"""Alphabets of training texts, and the clips on which a recogniser is trained."""
 
 import dataclasses
 
@@ -56,7 +56,7 @@ def test_clips_are_whole_or_left_out(tmp_path):
     plan = BatchPlan(config, str(tmp_path / "cache"), TEXT)
     seen = {int(c) for g in range(8) for c in plan[g].clip}
     assert seen == {0, 1}
-    # One clip of a second does not fill the four rows of a batch and goes with the longer one.
+    # One clip of a second does not fill the four rows of a batch and is padded with the longer one.
     assert plan.rows == {32000: 2} and plan.label_lengths == {32000: {"tokens": 5}}
     summary = plan.summary()[config.data.manifest]
     for part in ("1 longer than 2 s", "1 without text", "1 with symbols outside"):
@@ -68,7 +68,7 @@ def test_clips_are_whole_or_left_out(tmp_path):
     assert item["labels"]["tokens"].shape == (plan.rows[item["bucket"]], 5)
 
 
-def test_nothing_left_is_an_error(tmp_path):
+def test_no_usable_clip_is_an_error(tmp_path):
     config = configure(tmp_path, [("a", 16000, "xyz")])
     with pytest.raises(UserError, match=r"1 with symbols outside config\.text\.symbols"):
         BatchPlan(with_text(config, symbols=("a",)), str(tmp_path / "cache"), TEXT)

@@ -26,7 +26,7 @@ def fails(program, workdir, *, devices=1, drop=(), extra=(), **settings):
         ({"data__manifest": "/none.tsv"}, "/none.tsv does not exist"),
         ({"train__stepz": 3}, "unknown config key 'config.train.stepz'; did you mean steps"),
         ({"train__steps": "many"}, "train.steps"),
-        ({"model__encoder__heads": 5}, "model.encoder.width must divide by its heads"),
+        ({"model__encoder__heads": 5}, "model.encoder.width must be a multiple of heads"),
         ({"optim__warmup": 0.9}, "must be 1"),
         ({"features__stats": "/none.json"}, "/none.json does not exist"),
         ({"init_from": "/none"}, "/none does not exist"),

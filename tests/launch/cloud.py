@@ -1,4 +1,4 @@
-"""A cloud behind gcloud for the tests of tpu_run.sh: its workers run their commands for real."""
+"""A cloud behind gcloud for the tests of tpu_run.sh, whose workers really run their commands."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ RUN = (*SLICE, "--", *ARGUMENTS)
 NO_CAPACITY = 'Error code 8, message: There is no more capacity in the zone "us-east5-a"'
 NO_QUOTA = "Quota limit 'TPUV6EPerProjectPerZoneForTPUAPI' has been exceeded. Limit: 0 in zone."
 DONE = "step-1 0"
-PREPARE = "scp prepare start"  # what is done on the workers before a job is followed
+PREPARE = "scp prepare start"  # the steps on the workers before the job's log is followed
 
 
 class Cloud:
@@ -42,7 +42,7 @@ class Cloud:
         return self.again(*arguments, **environment)
 
     def again(self, *arguments: str, **environment: str):
-        """Starts the script in the world as it is."""
+        """Start the script without changing the state of the world."""
         seconds = {"UNIWAV_POLL": "0.05", "UNIWAV_CAPACITY_POLL": "0.05"}
         settings = {"CLOUD": str(self.folder), "BASH_PROGRAM": BASH, "UNIWAV_EXTRA": "cpu"}
         environment = {**settings, **seconds, **environment}
@@ -52,14 +52,14 @@ class Cloud:
         return finish(self.start(*arguments, world=world, **environment))
 
     def calls(self) -> list[list[str]]:
-        """What gcloud was called with since the last time."""
+        """The arguments of gcloud's calls since the last time."""
         file = self.folder / "calls.jsonl"
         lines = file.read_text().splitlines() if file.exists() else []
         file.unlink(missing_ok=True)
         return [json.loads(line) for line in lines]
 
     def steps(self) -> str:
-        """The calls since the last time in one word each."""
+        """The calls since the last time, with one word for each."""
         return " ".join(short(call) for call in self.calls())
 
     def resources(self) -> list[str]:
@@ -72,7 +72,7 @@ class Cloud:
 
 
 def short(call: list[str]) -> str:
-    """A word for a call: the verb, or for ssh what is done there."""
+    """A word for a call: the verb, or for ssh the action on the worker."""
     if call[4] != "ssh":
         return call[4]
     command = call[-1]
@@ -83,5 +83,5 @@ def short(call: list[str]) -> str:
 
 
 def shown(result: subprocess.CompletedProcess) -> list[str]:
-    """Lines of the job's log."""
+    """The lines of the job's log."""
     return [line for line in result.stdout.splitlines() if line.startswith("step")]

@@ -1,7 +1,7 @@
-"""A machine for the launchers: a copy of the repository whose interpreter records its calls.
+"""A machine for the launchers: a copy of the repository with an interpreter that records calls.
 
-The stand-in interpreter answers questions (`-c`) with the real Python and writes down the rest:
-pip, tools and the entry point, each with the environment that it saw.
+The substitute interpreter answers `-c` with the real Python and records all other calls,
+of pip, tools and the entry point, each with its environment variables.
 """
 
 import json
@@ -19,7 +19,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(
     path.name for path in (REPOSITORY / "launch").iterdir() if path.suffix in (".sh", ".sbatch")
 )
-# What the scripts call besides bash; PATH holds nothing else, above all no other Python.
+# The programs that the scripts call besides bash. PATH has no others, and no other Python.
 PROGRAMS = (
     "basename cat curl cut date dirname env find flock git grep gzip head ls md5sum mkdir mkfifo"
     " mktemp mv realpath rm sed setsid sha256sum sleep tail tar tee touch tr true wc"
@@ -46,9 +46,9 @@ sys.exit(signal.pause() if status == "SIGTERM" else status)
 """
 
 
-# The interpreter of a remote machine, quicker than RECORDER. JOBS has a line for each time that the
-# entry point is started, with words: @NAME waits for a file in $CLOUD, +NAME makes one, a number is
-# the exit status, and the rest is printed.
+# The interpreter of a remote machine, faster than RECORDER. JOBS has a line for each start of the
+# entry point, with words: @NAME waits for a file in $CLOUD, +NAME creates one, a number is the exit
+# status, and other words are printed.
 WORKER_PYTHON = """
 case "$1 $2" in
 -c\\ *platform*) echo 3.12.0 ;;
@@ -73,7 +73,7 @@ esac
 
 
 class Machine:
-    """A machine with this repository, a made environment and only the programs it needs."""
+    """A machine with this repository, an installed environment and only the programs it needs."""
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
@@ -89,7 +89,7 @@ class Machine:
             (self.bin / name).symlink_to(shutil.which(name))
 
     def program(self, path: str | pathlib.Path, text: str) -> None:
-        """A program on PATH, or at an absolute path, in bash unless `text` says otherwise."""
+        """Write a program on PATH or at an absolute path, in bash unless `text` has a #! line."""
         path = self.bin / path
         path.unlink(missing_ok=True)
         path.write_text(text if text.startswith("#!") else f"#!{BASH}\n{text}\n")
@@ -109,7 +109,7 @@ class Machine:
     def entry_points(self, count: int) -> list[list[str]]:
         """Starts of the entry point by WORKER_PYTHON: two values of variables, then arguments.
 
-        Waits for `count` of them: only the job that is followed is sure to have started.
+        It waits for `count` of them, because only the followed job is sure to have started.
         """
         deadline = time.monotonic() + 30
         while True:
@@ -120,7 +120,7 @@ class Machine:
             time.sleep(0.02)
 
     def wait_for(self, name: str, process: subprocess.Popen) -> None:
-        """Until there is a file of that name in the cloud."""
+        """Wait until the cloud's folder has a file of that name."""
         deadline = time.monotonic() + 30
         while not (self.cloud / name).exists():
             assert process.poll() is None and time.monotonic() < deadline, process.communicate()
@@ -144,7 +144,7 @@ class Machine:
             stderr=pipe,
             text=True,
             start_new_session=True,
-            # A test run in the background would hand down that SIGINT is ignored.
+            # A test that runs in the background would pass on an ignored SIGINT.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.processes.append(process)
@@ -154,7 +154,7 @@ class Machine:
         return finish(self.start(script, *arguments, **environment))
 
     def calls(self) -> list[dict]:
-        """What the interpreter was asked to run since the last time."""
+        """The calls of the interpreter since the last time."""
         if not self.calls_file.exists():
             return []
         lines = self.calls_file.read_text().splitlines()
@@ -178,13 +178,13 @@ def machine(tmp_path) -> Machine:
 
 @pytest.fixture
 def ready(machine) -> Machine:
-    """A machine with an environment that can import pip, by the real interpreter's answer."""
+    """A machine with an environment that can import pip, answered by the real interpreter."""
     machine.make_venv()
     return machine
 
 
 def error_line(result: subprocess.CompletedProcess) -> str:
-    """The one error line of a run that ended with status 2."""
+    """The single error line of a run that ended with status 2."""
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert result.returncode == 2 and len(errors) == 1, result
     return errors[0]
@@ -192,7 +192,7 @@ def error_line(result: subprocess.CompletedProcess) -> str:
 
 @pytest.fixture(scope="module")
 def git(tmp_path_factory) -> pathlib.Path:
-    """What git keeps of a commit of the machine's repository."""
+    """The git objects of a commit of the machine's repository."""
     repository = Machine(tmp_path_factory.mktemp("commit")).repository
     git = ["git", "-C", str(repository), "-c", "user.name=a", "-c", "user.email=a@b.c"]
     subprocess.run([*git, "init", "--quiet"], check=True)
@@ -204,7 +204,7 @@ def git(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture
 def cloud(machine, git):
-    from tests.launch.cloud import Cloud  # which builds on this module
+    from tests.launch.cloud import Cloud  # it imports this module
 
     cloud = Cloud(machine, git)
     yield cloud

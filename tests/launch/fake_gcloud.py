@@ -1,7 +1,7 @@
-"""Stand-in for gcloud, put on PATH as an executable: a small cloud in the folder $CLOUD.
+"""Substitute for gcloud, put on PATH as an executable: a small cloud in the folder $CLOUD.
 
-world.json says what exists and what goes wrong; every call is a line in calls.jsonl. A worker is
-a home folder in which the commands sent to it run for real.
+world.json describes the existing resources and the faults; every call is a line in calls.jsonl. A
+worker is a home folder in which the commands sent to it really run.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ CLOUD = pathlib.Path(os.environ["CLOUD"])
 
 @contextlib.contextmanager
 def world():
-    """The world's state; changes are kept. Calls for several slices run side by side."""
+    """The world's state, whose changes are written. Calls for several slices run concurrently."""
     with open(CLOUD / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         state = json.loads((CLOUD / "world.json").read_text())
@@ -58,7 +58,7 @@ def create(state: dict) -> None:
 
 
 def delete(state: dict) -> None:
-    import shutil  # each call is a process: what few need is imported late
+    import shutil  # each call is a process, so rarely used modules are imported late
     import signal
 
     if kind == "queued-resources" and "force" not in options:
@@ -86,11 +86,11 @@ def describe(state: dict) -> None:
         ready = "PREEMPTED" if kind == "tpu-vm" else "SUSPENDED"
         resource["states"] = [ready] * 9
     answer = resource["states"].pop(0) if resource["states"] else ready
-    print(answer if kind == "tpu-vm" or "\t" in answer else f"{answer}\t")  # the reason
+    print(answer if kind == "tpu-vm" or "\t" in answer else f"{answer}\t")  # followed by the reason
 
 
 def reach(node: str) -> list[int]:
-    """Workers that a command goes to; ends with ssh's status when one of them is down."""
+    """The workers that a command reaches; exits with ssh's status if one of them is down."""
     with world() as state:
         number = state["workers"]
         workers = list(range(number)) if options["worker"] == "all" else [int(options["worker"])]
@@ -127,7 +127,7 @@ def ssh(node: str) -> None:
             stdout=subprocess.PIPE if cut else None,
             text=True,
         )
-        if cut:  # the connection breaks after some lines, and the run goes on meanwhile
+        if cut:  # the connection breaks after some lines, while the run continues
             for _ in range(cut):
                 print(process.stdout.readline(), end="", flush=True)
             process.kill()

@@ -1,4 +1,4 @@
-"""launch/detached.sh, which keeps a job running without a connection."""
+"""launch/detached.sh, which runs a job independently of a connection."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ def test_one_start_after_another_and_what_follow_shows(job):
     assert shown[0].startswith("== ") and shown[1:] == ["one", "two", "7"]
     assert job("follow", "2") == "1:two\nend:7\n"
     assert job("state") == "ended 7\n"
-    assert "two" in job("stop")  # nothing runs: tells how it ended
+    assert "two" in job("stop")  # nothing runs: it prints how the job ended
     job("start", BASH, "-c", "echo three")
     assert lines(job("follow", "1")) == ["three", "0"]
 
@@ -51,7 +51,7 @@ def test_a_running_job_is_not_started_again(job):
     assert "exit status 143" in job("stop")
 
 
-def test_what_does_not_end_is_killed_with_its_children(job, machine):
+def test_a_job_that_does_not_end_is_killed_with_its_children(job, machine):
     job("start", BASH, "-c", STUBBORN)
     child = machine.folder / "child"
     while not child.exists() or not child.read_text():

@@ -1,4 +1,4 @@
-"""launch/gpu_run.sh on several hosts, with a stand-in for ssh that runs the commands for real."""
+"""launch/gpu_run.sh on several hosts, with a substitute for ssh that really runs the commands."""
 
 import os
 import shlex
@@ -64,18 +64,18 @@ def test_same_command_on_each_host_with_its_rank(hosts):
     assert "step-1" in result.stdout and "hidden" not in result.stdout
     assert not list(hosts.machine.folder.glob("uniwav-*"))
 
-    # The environment is made once before; else the dry run tells what was executed.
-    told = [shlex.split(line) for line in dry.stdout.splitlines()]
-    assert [words[5] for words in told] == ["a@first", "a@first", "second", "third"]
+    # The environment is installed first; otherwise the dry run would differ from the real one.
+    printed = [shlex.split(line) for line in dry.stdout.splitlines()]
+    assert [words[5] for words in printed] == ["a@first", "a@first", "second", "third"]
     done = [
         (host, command.replace("XLA_FLAGS=--mine ", "").replace("NCCL_DEBUG=INFO\\ x ", ""))
         for host, command in hosts.calls()
     ]
-    assert done == sorted((words[5], words[6]) for words in told)
+    assert done == sorted((words[5], words[6]) for words in printed)
     assert done != hosts.calls()
 
 
-def test_host_that_fails_ends_the_others_which_save(hosts):
+def test_failing_host_ends_the_others_which_save(hosts):
     jobs = {"first": "@never", "second": "+started @go trouble 3", "third": "@never"}
     process = hosts.start(*ARGUMENTS, jobs=jobs)
     hosts.machine.wait_for("started", process)
@@ -108,7 +108,7 @@ def test_host_that_does_not_save_is_killed(hosts):
     assert (logs / "status.1").read_text() == "137\n"
 
 
-def test_host_out_of_reach_ends_the_others(hosts):
+def test_unreachable_host_ends_the_others(hosts):
     (hosts.folder / "down-second").touch()
     result = hosts.run(*ARGUMENTS, jobs={"first": "@never", "second": "0"})
     assert result.returncode == 255 and "second ended with status 255" in result.stderr

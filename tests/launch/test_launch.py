@@ -1,4 +1,4 @@
-"""The launchers, run for real with a recording interpreter."""
+"""The launchers, which really run with a recording interpreter."""
 
 import json
 import os
@@ -10,9 +10,9 @@ import pytest
 from tests.launch.conftest import BASH, REPOSITORY, SCRIPTS, Machine, error_line
 
 
-def old_python(machine: Machine, name: str, *, spoil: str) -> None:
-    """A real interpreter under `name` in which `spoil` was executed first."""
-    code = f"import sys; {spoil}; exec(sys.argv.pop(1))"
+def old_python(machine: Machine, name: str, *, fault: str) -> None:
+    """A real interpreter called `name` which executes `fault` first."""
+    code = f"import sys; {fault}; exec(sys.argv.pop(1))"
     machine.program(name, f'[ "$1" = -c ] && exec {sys.executable} -c "{code}" "$2"')
 
 
@@ -23,7 +23,7 @@ NO_VENV = "sys.modules['ensurepip'] = None"
 
 
 def function(name: str, *arguments: str) -> str:
-    """What a function of flags.sh prints."""
+    """The output of a function of flags.sh."""
     command = [BASH, "-euc", 'source "$0"; "$@"', str(REPOSITORY / "launch" / "flags.sh")]
     return subprocess.check_output([*command, name, *arguments], text=True).strip()
 
@@ -33,48 +33,48 @@ def test_syntax(script):
     subprocess.run([BASH, "-n", str(REPOSITORY / "launch" / script)], check=True)
 
 
-# The environment.
+# Tests of the environment.
 
 
 @pytest.mark.parametrize(
-    ("spoil", "found"),
+    ("fault", "found"),
     [(TOO_OLD, "python3 (3.10.12)"), (NO_VENV, "python3 (3."), ("", "found: none")],
     ids=["3.10", "without venv", "none"],
 )
-def test_unusable_python_is_one_line_with_advice(machine, spoil, found):
-    if spoil:
-        old_python(machine, "python3", spoil=spoil)
+def test_unusable_python_is_one_line_with_advice(machine, fault, found):
+    if fault:
+        old_python(machine, "python3", fault=fault)
     line = error_line(machine.run("venv.sh"))
     assert "no Python >= 3.11" in line and "apt-get install" in line and "uv" in line
     assert found in line
     assert not machine.venv.exists()
 
 
-def test_named_python_is_not_replaced_by_another(machine):
+def test_named_python_is_not_replaced(machine):
     machine.program("python3.12", f'exec {sys.executable} "$@"')
-    old_python(machine, "mine", spoil=TOO_OLD)
+    old_python(machine, "mine", fault=TOO_OLD)
     assert "PYTHON=mine" in error_line(machine.run("venv.sh", PYTHON="mine"))
 
 
-def test_uv_brings_a_python_where_the_machine_has_none(machine):
-    old_python(machine, "python3", spoil=TOO_OLD)
+def test_uv_installs_a_python_if_the_machine_has_none(machine):
+    old_python(machine, "python3", fault=TOO_OLD)
     local = machine.folder / "home" / ".local" / "bin"
     local.mkdir(parents=True)
     machine.program(local / "uv", 'echo "uv $*"; exit 7')
     result = machine.run("venv.sh")
-    assert result.returncode == 7  # uv's own failure passes through
+    assert result.returncode == 7  # uv's exit status is passed on
     assert f"uv venv --quiet --seed --python 3.12 {machine.venv}" in result.stdout
 
 
-def test_newer_python_wins_over_an_old_python3(machine):
-    old_python(machine, "python3", spoil=TOO_OLD)
+def test_newer_python_is_preferred_to_an_old_python3(machine):
+    old_python(machine, "python3", fault=TOO_OLD)
     machine.program("python3.12", f'[ "$1" = -c ] && exec {sys.executable} "$@"; echo "$*"; exit 3')
     result = machine.run("venv.sh")
     assert result.returncode == 3
     assert f"-m venv --clear {machine.venv}" in result.stdout
 
 
-def test_folder_that_is_no_environment_is_left_alone(machine):
+def test_folder_that_is_no_environment_is_not_changed(machine):
     machine.venv.mkdir()
     (machine.venv / "thesis.txt").write_text("precious")
     assert "not empty" in error_line(machine.run("venv.sh"))
@@ -89,7 +89,7 @@ def test_installs_once_and_again_when_setup_changes(ready):
     assert installs("dev") == [f"{ready.repository}[dev]"]
     assert installs("dev") == []
     assert installs("") == [str(ready.repository)]
-    assert installs("cpu") == []  # cpu means no extras
+    assert installs("cpu") == []  # cpu stands for no extras
     assert installs("dev") == []  # the first set is still installed
     with open(ready.repository / "setup.py", "a") as setup:
         setup.write("# changed\n")
@@ -104,7 +104,7 @@ def test_failed_install_is_tried_again(ready):
     assert len(ready.calls()) == 1
 
 
-# Flags.
+# Tests of flags.
 
 
 def test_tpu_flags_per_chip_and_slices():
@@ -115,8 +115,8 @@ def test_tpu_flags_per_chip_and_slices():
 
 
 @pytest.mark.parametrize("kind", ["gpu", "tpu", "made up"])
-def test_no_flag_set_ends_a_jax_process(kind):
-    """An unknown flag ends jaxlib, so a dead one in gpu_flags shows here."""
+def test_flags_are_accepted_by_jax(kind):
+    """An unknown flag ends jaxlib's process, so this finds outdated ones in gpu_flags."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_OPTIMIZATION_LEVEL": "O1"}
     environment.pop("XLA_FLAGS", None)
     if kind == "tpu":
@@ -151,7 +151,7 @@ def test_no_driver_is_one_line(ready):
     assert ready.calls() == []
 
 
-# Launchers.
+# Tests of the launchers.
 
 ARGUMENTS = ("--config=configs/a b.py", "--workdir=gs://bucket/run", "--config.data.buckets=(2,4)")
 
@@ -178,7 +178,9 @@ def test_arguments_and_exit_status_pass_through(ready, script, environment, stat
     if script == "tpu_worker.sh":
         assert seen["LIBTPU_INIT_ARGS"].strip() == function("tpu_flags", "v6e", "2")
     else:
-        assert seen["XLA_FLAGS"] == function("gpu_flags") + " --mine"  # the caller's flags win
+        assert (
+            seen["XLA_FLAGS"] == function("gpu_flags") + " --mine"
+        )  # the caller's flags take precedence
 
 
 METADATA = """case "$*" in
@@ -187,7 +189,7 @@ METADATA = """case "$*" in
 esac"""
 
 
-def test_tpu_worker_asks_the_machine_for_chip_and_slices(ready):
+def test_tpu_worker_reads_chip_and_slices_from_the_machine(ready):
     ready.program("curl", METADATA)
     assert ready.run("tpu_worker.sh", *ARGUMENTS, UNIWAV_EXTRA="cpu").returncode == 0
     flags = ready.calls()[-1]["environment"]["LIBTPU_INIT_ARGS"].strip()

@@ -1,4 +1,4 @@
-"""launch/quickstart.sh, run for real with a recording interpreter."""
+"""launch/quickstart.sh, which really runs with a recording interpreter."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from tests.launch.conftest import error_line
 
 
 def stages(calls: list[dict]) -> list[str]:
-    """Names of the tools and the entry point that were called, pip left out."""
+    """Names of the tools and the entry point that were called, without pip."""
     return [
         "main" if "uniwav_jax.main" in call["argv"] else pathlib.Path(call["argv"][0]).stem
         for call in calls
@@ -25,7 +25,7 @@ def stages(calls: list[dict]) -> list[str]:
 
 @pytest.fixture
 def recordings(ready, small_corpus) -> pathlib.Path:
-    """The user's own folder of real speech, with a space in its name."""
+    """A user's folder of real speech, with a space in its name."""
     folder = ready.folder / "my speech"
     shutil.copytree(small_corpus, folder)
     return folder
@@ -98,7 +98,7 @@ def test_quickstart_lets_the_training_save_when_stopped(ready, recordings, numbe
         (["--steps"], "--steps needs a value"),
         (["--librispeech=test"], "dev-clean or train-clean-100"),
         (["--librispeech", "bin"], "not both"),
-        ([], "apt-get is not here"),  # this machine's PATH has none
+        ([], "apt-get is not here"),  # PATH of this machine does not have it
     ],
 )
 def test_quickstart_explains_a_mistake(ready, arguments, message):
@@ -113,8 +113,8 @@ def test_empty_package_lists_are_explained(ready):
     assert "sudo apt-get update" in error_line(ready.run("quickstart.sh"))
 
 
-def test_prompts_are_fetched_once_and_whole(ready):
-    """A download that breaks leaves nothing behind; the next one is unpacked and then kept."""
+def test_prompts_are_downloaded_once_and_completely(ready):
+    """An interrupted download leaves no files; the next one is unpacked and kept."""
     ready.program("apt-get", 'echo "$*" >>"$HOME/fetched"; touch a.deb; [ ! -e "$HOME/broken" ]')
     ready.program("apt-cache", "")
     ready.program("dpkg", 'mkdir -p "$3/usr/share/asterisk/sounds/en_US_f_Allison"')
@@ -135,7 +135,7 @@ def test_prompts_are_fetched_once_and_whole(ready):
 
 
 def test_librispeech_is_verified_and_unpacked(ready, small_corpus):
-    """A mirror on disk: a damaged archive is refused, the right one unpacked, then left alone."""
+    """With a mirror on disk: a damaged archive is an error, a correct one is unpacked once."""
     mirror = ready.folder / "mirror"
     (mirror / "LibriSpeech" / "dev-clean").mkdir(parents=True)
     clip = sorted(small_corpus.glob("*.flac"))[0]

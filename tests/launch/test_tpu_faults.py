@@ -22,7 +22,7 @@ from tests.launch.conftest import error_line, finish
 
 
 @pytest.mark.parametrize("queued", [(), ("--queued",)])
-def test_preempted_slice_is_made_again_and_the_run_continues(cloud, queued):
+def test_preempted_slice_is_created_again_and_the_run_continues(cloud, queued):
     jobs = ["step-1 +preempted 143", "step-2 0"]
     result = cloud.run(*SLICE, *queued, "--", *ARGUMENTS, world={"jobs": jobs})
     assert result.returncode == 0, result.stderr
@@ -32,7 +32,7 @@ def test_preempted_slice_is_made_again_and_the_run_continues(cloud, queued):
     assert ("uni is SUSPENDED" if queued else "uni is PREEMPTED") in result.stdout
 
 
-def test_preempted_while_nobody_looked(cloud):
+def test_preempted_while_nothing_followed_the_job(cloud):
     cloud.run(*RUN)
     cloud.calls()
     (cloud.folder / "preempted").touch()
@@ -40,7 +40,7 @@ def test_preempted_while_nobody_looked(cloud):
     assert cloud.steps() == f"describe delete describe create describe state {PREPARE} follow"
 
 
-def test_worker_that_comes_up_late_is_waited_for(cloud):
+def test_late_worker_is_waited_for(cloud):
     result = cloud.run(*RUN, world={"workers": 2, "down": {"uni/1": 3}})
     assert result.returncode == 0, result.stderr
     waits = "describe state " * 3
@@ -48,7 +48,7 @@ def test_worker_that_comes_up_late_is_waited_for(cloud):
     assert "(try 3 of 5)" in result.stdout
 
 
-def test_worker_that_stays_down_has_the_slice_made_again_and_then_ends_it(cloud):
+def test_slice_with_a_dead_worker_is_created_again_and_then_the_run_ends(cloud):
     down = {"workers": 2, "down": {"uni/1": -1}}
     result = cloud.run(
         *SLICE, "--max_failures=2", "--", *ARGUMENTS, world=down, UNIWAV_SSH_TRIES="2"
@@ -60,7 +60,7 @@ def test_worker_that_stays_down_has_the_slice_made_again_and_then_ends_it(cloud)
 
 
 def test_slice_that_never_answered_is_not_deleted(cloud):
-    """It may be this machine's ssh that is broken, and somebody's job that runs there."""
+    """The local ssh may be broken, and another user's job may run on the slice."""
     assert cloud.run(*RUN).returncode == 0
     cloud.calls()
     world = json.loads((cloud.folder / "world.json").read_text())
@@ -70,8 +70,8 @@ def test_slice_that_never_answered_is_not_deleted(cloud):
     assert cloud.resources() == ["tpu-vm uni"]
 
 
-def test_connection_that_breaks_while_starting_stops_the_half_started(cloud):
-    # Worker 1 answers the question and takes the code, then misses the start once.
+def test_connection_that_breaks_during_the_start_stops_started_jobs(cloud):
+    # Worker 1 answers the question and receives the code, then its start fails once.
     cloud.machine.program(
         "setsid",
         '[ "$WORKER" = 1 ] && mkdir "$CLOUD/refused" 2>/dev/null && exit 255\n'
@@ -93,22 +93,22 @@ def test_connection_that_breaks_while_starting_stops_the_half_started(cloud):
         ("NOT_FOUND: zone us-east5-a was not found", "wrong --zone"),
     ],
 )
-def test_error_that_a_second_try_does_not_change_stops(cloud, message, text):
+def test_permanent_errors_stop(cloud, message, text):
     result = cloud.run(*RUN, world={"create_errors": [message]})
     assert text in error_line(result)
     assert message in result.stderr
     assert cloud.steps() == "describe create"
 
 
-def test_no_capacity_is_waited_for_without_end(cloud):
-    errors = [NO_CAPACITY] * 6  # more than the failures that are allowed
+def test_no_capacity_is_waited_for_without_limit(cloud):
+    errors = [NO_CAPACITY] * 6  # more than the number of failures allowed
     result = cloud.run(*RUN, world={"create_errors": errors})
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("no capacity for v6e-16 in us-east5-a") == 6
     assert cloud.steps().startswith("describe create " * 7 + "describe state")
 
 
-def test_other_errors_of_creation_are_tried_again_a_few_times(cloud):
+def test_other_errors_of_creation_are_retried_a_few_times(cloud):
     result = cloud.run(*RUN, world={"create_errors": ["INTERNAL: try later"] * 9})
     assert "creating uni failed; gave up after 5 failures in a row" in error_line(result)
     assert cloud.steps() == "describe create " * 4 + "describe create"
@@ -130,7 +130,7 @@ def test_queued_request_that_failed(cloud, reason, again):
 
 def test_lost_connection_continues_the_log(cloud):
     jobs = ["step-1 step-2 @cut step-3 step-4 0"]
-    # The first line is the header that detached.sh writes; then two steps and the break.
+    # The first line is the header of detached.sh; then come two steps and the break.
     result = cloud.run(*RUN, world={"jobs": jobs, "cuts": [2, 1]})
     assert result.returncode == 0, result.stderr
     assert shown(result) == ["step-1", "step-2", "step-3", "step-4"]
@@ -139,12 +139,12 @@ def test_lost_connection_continues_the_log(cloud):
     steps = f"describe create describe state {PREPARE} follow {again} {again}"
     assert " ".join(short(call) for call in calls) == steps
     follows = [call[-1].split()[-1] for call in calls if short(call) == "follow"]
-    assert follows == ["0", "2", "3"]  # after the lines that were shown
+    assert follows == ["0", "2", "3"]  # it continues after the lines that were shown
     cloud.machine.entry_points(1)
 
 
-def test_gcloud_that_repeats_the_follow_by_itself_repeats_no_line(cloud):
-    """On a broken connection the real one runs the same command again, up to ten times."""
+def test_no_line_is_repeated_if_gcloud_repeats_the_command(cloud):
+    """On a broken connection the real gcloud runs the same command again, up to ten times."""
     gcloud = cloud.machine.bin / "gcloud"
     gcloud.rename(cloud.machine.bin / "gcloud-once")
     cloud.machine.program(
@@ -157,7 +157,7 @@ def test_gcloud_that_repeats_the_follow_by_itself_repeats_no_line(cloud):
     assert cloud.steps().endswith("follow follow")
 
 
-def test_gcloud_out_of_reach_is_waited_for(cloud):
+def test_unreachable_gcloud_is_waited_for(cloud):
     cloud.run(*RUN)
     cloud.calls()
     world = cloud.folder / "world.json"
@@ -176,7 +176,7 @@ def test_mistake_of_the_user_stops(cloud):
 
 
 def test_mistake_on_another_worker_stops_too(cloud):
-    """Worker 0 only sees that it lost its partner; the reason is in the other's log."""
+    """Worker 0 only reports that it lost its partner; the reason is in the other worker's log."""
     world = {"jobs": ["step-1 134"], "workers": 2, "other_jobs": ["error:no-such-file 2"]}
     result = cloud.run(*RUN, world=world)
     assert "a worker ended with status 2" in error_line(result)
@@ -184,7 +184,7 @@ def test_mistake_on_another_worker_stops_too(cloud):
     assert "uni-w0: exit status 134" in result.stdout
 
 
-def test_job_that_keeps_crashing_is_given_up(cloud):
+def test_job_that_keeps_crashing_is_abandoned(cloud):
     result = cloud.run(*SLICE, "--max_failures=2", "--", *ARGUMENTS, world={"jobs": ["20"]})
     assert "the job ended with status 20; gave up after 2 failures" in error_line(result)
     crash = f"state {PREPARE} follow describe stop"
@@ -192,13 +192,13 @@ def test_job_that_keeps_crashing_is_given_up(cloud):
     assert "uni still exists and costs money" in result.stdout
 
 
-def test_crashes_after_a_long_run_do_not_add_up(cloud):
+def test_crashes_after_a_long_run_are_not_added_up(cloud):
     jobs = {"jobs": ["1", "1", DONE]}
     result = cloud.run(*SLICE, "--max_failures=2", "--", *ARGUMENTS, world=jobs, UNIWAV_SHORT="0")
     assert result.returncode == 0, result
 
 
-def test_leftovers_of_a_crash_are_ended_before_the_next_start(cloud):
+def test_remains_of_a_crash_are_ended_before_the_next_start(cloud):
     world = {"jobs": ["1", "step-2 0"], "workers": 2, "other_jobs": ["@never", "0"]}
     result = cloud.run(*RUN, world=world)
     assert result.returncode == 0, result.stderr
@@ -211,7 +211,7 @@ def test_ctrl_c_leaves_the_job_and_the_same_command_follows_it(cloud):
     process = cloud.start(*RUN, world=world)
     while "step-1" not in (line := process.stdout.readline()):
         assert line, process.communicate()
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does on Ctrl-C
     result = finish(process)
     assert result.returncode == 130
     assert "the job goes on" in result.stdout and "--stop" in result.stdout

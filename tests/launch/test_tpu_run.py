@@ -8,21 +8,21 @@ from tests.launch.cloud import ARGUMENTS, PLACE, PREPARE, RUN, SLICE, short, sho
 from tests.launch.conftest import BASH, REPOSITORY, error_line, finish
 
 
-def test_first_run_creates_prepares_and_trains_and_a_dry_run_tells_it(cloud):
+def test_first_run_creates_prepares_and_trains_like_its_dry_run(cloud):
     dry = cloud.run(*SLICE, "--dry_run", "--delete_when_done", "--", *ARGUMENTS)
     assert dry.returncode == 0 and cloud.calls() == [] and cloud.resources() == []
-    told = [shlex.split(line, comments=True) for line in dry.stdout.splitlines()]
-    told = [words for words in told if words]
+    printed = [shlex.split(line, comments=True) for line in dry.stdout.splitlines()]
+    printed = [words for words in printed if words]
 
     arguments = (*SLICE, "--delete_when_done", "--", *ARGUMENTS)
-    # Worker 0 ends last: the slice, and with it worker 1's job, is deleted right after.
+    # Worker 0 ends last, because the slice with the job of worker 1 is deleted right after it.
     jobs = {"jobs": ["step-1 @other 0"], "other_jobs": ["+other 0"]}
     result = cloud.run(*arguments, world={"workers": 2, **jobs})
     assert result.returncode == 0, result.stderr
     calls = cloud.calls()
-    assert [words for words in told if words[0] == "gcloud"] == calls
-    git = [words for words in told if words[0] != "gcloud"]
-    assert len(git) == 1 and git[0][-1] == "HEAD" and told.index(git[0]) == 4
+    assert [words for words in printed if words[0] == "gcloud"] == calls
+    git = [words for words in printed if words[0] != "gcloud"]
+    assert len(git) == 1 and git[0][-1] == "HEAD" and printed.index(git[0]) == 4
     steps = "describe create describe state scp prepare start follow delete"
     assert " ".join(short(call) for call in calls) == steps
     assert calls[1][4:] == [
@@ -64,7 +64,7 @@ def test_ready_slice_is_reused(cloud):
     cloud.machine.entry_points(2)
 
 
-def test_uv_is_installed_where_python_is_old(cloud):
+def test_uv_is_installed_if_python_is_old(cloud):
     (cloud.machine.bin / "uv").unlink()
     cloud.machine.program("sh", f'exec {BASH} "$@"')
     cloud.machine.program("curl", 'case "$*" in *astral*) echo "touch ~/got-uv" ;; esac')
@@ -144,7 +144,7 @@ def test_down_deletes_what_is_there(cloud, kind):
     assert result.stdout.count("== no ") == 2 - len(deleted)
 
 
-def test_down_does_not_take_an_error_for_absence(cloud):
+def test_down_does_not_treat_an_error_as_absence(cloud):
     result = cloud.run(*PLACE, "--down", world={"describe_errors": ["UNAVAILABLE: try later"]})
     assert "cannot tell whether there is" in error_line(result)
 

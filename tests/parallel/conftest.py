@@ -1,4 +1,4 @@
-"""Real processes that meet and end as those of a run do, without its model."""
+"""Starts real processes that connect and end like those of a run, but have no model."""
 
 import os
 import pathlib
@@ -18,13 +18,13 @@ class Drill:
         self.processes: list[subprocess.Popen] = []
 
     def start(self, *jobs: list[str] | None, limit: float, folders=(), slurm=False) -> None:
-        """One process for each job, a list of things to do; None: it does not come.
+        """Start one process for each job.
 
         Args:
-            jobs: one for each process.
-            limit: seconds that they wait for one another.
-            folders: where each runs, if not in this repository.
-            slurm: they are tasks of a Slurm job, by the variables that srun sets.
+            jobs: for each process the list of its actions; None: the process is not started.
+            limit: seconds for which the processes wait for each other.
+            folders: current folder of each process, if it is not this repository.
+            slurm: True sets the variables of srun, as if they were tasks of a Slurm job.
         """
         with socket.socket() as probe:
             probe.bind(("localhost", 0))
@@ -54,20 +54,20 @@ class Drill:
                 stderr=subprocess.STDOUT,
                 text=True,
                 cwd=folder,
-                # The folder's package, not one that PYTHONPATH or an installation names.
+                # This uses the folder's package, not the one in PYTHONPATH or an installation.
                 env={**os.environ, **variables, "PYTHONPATH": str(folder)},
             )
             self.processes.append(process)
 
     def wait_for(self, index: int, line: str) -> None:
-        """Until process number `index` of those started prints `line`."""
+        """Wait until process number `index`, in the order of their start, prints `line`."""
         for printed in self.processes[index].stdout:
             if line in printed:
                 return
         raise AssertionError(f"no '{line}'")
 
     def ends(self, *which: int) -> list[tuple[int, str]]:
-        """Exit status and error line (or all output) of each, or of those of these numbers."""
+        """Exit status and error line (or all output) of the given processes, or of all of them."""
         result = []
         for process in [self.processes[i] for i in which] or self.processes:
             output, _ = process.communicate(timeout=120)

@@ -1,4 +1,4 @@
-"""What one process of a run does in these tests: python -m tests.parallel.drill LIMIT THING ..."""
+"""One process of a run in these tests: python -m tests.parallel.drill LIMIT ACTION ..."""
 
 import time
 
@@ -11,11 +11,11 @@ from uniwav_jax.errors import UserError, run_tool
 from uniwav_jax.parallel import group as group_lib
 from uniwav_jax.parallel.group import Group, together
 
-group_lib.POLL, group_lib.GRACE = 0.5, 5.0  # shorter waits, the same order of events
+group_lib.POLL, group_lib.GRACE = 0.5, 5.0  # shorter waits, with the same order of events
 
 
 def check(group: Group, workdir: str, *settings: str):
-    """The self-check of a run with `settings` such as config.seed=1."""
+    """Run the self-check of a run with `settings` such as config.seed=1."""
     from uniwav_jax import features as features_lib
     from uniwav_jax.config import default_config, from_dict
     from uniwav_jax.data.plan import BatchPlan
@@ -41,7 +41,7 @@ def _at(config, name):
 
 
 def gather(index: int) -> np.ndarray:
-    """Everyone's index. Waits for all devices: the others hang if one still owes them an answer."""
+    """Gather the index of every process; this blocks until all processes have called it."""
     mesh = jax.make_mesh((jax.process_count(), jax.local_device_count()), ("process", "device"))
     mine = NamedSharding(mesh, PartitionSpec("process"))
     indices = jax.make_array_from_process_local_data(mine, np.array([index]))
@@ -55,7 +55,7 @@ def do(thing: str, group: Group):
         group.barrier(value)
     elif name == "exchange":
         print(group.exchange(value, f"{value} of {group.index}"), flush=True)
-    elif name == "reduce":  # waits without end for a process that lives but does not come
+    elif name == "reduce":  # blocks for ever if another process is alive but does not call it
         group.beat(f"reduction {value}")
         print(gather(group.index), flush=True)
     elif name == "sleep":

@@ -1,4 +1,4 @@
-"""No process waits for ever for another one, and all say which it was."""
+"""No process waits for ever for another one, and all errors name the missing process."""
 
 import signal
 import time
@@ -17,7 +17,7 @@ def test_processes_meet_exchange_and_end(drill, slurm):
         assert "['word of 0', 'word of 1', 'word of 2']" in output and "[0 1 2]" in output
 
 
-def test_process_that_does_not_come(drill):
+def test_process_that_does_not_arrive(drill):
     drill.start(["reduce"], None, ["reduce"], limit=5)
     for status, error in drill.ends():
         assert status == 1 and "process 1 of 3 did not come" in error and "in 5 s" in error
@@ -32,7 +32,7 @@ def test_process_that_does_not_come(drill):
         ({"JAX_COORDINATOR_ADDRESS": "host"}, "write HOST:PORT"),
     ],
 )
-def test_variables_that_cannot_be_meant(monkeypatch, variables, words):
+def test_contradictory_variables_are_an_error(monkeypatch, variables, words):
     for name in ("NNODES", "NODE_RANK"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {"JAX_COORDINATOR_ADDRESS": "localhost:1", **variables}.items():
@@ -50,7 +50,7 @@ def test_mistake_in_one_ends_all_with_its_message(drill):
 
 
 def test_mistake_in_the_first_process(drill):
-    # JAX aborts the others when process 0 goes: it must wait until they have read why.
+    # JAX aborts the others when process 0 ends, so it must wait until they have read the reason.
     drill.start(["mistake:no such file"], ["barrier:here"], ["sleep:60"], limit=60)
     (status, own), *others = drill.ends()
     assert status == 2 and own == "error: no such file"
@@ -81,7 +81,7 @@ def test_killed_process_is_named(drill):
 
 
 def test_stopped_process_is_named(drill):
-    """Its sockets stay open, so that nothing fails by itself; JAX would need 100 s."""
+    """Its sockets stay open, so that no error occurs; JAX would need 100 s to notice."""
     drill.start(["reduce:1", "sleep:90"], ["reduce:1", "sleep:90"], limit=5)
     drill.wait_for(1, "done reduce")
     drill.processes[1].send_signal(signal.SIGSTOP)
@@ -90,7 +90,7 @@ def test_stopped_process_is_named(drill):
     assert "no sign of life from process 1 (" in error
 
 
-def test_process_that_lives_but_does_not_move(drill):
+def test_process_that_is_alive_but_makes_no_progress(drill):
     drill.start(["reduce:1", "reduce:2"], ["reduce:1", "sleep:60", "reduce:2"], limit=4)
     for status, error in drill.ends():
         assert status == 1 and "nothing moved for 4 s" in error
@@ -98,13 +98,13 @@ def test_process_that_lives_but_does_not_move(drill):
         assert "is at 'reduction 2'" in error
 
 
-def test_barrier_names_who_is_not_there(drill):
+def test_barrier_names_the_missing_processes(drill):
     drill.start(["barrier:restored"], ["sleep:60"], ["barrier:restored"], limit=4)
     for status, error in drill.ends():
         assert status == 1 and "s at 'restored' for process 1 (" in error
         assert "last at 'the start'" in error and "config.mesh.wait_seconds = 4" in error
 
 
-def test_alone_it_costs_nothing(drill):
+def test_a_single_process_needs_no_time(drill):
     drill.start(["exchange:word", "barrier:here", "mistake:no such file"], limit=60)
     assert drill.ends() == [(2, "error: no such file")]

@@ -1,4 +1,4 @@
-"""The parts of JAX that have no public name are where this version is expected to have them."""
+"""Private parts of JAX still exist where this package expects them."""
 
 import inspect
 
@@ -33,6 +33,6 @@ def test_methods_of_the_client(name, need):
 
 
 def test_detection_of_clusters():
-    """Without it the processes of Slurm jobs and TPU pods cannot be counted before they connect."""
+    """It counts the processes of Slurm jobs and TPU pods before they connect."""
     function = clusters.ClusterEnv.auto_detect_unset_distributed_params
     assert len(inspect.signature(function).parameters) == 6

@@ -1,4 +1,4 @@
-"""How devices are laid out where there are several slices."""
+"""Layout of devices on a mesh with several slices."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ from uniwav_jax.parallel.mesh import make_mesh
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """What `mesh_utils` asks of a device."""
+    """The attributes of a device that `mesh_utils` reads."""
 
     id: int
     process_index: int
@@ -36,7 +36,7 @@ def test_only_the_data_axis_crosses_slices(part_of):
     assert set(ids[:2].ravel()) == {0, 1, 2, 3} and set(ids[2:].ravel()) == {4, 5, 6, 7}
 
 
-def test_slices_that_are_not_there():
+def test_missing_slices_are_an_error():
     with pytest.raises(UserError, match=r"slices is 2, but .* 1 slices and 1 processes"):
         make_mesh(MeshConfig(slices=2))
     with pytest.raises(UserError, match=r"config\.mesh\.data \(1\) must be a multiple"):

@@ -1,4 +1,4 @@
-"""The roll call, with threads in place of processes."""
+"""The roll call, with threads instead of processes."""
 
 import concurrent.futures
 import json
@@ -25,11 +25,11 @@ def come(address, *processes, seconds=10.0):
         return [call.exception() for call in calls]
 
 
-def test_all_are_there(address):
+def test_all_processes_arrive(address):
     assert come(address, *[(index, 20) for index in reversed(range(20))]) == [None] * 20
 
 
-def test_who_does_not_come_is_named_to_all(address, capsys, monkeypatch):
+def test_all_processes_get_the_name_of_a_missing_one(address, capsys, monkeypatch):
     monkeypatch.setattr(module, "NOTICE", 0.5)
     errors = come(address, (0, 4), (2, 4), seconds=1.0)
     assert {type(error) for error in errors} == {LostProcessError}
@@ -37,13 +37,13 @@ def test_who_does_not_come_is_named_to_all(address, capsys, monkeypatch):
     assert f"waiting for processes 1, 3 of 4 at {address}" in capsys.readouterr().out
 
 
-def test_first_process_does_not_come(address):
+def test_first_process_does_not_arrive(address):
     (error,) = come(address, (1, 2), seconds=0.5)
     assert isinstance(error, LostProcessError)
     assert f"process 0 was not reached at {address} in 0.5 s" in str(error)
 
 
-def test_another_program_at_the_port():
+def test_another_program_uses_the_port():
     with socket.create_server(("localhost", 0)) as server:
         server.settimeout(5)
         address = f"localhost:{server.getsockname()[1]}"
@@ -69,7 +69,7 @@ def test_contradictions_are_reported_to_all(address, processes, words):
         assert type(error) is UserError and all(word in str(error) for word in words)
 
 
-def test_who_leaves_may_come_again_and_strangers_do_not_count(address):
+def test_a_process_may_reconnect_and_strangers_are_not_counted(address):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         first = pool.submit(roll_call, address, 3, 0, 30.0)
         while True:
@@ -80,7 +80,7 @@ def test_who_leaves_may_come_again_and_strangers_do_not_count(address):
                 assert not first.done()
         stranger.settimeout(10)
         stranger.sendall(b"GET / HTTP/1.1\r\n")
-        assert stranger.recv(1) == b""  # shown the door
+        assert stranger.recv(1) == b""  # the connection was closed
         with socket.create_connection(address.split(":")) as left:
             left.sendall(json.dumps([1, 3, "host"]).encode() + b"\n")
         third = pool.submit(roll_call, address, 3, 2, 30.0)

@@ -1,4 +1,4 @@
-"""A task of its own outside the package: the loudness of each clip, from the encoder's mean."""
+"""A task outside the package: it predicts each clip's loudness from the mean of the encoder."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Recognition: what learns when, what is hidden, and ten utterances learnt by heart."""
+"""Recognition: freezing, masking, and overfitting ten utterances."""
 
 import functools
 
@@ -91,8 +91,8 @@ def test_microbatches_add_up():
         np.testing.assert_allclose(ours, theirs, atol=1e-5 * max(1, np.abs(theirs).max()))
 
 
-def test_what_is_hidden_is_not_seen():
-    """Hidden frames and channels have no gradient to the input; only in training."""
+def test_hidden_frames_and_channels_do_not_affect_the_output():
+    """Hidden frames and channels have no gradient to the input, and only in training."""
     config = make_config({"asr.time_mask": 0.6, "asr.time_length": 4, "asr.channel_length": 16})
     params, example, draws = problem(config)
     draws = draws.replace(channel_mask_BxD=jnp.zeros_like(draws.channel_mask_BxD).at[0].set(True))
@@ -109,15 +109,15 @@ def test_what_is_hidden_is_not_seen():
 
 
 @pytest.mark.parametrize(
-    ("changes", "learns"),
+    ("changes", "trained"),
     [
         ({}, [True, True, True]),
         ({"asr.freeze_steps": 2}, [False, False, True]),
         ({"asr.frozen": True}, [False, False, False]),
     ],
 )
-def test_encoder_is_frozen_as_long_as_set(changes, learns):
-    """Decay must not move it either; the head learns from the first update on."""
+def test_encoder_is_frozen_for_the_configured_updates(changes, trained):
+    """Weight decay must not change it either; the head is trained from the first update on."""
     settings = {**changes, "optim.weight_decay": 0.1}
     config = make_config({**settings, "init_from": "a pretrained run"})
     features = features_lib.build(config.features)
@@ -131,20 +131,20 @@ def test_encoder_is_frozen_as_long_as_set(changes, learns):
             audio, np.full(2, 9600), np.zeros(2, bool), {"tokens": np.array([[1, 2], [3, -1]])}
         )
         before = jax.device_get(state.params)
-        for learnt in learns:
+        for part in trained:
             state, _ = update(state, batch)
             after = jax.device_get(state.params)
             changed = jax.tree.map(lambda a, b: bool((a != b).any()), before, after)
-            assert any(jax.tree.leaves(changed["encoder"])) == learnt
+            assert any(jax.tree.leaves(changed["encoder"])) == part
             assert changed["ctc"]["kernel"]
             before = after
     moments = jax.tree.leaves(state.opt_state)
-    if changes.get("asr.frozen"):  # an encoder that never learns has no moments
+    if changes.get("asr.frozen"):  # an encoder that is frozen for the whole run has no moments
         assert sum(map(np.size, moments)) < sum(map(np.size, jax.tree.leaves(state.params)))
 
 
-def test_ten_utterances_are_learnt_by_heart(prompts):
-    """Word error rate 0 after at most 400 updates of a small model, greedily decoded."""
+def test_ten_utterances_are_overfitted(prompts):
+    """The word error rate is 0 after at most 400 updates of a small model, decoded greedily."""
     quiet = dict.fromkeys(("dropout", "attention_dropout", "layer_drop"), 0.0)
     config = make_config(
         {f"model.encoder.{name}": value for name, value in quiet.items()}
@@ -152,7 +152,7 @@ def test_ten_utterances_are_learnt_by_heart(prompts):
     )
     vocabulary = alphabet.Vocabulary(config.text)
     clips = prompts.short(10)
-    tokens = [vocabulary.encode(said) for _, said in clips]
+    tokens = [vocabulary.encode(text) for _, text in clips]
     audio = np.zeros((10, max(len(a) for a, _ in clips)), np.int16)
     tokens_BxU = np.full((10, max(map(len, tokens))), -1)
     for row, ((wave, _), line) in enumerate(zip(clips, tokens)):
@@ -170,7 +170,7 @@ def test_ten_utterances_are_learnt_by_heart(prompts):
         state, shardings = train_step.init_state(asr.TASK, config, features, statistics, mesh)
         update = train_step.make_train_step(asr.TASK, config, features, mesh, shardings)
         evaluate = train_step.make_eval_step(asr.TASK, config, features, mesh)
-        wer = functools.partial(_wer, vocabulary, [said for _, said in clips])
+        wer = functools.partial(_wer, vocabulary, [text for _, text in clips])
         for number in range(1, 401):
             state, metrics = update(state, batch)
             if number % 50 == 0 and float(metrics["loss"]) < 0.1:
@@ -181,6 +181,7 @@ def test_ten_utterances_are_learnt_by_heart(prompts):
             pytest.fail(f"loss {float(metrics['loss']):.3f} after 400 updates")
 
 
-def _wer(vocabulary, said, path_BxT):
-    heard = [vocabulary.decode(alphabet.collapse(row[row >= 0])) for row in np.asarray(path_BxT)]
-    return word_error.words(said, heard).rate
+def _wer(vocabulary, texts, path_BxT):
+    rows = [row[row >= 0] for row in np.asarray(path_BxT)]
+    hypotheses = [vocabulary.decode(alphabet.collapse(row)) for row in rows]
+    return word_error.words(texts, hypotheses).rate

@@ -1,4 +1,4 @@
-"""The codec's training: balanced gradients, what trains what, and that it learns."""
+"""The codec's training: balanced gradients, separated sides, and overfitting one batch."""
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +37,7 @@ def setup(config, x):
 
 
 def gradient_of(variables, *rest, config):
-    """Gradient by the parameters, and sums."""
+    """Gradient with respect to the parameters, and sums."""
 
     def loss(params):
         return codec.loss(variables.replace(params=params), *rest, config)
@@ -46,7 +46,7 @@ def gradient_of(variables, *rest, config):
 
 
 def test_microbatches_sum_to_the_whole(x):
-    """Sums, not gradients: the balancer's norms are of a microbatch."""
+    """Sums are equal, gradients are not: the balancer's norms are those of a microbatch."""
     config = small()
     variables, example, draws = setup(config, x)
     key, norm = jax.random.key(2), codec.weight(example, draws)
@@ -60,8 +60,8 @@ def test_microbatches_sum_to_the_whole(x):
         np.testing.assert_allclose(total[name], whole[name], rtol=1e-3, err_msg=name)
 
 
-def test_gradients_are_shared_and_sides_kept_apart(x):
-    """Equal shares of the generator's gradient, whatever the losses' own scales."""
+def test_gradients_are_shared_and_sides_are_separate(x):
+    """The shares of the generator's gradient are equal, whatever the losses' own scales."""
     variables, example, draws = setup(small(), x)
     gradient = jax.jit(gradient_of, static_argnames="config")
 
@@ -77,7 +77,7 @@ def test_gradients_are_shared_and_sides_kept_apart(x):
     ):
         np.testing.assert_allclose(ours, expected, atol=1e-3 * np.abs(expected).max() + 1e-6)
     assert 0.01 < optax.tree.norm(features["generator"]) / optax.tree.norm(mel["generator"]) < 100
-    # The discriminator's own gradient does not depend on the shares.
+    # The discriminator's gradient does not depend on the shares.
     for other in (mel, features):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
@@ -131,11 +131,11 @@ def test_quantiser_dropout_leaves_out_later_stages(x):
     gradient = jax.grad(lambda z: codec._bottleneck(state, z, draws, config, train=True)[0].sum())(
         z
     )
-    np.testing.assert_allclose(gradient, 1.0)  # straight through
+    np.testing.assert_allclose(gradient, 1.0)  # the gradient passes straight through
 
 
 def test_samples_pass_through_the_quantiser(x):
-    """What is rendered and scored is decoded from the codewords, as a user of the codec gets it."""
+    """Rendered and scored samples are decoded from the codewords, as in use of the codec."""
     config = small(**RVQ)
     variables, example, _ = setup(config, x)
     variables = variables.replace(ema=variables.params)
@@ -156,7 +156,7 @@ def test_norms_start_with_the_first_gradients(x):
     for name in codec.SHARED:
         assert float(sums["norms"][name]) > 0
         np.testing.assert_allclose(new["norms"][name], 0.9 * sums["norms"][name], rtol=1e-5)
-    # The mean of the rows' norms 5 and 10; the third row is padding of the batch.
+    # This is the mean of the rows' norms 5 and 10; the third row is padding of the batch.
     rows = jnp.array([[3.0, 4.0], [6.0, 8.0], [9.0, 9.0]])
     norms = losses.gradient_norms({"a": rows, "b": 2 * rows}, jnp.array([1.0, 1.0, 0.0]))
     assert {name: float(norm) for name, norm in norms.items()} == {"a": 7.5, "b": 15.0}

@@ -1,4 +1,4 @@
-"""Rows without speech, which fill up evaluation's last batches, count in no task's loss."""
+"""Rows without speech, which fill the last batches of an evaluation, do not affect any loss."""
 
 import jax
 import jax.numpy as jnp
@@ -58,7 +58,7 @@ pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 
 def twice_and_filled_up(name):
-    """Two batches of one shape, the rows twice and the rows once with empty ones after them."""
+    """Two batches of one shape: one has the rows twice, the other has them once and empty rows."""
     task, config, (total, channels) = CASES[name]
     frames = jnp.array([total, total, total // 2])
     inside = jnp.arange(total) < frames[:, None]
@@ -72,7 +72,7 @@ def twice_and_filled_up(name):
     none = Example(jnp.zeros_like(x), jnp.zeros_like(frames), {"tokens": jnp.full_like(tokens, -1)})
     empty = jax.tree.map(lambda *both: jnp.concatenate(both), one, none)
     filled = task.draw(jax.random.key(2), empty, config)
-    # The real rows have the same random choices in both, the empty ones have those of no speech.
+    # Real rows have the same random choices in both batches, empty rows those of no speech.
     filled = jax.tree.map(lambda a, b: jnp.concatenate([a[:3], b[3:]]), draws, filled)
     return (rows, draws), (empty, filled)
 

@@ -1,4 +1,4 @@
-"""Joint pretraining: gradients, whole steps, and learning one batch of real speech by heart."""
+"""Joint pretraining: gradients, whole steps, and overfitting one batch of real speech."""
 
 import dataclasses
 import functools
@@ -79,7 +79,7 @@ def noisy(tree, seed=0):
 
 
 @pytest.mark.parametrize(("prediction", "dtype"), [("dinosr", "float32"), ("spidr", "bfloat16")])
-def test_first_losses_are_those_of_a_model_that_knows_nothing(prediction, dtype):
+def test_first_losses_are_those_of_an_untrained_model(prediction, dtype):
     changes = {
         "distillation.codewords": 256,
         "distillation.prediction": prediction,
@@ -89,12 +89,12 @@ def test_first_losses_are_those_of_a_model_that_knows_nothing(prediction, dtype)
     config = make_config(changes)
     loss, sums = loss_of(config)(*problem(config, rows=32))
     assert 5.0 < sums["loss_encoder"] < 6.2  # ln 256 = 5.55
-    assert abs(sums["loss_decoder"] - 2) < 0.1  # zero output against x1 - x0
+    assert abs(sums["loss_decoder"] - 2) < 0.1  # zero output compared with x1 - x0
     expected = float(sums["loss_encoder"]) + 0.25 * float(sums["loss_decoder"])
     assert float(loss) == pytest.approx(expected, rel=1e-6)
     assert {a.dtype for a in jax.tree.leaves((loss, sums))} == {jnp.dtype("float32")}
     assert sums["targets"]["counts"].sum() == 2 * sums["masked_frames"]
-    for counts in sums["targets"]["counts"]:  # every masked frame falls on one codeword a book
+    for counts in sums["targets"]["counts"]:  # each masked frame has one codeword per book
         assert counts.sum() == sums["masked_frames"]
     np.testing.assert_allclose(sums["predictions_KxV"].sum(-1), sums["masked_frames"], rtol=1e-4)
     metrics = pretrain.metrics(sums, jnp.int32(0), config)
@@ -104,8 +104,8 @@ def test_first_losses_are_those_of_a_model_that_knows_nothing(prediction, dtype)
     assert float(metrics["loss_encoder_above_targets"]) == pytest.approx(above, abs=1e-5)
 
 
-def test_the_loss_knows_the_teacher_by_its_codes_alone():
-    """Small changes of teacher and codebooks leave the loss as it is, other codes do not."""
+def test_the_loss_depends_on_the_teacher_only_by_its_codes():
+    """Small changes of teacher and codebooks do not change the loss, but other codes do."""
     config = make_config()
     params, state, *rest = problem(config)
     params = noisy(params)
@@ -124,7 +124,7 @@ def pretrain_loss(config, *arguments):
     return loss_of(config)(*arguments)[0]
 
 
-def test_every_parameter_learns_and_the_decoder_teaches_the_encoder():
+def test_every_parameter_is_trained_and_the_decoder_trains_the_encoder():
     config = make_config({"distillation.prediction": "dinosr", "flow.condition_drop": 0.5})
     params, state, *rest = problem(config)
     params = noisy(params)
@@ -142,8 +142,8 @@ def test_every_parameter_learns_and_the_decoder_teaches_the_encoder():
 
 
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_targets_count_on_hidden_frames_alone(part, monkeypatch):
-    """What the encoder should predict, and the decoder's velocity, differ on visible frames."""
+def test_targets_count_only_on_hidden_frames(part, monkeypatch):
+    """Targets of the encoder and of the decoder are changed on visible frames only."""
     config = make_config()
     params, state, example, draws = problem(config)
     params, hidden = noisy(params), draws.span_mask_BxT
@@ -168,7 +168,7 @@ def test_targets_count_on_hidden_frames_alone(part, monkeypatch):
     assert abs(losses_with_changed(hidden) - before) > 1e-3
 
 
-def test_padding_does_not_count():
+def test_padding_does_not_change_the_loss():
     config = make_config()
     params, state, example, draws = problem(config)
     loss = loss_of(config)
@@ -212,7 +212,7 @@ def noise_batch(mesh):
 
 
 def start(config, mesh, batch):
-    """(state with this batch's feature statistics, compiled step)."""
+    """A state with this batch's feature statistics, and the compiled step."""
     surface = features.build(config.features)
     raw = np.asarray(surface.raw({}, batch.audio))
     real = np.asarray(masking.frame_mask(surface.output_length(batch.samples), raw.shape[1]))
@@ -222,13 +222,13 @@ def start(config, mesh, batch):
 
 
 def host(tree):
-    """A copy that outlives the donation of the state."""
+    """A copy on the host that stays valid when the state is donated."""
     return jax.tree.map(np.array, jax.device_get(tree))
 
 
 @functools.cache
 def one_step(accumulate, devices):
-    """State and metrics after a step; a large eps keeps Adam smooth where gradients vanish."""
+    """State and metrics after a step; a large eps makes Adam smooth where gradients vanish."""
     config = make_config(
         {"train.accumulate": accumulate, "optim.eps": 1.0, "optim.warmup": 0.0, "optim.hold": 0.5}
     )
@@ -247,7 +247,7 @@ def test_accumulation_and_devices_change_nothing(accumulate, devices):
     _, parts, parts_metrics = one_step(accumulate, devices)
 
     def assert_near(path, a, b):
-        # To 1e-5 of the largest number of the array: sums in another order.
+        # The tolerance is 1e-5 of the array's largest number, because sums have another order.
         error = np.abs(a - b).max() if a.size else 0
         assert error <= 1e-5 * np.abs(a).max() + 1e-7, jax.tree_util.keystr(path)
 
@@ -262,7 +262,7 @@ def test_step_moves_everything_once():
     assert (after.step, metrics["skipped"]) == (1, 0)
     new = after.params
     assert np.abs(new["heads"]["kernel"] - before.params["heads"]["kernel"]).max() > 0
-    # Teacher: average of the old teacher and the new student; its input path is the latter's.
+    # The teacher is the average of the old teacher and the new student, whose input path it shares.
     kernel = [
         tree["layers"]["up"]["kernel"].astype(np.float64)
         for tree in (before.state["teacher"], new["encoder"], after.state["teacher"])
@@ -274,10 +274,10 @@ def test_step_moves_everything_once():
     for name in ("norm_input", "project", "positions"):
         ours, theirs = after.state["teacher"][name], new["encoder"][name]
         jax.tree.map(np.testing.assert_array_equal, ours, theirs)
-    # The sampling average starts at decay (1 + 0) / (10 + 0).
+    # The average for sampling starts with decay (1 + 0) / (10 + 0).
     expected = 0.1 * before.ema["condition"]["mix"] + 0.9 * new["condition"]["mix"]
     np.testing.assert_allclose(after.ema["condition"]["mix"], expected, atol=1e-8)
-    # Real frames of all rows, in seconds.
+    # It counts real frames of all rows, in seconds.
     assert metrics["audio_seconds"] == pytest.approx(
         (np.linspace(20, FRAMES, ROWS).astype(int) * 0.02).sum(), rel=1e-5
     )
@@ -300,17 +300,17 @@ def test_non_finite_batch_changes_nothing_but_the_counts():
         np.testing.assert_array_equal(state.skipped, [skips, skips])
     state, metrics = step(dataclasses.replace(state, frozen=good), batch)
     assert np.isfinite(metrics["loss"])
-    np.testing.assert_array_equal(state.skipped, [2, 0])  # in all, in a row
+    np.testing.assert_array_equal(state.skipped, [2, 0])  # in total, in a row
     assert np.abs(host(state.params)["heads"]["kernel"] - before[0]["heads"]["kernel"]).max() > 0
 
 
-def test_one_batch_of_speech_is_learnt_by_heart(small_corpus):
+def test_one_batch_of_speech_is_overfitted(small_corpus):
     steps = 80
     changes = {
         "train.steps": steps,
         "optim.lr": 5e-3,
         "model.encoder.width": 64,
-        # Must reach over a span of ten frames, or hidden frames look all alike.
+        # Positions must reach over a span of ten frames, or all hidden frames look alike.
         "model.encoder.position_convolutions": 2,
         "model.encoder.position_kernel": 19,
     }
@@ -331,14 +331,14 @@ def test_one_batch_of_speech_is_learnt_by_heart(small_corpus):
     assert abs(first["loss_encoder"] - math.log(16)) < 0.5
     assert abs(first["loss_decoder"] - 2) < 0.3
     assert last["loss_encoder"] < 0.6 * first["loss_encoder"]
-    # Knowing how frequent each codeword is would cost the logarithm of the perplexity.
+    # Predicting only the codewords' frequencies costs the logarithm of the perplexity.
     assert last["loss_encoder"] < math.log(last["target_perplexity"]) - 0.3
-    assert last["loss_decoder"] < math.pi / 2 - 0.1  # more than x_t alone tells about white noise
-    assert last["target_perplexity"] > 4  # learnt, not collapsed
+    assert last["loss_decoder"] < math.pi / 2 - 0.1  # the best guess from x_t alone on white noise
+    assert last["target_perplexity"] > 4  # trained without collapse
 
 
 def test_without_weight_the_decoder_is_not_computed():
-    """flow.weight=0 is DinoSR alone: the encoder's loss as before, nothing of the decoder."""
+    """flow.weight=0 is DinoSR: the encoder's loss is unchanged, and the decoder is not computed."""
     config = make_config()
     alone = dataclasses.replace(config, flow=dataclasses.replace(config.flow, weight=0.0))
     arguments = problem(config)

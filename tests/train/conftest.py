@@ -1,3 +1,3 @@
-"""The processes of tests/parallel, for the self-check that training makes of them."""
+"""Shares the processes of tests/parallel with the tests of training's self-check."""
 
 from tests.parallel.conftest import drill  # noqa: F401

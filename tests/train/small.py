@@ -1,4 +1,4 @@
-"""Configurations of models that take no time, and what changes the meaning of their parameters."""
+"""Configurations of tiny models, and changes that give their parameters another meaning."""
 
 from uniwav_jax.config import default_config, from_dict
 

@@ -1,4 +1,4 @@
-"""What is read from a compiled program: counts, loops, collectives in pieces, traffic."""
+"""Figures that are read from a compiled program: counts, loops, split collectives, traffic."""
 
 import functools
 
@@ -10,7 +10,7 @@ import pytest
 from uniwav_jax.models.attention import fused
 from uniwav_jax.train import compiled
 
-# As the TPU compiler writes it: a loop of four, its all-gather cut into a start and a middle piece.
+# This is the TPU compiler's format: a loop of four steps, whose all-gather is cut into two pieces.
 HLO = """HloModule step
 
 %start (p.0: bf16[1,40,64]) -> (bf16[1,40,64], bf16[1,160,64]) {
@@ -63,12 +63,12 @@ def test_collectives_count_once_and_as_often_as_they_run():
 
 def test_traffic_counts_hbm_only_and_slices_not_stacks():
     shard, one_of_stack = 40 * 64 * 2, 8 * 8 * 4
-    per_run = shard + (shard + one_of_stack)  # results of both fusions lie in S(1)
+    per_run = shard + (shard + one_of_stack)  # results of both fusions are in S(1)
     scatter = (32 * 16 + 8 * 16) * 4
     assert compiled.Program(HLO).traffic() == 4 * per_run + 2 * scatter  # `down` moves as much
 
 
-# As the v6e compiler prefetches: an array, a slice of one, and an array that makes room.
+# The v6e compiler prefetches an array, a slice of one, and an array that makes room.
 PREFETCH = """HloModule prefetch
 
 ENTRY %main (x: bf16[8,64], w: s8[1000]) -> bf16[8,64] {
@@ -88,7 +88,7 @@ def test_traffic_of_prefetches_counts_each_array_once():
     assert compiled.Program(PREFETCH).traffic() == 8 * 64 * 2 + 40 + 8 * 64 * 2
 
 
-# As it writes a layer of a loop: slices of stacks in a fusion of a fusion, two stacks written to.
+# A layer of a loop in that format: a nested fusion slices stacks and writes to two of them.
 STACKS = """HloModule stacks
 
 %slice_of (p.0: bf16[12,8,64], p.1: s32[]) -> bf16[8,64] {
@@ -122,11 +122,11 @@ ENTRY %main (x: bf16[12,8,64], i: s32[], y: bf16[12,8,64]) -> (bf16[12,8,64]) {
 """
 
 
-def test_traffic_of_a_layer_is_not_that_of_the_stacks():
+def test_traffic_of_a_layer_counts_slices_of_the_stacks():
     assert compiled.Program(STACKS).traffic() == 3 * 8 * 64 * 2  # one slice read, two written
 
 
-def test_cycles_are_summed_by_part_and_loops_run_out():
+def test_cycles_are_summed_by_part_over_loop_steps():
     wanted = {"encoder forward: attention": 400, "decoder recomputed: feed forward": 7}
     assert compiled.Program(HLO).cycles() == wanted
 
@@ -158,7 +158,7 @@ def test_matmul_flops_count_loops_and_recomputation(remat):
     args = jnp.ones((3, 16, 16)), jnp.ones((8, 16))
     product = 2 * 8 * 16 * 16
     assert compiled.matmul_flops(jax.make_jaxpr(loss)(*args)) == 3 * product
-    # Backward: gradients of x and w; remat adds the forward product once more.
+    # The backward pass has gradients of x and w; remat adds the forward product once more.
     backward = jax.make_jaxpr(jax.grad(loss, argnums=(0, 1)))(*args)
     assert compiled.matmul_flops(backward) == 3 * product * (4 if remat else 3)
 
@@ -175,7 +175,7 @@ def test_convolution_flops():
 
 @pytest.mark.parametrize("kernel", ["pallas", "splash"])
 def test_matmul_flops_count_kernels_on_all_devices(kernel):
-    """Seven matmuls of T x T x d: two forward, five backward, where weights are made again."""
+    """Seven matmuls of T x T x d: two forward, and five backward, which recompute the weights."""
     run = functools.partial(getattr(fused, kernel), interpret=True)
     shape = (4, 512, 4, 64) if kernel == "pallas" else (4, 4, 512, 64)
     q, mask = jnp.zeros(shape), jnp.ones((4, 512), bool)
@@ -183,6 +183,6 @@ def test_matmul_flops_count_kernels_on_all_devices(kernel):
     with jax.set_mesh(jax.sharding.Mesh(devices, ("data", "fsdp", "tensor"))):
         gradient = jax.grad(lambda q, k, v: run(q, k, v, mask).sum(), argnums=(0, 1, 2))
         jaxpr = jax.make_jaxpr(gradient)(q, q, q)
-    # "pallas" multiplies whole registers, of two such heads: what is not a head's is zero.
+    # "pallas" multiplies whole registers of two such heads, with zeros outside a head.
     flops = 7 * 2 * (4 * 4) * 512**2 * (128 if kernel == "pallas" else 64)
     assert compiled.matmul_flops(jaxpr) == pytest.approx(flops, rel=1e-3)  # splash sums by a matmul

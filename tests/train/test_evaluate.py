@@ -1,4 +1,4 @@
-"""Held-out losses: what is counted, and how often."""
+"""Losses on held-out speech: each clip is counted once."""
 
 import types
 
@@ -17,7 +17,7 @@ from uniwav_jax.types import TrainState
 
 
 def count_frames(variables, example, draws, weight, key, config):
-    """A loss that only counts, so that each clip's share in it is known."""
+    """A loss that only counts frames, so that each clip's share in it is known."""
     frames_B = example.frames_B
     sums = {"frames": frames_B.sum(), "rows": (frames_B > 0).sum(), "batches": jnp.ones(())}
     return frames_B.sum(), {**sums, "outputs": {"path_BxT": example.x_BxTxC[..., 0]}}
@@ -40,7 +40,7 @@ COUNTING = Task(
 
 @pytest.mark.parametrize("batches", [0, 1, 8])
 def test_each_clip_counts_once(small_corpus, tmp_path, batches):
-    """12 clips in batches of 8 rows: one batch is full, the second has 4 empty rows."""
+    """12 clips in batches of 8 rows: the first batch is full, the second has 4 empty rows."""
     values = default_config("tiny")
     values.data.update(manifest=str(small_corpus / "manifest.tsv"), batch_seconds=32.0)
     values.data.update(eval_manifest=str(small_corpus / "manifest.tsv"), buckets=(4.0,))

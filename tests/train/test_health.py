@@ -1,4 +1,4 @@
-"""Alarms, and what a run of lines with skipped updates among them comes to, through `Meter`."""
+"""Alarms, and whole runs with skipped updates, whose lines pass through `Meter`."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ from uniwav_jax.train.loop import Meter
 from uniwav_jax.train.metrics import MetricsWriter
 from uniwav_jax.train.progress import Progress
 
-WELL = {
+HEALTHY = {
     "loss_encoder": 2.5,
     "target_perplexity": 150.0,
     "target_variance_min": 0.1,
@@ -50,18 +50,18 @@ RVQ = dataclasses.replace(
 )
 
 
-def test_a_healthy_run_is_left_alone():
+def test_healthy_runs_raise_no_alarm():
     health = Health(CONFIG)
-    assert all(health.check(step, WELL) == [] for step in range(0, 1000, 10))
+    assert all(health.check(step, HEALTHY) == [] for step in range(0, 1000, 10))
 
 
-ILL = [
+UNHEALTHY = [
     (CONFIG, {"target_perplexity": 3.0}, "clusters collapse"),
     (CONFIG, {"loss_encoder": 0.2}, "teacher"),
     (CONFIG, {"target_variance_min": 1e-9}, "variance"),
     (CONFIG, {"grad_norm": 1e6}, "gradient norm"),
     (ASR, {"blank_share": 1.0}, "blank"),
-    (CODEC, {"loss_discriminator": 0.0}, "without fail"),
+    (CODEC, {"loss_discriminator": 0.0}, "without errors"),
     (CODEC, {"loss_discriminator": 2.0}, "constant output"),
     (CODEC, {"latent_rms": 0.02}, "noise"),  # a fifth of codec.noise
     (RVQ, {"latent_rms": 1e-5}, "shrink to zero"),
@@ -69,38 +69,39 @@ ILL = [
 ]
 
 
-@pytest.mark.parametrize(("config", "ill", "word"), ILL)
-def test_alarms_warn_then_stop_with_advice(config, ill, word):
+@pytest.mark.parametrize(("config", "unhealthy", "word"), UNHEALTHY)
+def test_alarms_warn_then_stop_with_advice(config, unhealthy, word):
     health = Health(config)
-    assert health.check(50, WELL | ill) == []  # grace
+    assert health.check(50, HEALTHY | unhealthy) == []  # grace
     for step in (100, 110):
-        (warning,) = health.check(step, WELL | ill)
+        (warning,) = health.check(step, HEALTHY | unhealthy)
         assert word in warning and f"step {step}" in warning
     with pytest.raises(UnhealthyRunError, match=word) as error:
-        health.check(120, WELL | ill)
+        health.check(120, HEALTHY | unhealthy)
     assert "\n" not in str(error.value) and "stopped at step 120" in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("config", "line"),
     [
-        # What healthy runs of ours and published ones logged.
+        # These lines were logged by healthy runs, ours and published ones.
         (ASR, {"blank_share": 0.98}),
         (CODEC, {"loss_discriminator": 0.7, "latent_rms": 0.5}),
         (CODEC, {"loss_discriminator": 1.9, "latent_rms": 0.34}),
         (RVQ, {"loss_discriminator": 1.8, "latent_rms": 0.05, "codebook_perplexity": 60.0}),
-        # Other tasks' names mean other things: pretraining counts its codewords itself.
+        # A name can belong to another task: pretraining has its own metric of its codewords.
         (CONFIG, {"codebook_perplexity": 3.0}),
     ],
 )
 def test_healthy_lines_of_all_tasks_pass(config, line):
     health = Health(config)
-    assert all(health.check(step, WELL | line) == [] for step in range(100, 200, 10))
+    assert all(health.check(step, HEALTHY | line) == [] for step in range(100, 200, 10))
 
 
 def test_every_alarm_has_a_limit_and_a_case():
-    """A new row of the table needs a field, a text that can be written, and a line above."""
-    covered = {name for _, ill, _ in ILL for name in ill} | {"input_wait", "skipped_share"}
+    """A new alarm needs a field, a text that can be formatted, and a line in `UNHEALTHY`."""
+    covered = {name for _, metrics, _ in UNHEALTHY for name in metrics}
+    covered |= {"input_wait", "skipped_share"}
     for alarm in (*ALARMS, *(alarm for task in TASKS.values() for alarm in task.alarms)):
         limit = getattr(HealthConfig(), alarm.field)
         assert "\n" not in alarm.text.format(value=limit, limit=limit)
@@ -108,83 +109,84 @@ def test_every_alarm_has_a_limit_and_a_case():
 
 
 def test_a_small_batch_can_use_few_codewords():
-    """Eight rows of half a second are 200 frames, and 5 % of them ten codewords."""
+    """Eight rows of half a second are 200 frames, and 5 % of them are ten codewords."""
     data = dataclasses.replace(RVQ.data, batch_seconds=4.0)
     assert not Health(dataclasses.replace(RVQ, data=data)).check(
-        100, WELL | {"codebook_perplexity": 12.0}
+        100, HEALTHY | {"codebook_perplexity": 12.0}
     )
-    assert Health(RVQ).check(100, WELL | {"codebook_perplexity": 12.0})
+    assert Health(RVQ).check(100, HEALTHY | {"codebook_perplexity": 12.0})
 
 
-def test_recovery_resets_the_count_of_its_own_alarm_alone():
+def test_recovery_resets_only_the_count_of_its_own_alarm():
     health = Health(CONFIG)
     for step in range(100, 200, 3):
-        assert health.check(step, WELL | {"loss_encoder": 0.2})
-        assert health.check(step + 1, WELL | {"loss_encoder": 0.2})
-        assert not health.check(step + 2, WELL)
+        assert health.check(step, HEALTHY | {"loss_encoder": 0.2})
+        assert health.check(step + 1, HEALTHY | {"loss_encoder": 0.2})
+        assert not health.check(step + 2, HEALTHY)
     both = {"loss_encoder": 0.2, "target_perplexity": 3.0}
-    assert len(health.check(200, WELL | both)) == 2
-    assert len(health.check(201, WELL | {"target_perplexity": 3.0})) == 1
+    assert len(health.check(200, HEALTHY | both)) == 2
+    assert len(health.check(201, HEALTHY | {"target_perplexity": 3.0})) == 1
     with pytest.raises(UnhealthyRunError, match="clusters"):
-        health.check(202, WELL | both)
+        health.check(202, HEALTHY | both)
 
 
 @pytest.mark.parametrize("nothing", [math.nan, None, "missing"])
-def test_lines_that_say_nothing_leave_the_count_as_it_was(nothing):
+def test_lines_without_values_do_not_change_the_count(nothing):
     health = Health(CONFIG)
-    unknown = {**WELL, "loss_encoder": nothing}
+    unknown = {**HEALTHY, "loss_encoder": nothing}
     if nothing == "missing":
         del unknown["loss_encoder"]
     for step in (100, 102):
-        assert health.check(step, WELL | {"loss_encoder": 0.2})
+        assert health.check(step, HEALTHY | {"loss_encoder": 0.2})
         assert health.check(step + 1, unknown) == []
     with pytest.raises(UnhealthyRunError, match="3 alarms in a row"):
-        health.check(104, WELL | {"loss_encoder": 0.2})
+        health.check(104, HEALTHY | {"loss_encoder": 0.2})
 
 
 @pytest.mark.parametrize(("updates", "frozen", "first"), [(13, 10, 12), (320, 0, 34)])
-def test_blanks_alone_are_no_alarm_before_the_whole_model_learns(updates, frozen, first):
+def test_blanks_raise_no_alarm_before_the_whole_model_is_trained(updates, frozen, first):
     """In thousands of updates: the freeze or the warm-up, and the grace; other alarms wait less."""
     config = default_config("tiny")
     config.task, config.init_from = "asr", "a pretrained run"
     config.evaluate.sample_every = 0
     config.train.steps, config.asr.freeze_steps = 1000 * updates, 1000 * frozen
     config.optim.update(warmup=0.1, hold=0.4, decay=0.5)
-    health, ill = Health(from_dict(config)), WELL | {"blank_share": 1.0, "grad_norm": 5000.0}
-    assert not health.check(1999, ill)
-    (warning,) = health.check(2000, ill)
+    health = Health(from_dict(config))
+    unhealthy = HEALTHY | {"blank_share": 1.0, "grad_norm": 5000.0}
+    assert not health.check(1999, unhealthy)
+    (warning,) = health.check(2000, unhealthy)
     assert "gradient norm" in warning
-    assert len(health.check(1000 * first - 1, ill)) == 1
-    assert len(health.check(1000 * first, ill)) == 2
+    assert len(health.check(1000 * first - 1, unhealthy)) == 1
+    assert len(health.check(1000 * first, unhealthy)) == 2
 
 
 def test_a_codec_without_adversarial_losses_does_not_need_its_discriminator():
     alone = dataclasses.replace(CONFIG.codec, adversarial_share=0.0, features_share=0.0)
     for loss in (0.0, 2.0):
-        ill = WELL | {"loss_discriminator": loss}
-        assert Health(CODEC).check(100, ill)
-        assert not Health(dataclasses.replace(CODEC, codec=alone)).check(100, ill)
+        unhealthy = HEALTHY | {"loss_discriminator": loss}
+        assert Health(CODEC).check(100, unhealthy)
+        assert not Health(dataclasses.replace(CODEC, codec=alone)).check(100, unhealthy)
 
 
 def test_waiting_for_data_only_warns():
     health = Health(CONFIG)
     for step in range(100, 200):
-        (warning,) = health.check(step, WELL | {"input_wait": 0.9})
+        (warning,) = health.check(step, HEALTHY | {"input_wait": 0.9})
         assert "workers" in warning
 
 
 def test_skipped_updates_are_reported_and_stop_the_run():
     health = Health(CONFIG)
-    ill = WELL | {"skipped": 4, "skipped_in_a_row": 2}
-    (warning,) = health.check(7, ill, skipped=[6, 7])
+    unhealthy = HEALTHY | {"skipped": 4, "skipped_in_a_row": 2}
+    (warning,) = health.check(7, unhealthy, skipped=[6, 7])
     assert "update 6, 7 was not finite" in warning and "config.seed=0" in warning
     with pytest.raises(UnhealthyRunError, match="NaN"):
-        health.check(9, WELL | {"skipped": 7, "skipped_in_a_row": 5})
+        health.check(9, HEALTHY | {"skipped": 7, "skipped_in_a_row": 5})
 
 
 def test_disabled():
     config = dataclasses.replace(CONFIG, health=HealthConfig(enabled=False))
-    assert Health(config).check(9999, WELL | {"loss_encoder": 0.0, "skipped_share": 1.0}) == []
+    assert Health(config).check(9999, HEALTHY | {"loss_encoder": 0.0, "skipped_share": 1.0}) == []
 
 
 # ---- whole runs through the meter ----------------------------------------------------------------
@@ -193,11 +195,14 @@ def test_disabled():
 COLLAPSED = {"target_perplexity": 1.2, "loss_encoder": 0.05, "grad_norm": 5000.0}
 
 
-def run(folder, steps, *, ill=None, is_skipped=lambda step: False, config=None):
-    """(number of updates until the run was stopped or None, its error, lines of metrics).
+def run(folder, steps, *, unhealthy=None, is_skipped=lambda step: False, config=None):
+    """Simulate a run with `steps` updates.
 
-    Every update logs a healthy run, with `ill` in place of some metrics; where `is_skipped`, what
-    a NaN leaves of it.
+    Every update logs healthy metrics, some of which `unhealthy` replaces. Updates for which
+    `is_skipped` is true have the metrics of an update with NaN.
+
+    Returns:
+        (number of updates until the run was stopped or None, its error, lines of metrics).
     """
     config = config or Config()
     writer = MetricsWriter(str(folder), enabled=True)
@@ -205,8 +210,8 @@ def run(folder, steps, *, ill=None, is_skipped=lambda step: False, config=None):
     skipped = in_a_row = 0
     stopped, error = None, ""
     for step in range(1, steps + 1):
-        values = {**WELL, "audio_seconds": 16.0, "bad_rows": 0, "lr": 1e-3, **(ill or {})}
-        del values["input_wait"]  # the meter's own
+        values = {**HEALTHY, "audio_seconds": 16.0, "bad_rows": 0, "lr": 1e-3, **(unhealthy or {})}
+        del values["input_wait"]  # computed by the meter
         in_a_row = in_a_row + 1 if is_skipped(step) else 0
         if in_a_row:
             skipped += 1
@@ -216,8 +221,8 @@ def run(folder, steps, *, ill=None, is_skipped=lambda step: False, config=None):
             meter.add(step, {name: np.float32(value) for name, value in values.items()}, 0.0)
             if step == steps:
                 meter.flush()
-        except UnhealthyRunError as unhealthy:
-            stopped, error = step, str(unhealthy)
+        except UnhealthyRunError as exception:
+            stopped, error = step, str(exception)
             break
     writer.close()
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
@@ -226,23 +231,23 @@ def run(folder, steps, *, ill=None, is_skipped=lambda step: False, config=None):
 
 @pytest.mark.parametrize("name", COLLAPSED)
 def test_a_collapsed_run_with_nan_stops_as_early_as_one_without(tmp_path, name):
-    """One update in fifty gives NaN; grace of 2000 updates, then ten lines of 50 in a row."""
-    ill = {name: COLLAPSED[name]}
+    """One update in fifty gives NaN; after 2000 updates of grace, ten lines of 50 are unhealthy."""
+    unhealthy = {name: COLLAPSED[name]}
     stops = []
     for number, is_skipped in enumerate((lambda step: False, lambda step: step % 50 == 7)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        stopped, error, lines = run(folder, 4000, ill=ill, is_skipped=is_skipped)
+        stopped, error, lines = run(folder, 4000, unhealthy=unhealthy, is_skipped=is_skipped)
         assert "stopped at step 2450 after 10 alarms in a row" in error
-        assert lines[-1]["step"] == 2450 and lines[-1][name] == pytest.approx(ill[name])
+        assert lines[-1]["step"] == 2450 and lines[-1][name] == pytest.approx(unhealthy[name])
         assert lines[-1]["skipped_share"] == pytest.approx(0.02 * number)
         stops.append(stopped)
     assert stops[0] == stops[1] == 2451  # a line is read one update late
 
 
 @pytest.mark.parametrize("log_every", [1, 10, 50])
-def test_a_run_that_loses_every_second_update_is_stopped_in_its_grace(tmp_path, log_every):
-    """Lines of one update are taken together until they can show a share of 10 %."""
+def test_a_run_that_loses_every_second_update_stops_in_its_grace_period(tmp_path, log_every):
+    """Lines of one update are combined until they can show a share of 10 %."""
     train = TrainConfig(log_every=log_every)
     config = dataclasses.replace(Config(), train=train)
     stopped, error, lines = run(
@@ -270,7 +275,7 @@ def test_one_bad_update_in_lines_of_one_update_is_no_alarm(tmp_path):
 
 
 def test_lines_without_a_finite_update_do_not_reset_the_count(tmp_path):
-    """Every third line is lost as a whole: it counts neither for nor against the alarm."""
+    """A line of skipped updates only, every third one, does not change the alarm's count."""
     config = dataclasses.replace(
         Config(),
         train=TrainConfig(log_every=5, max_skipped=10),
@@ -280,7 +285,7 @@ def test_lines_without_a_finite_update_do_not_reset_the_count(tmp_path):
     def lost(step):
         return (step - 1) // 5 % 3 == 1
 
-    stopped, error, lines = run(tmp_path, 200, ill=COLLAPSED, is_skipped=lost, config=config)
+    stopped, error, lines = run(tmp_path, 200, unhealthy=COLLAPSED, is_skipped=lost, config=config)
     assert stopped == 31 and "after 4 alarms in a row" in error
     null = [line["loss_encoder"] is None for line in lines]
     assert null == [False, True, False, False, True, False]

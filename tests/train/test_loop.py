@@ -1,4 +1,4 @@
-"""The training loop: the order of its actions, and the way from it to the losses."""
+"""The training loop: the order of its actions, and the files between it and the losses."""
 
 import itertools
 import pathlib
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 @pytest.fixture(scope="module")
 def three_updates(small_corpus, tmp_path_factory):
-    """Actions of a run in their order, and the files of the package on the way to each loss."""
+    """Actions of a run in their order, and the package's files on the call path to each loss."""
     actions, ways = [], {}
 
     def recorded(function, action):
@@ -48,7 +48,7 @@ def three_updates(small_corpus, tmp_path_factory):
         return call
 
     def counted(train_step):
-        """Traces the update and does not compile it, which would take most of the time here."""
+        """Trace the update without compiling it, which would take most of the time here."""
 
         def call(state, batch):
             _, metrics = jax.eval_shape(train_step, state, batch)
@@ -97,9 +97,9 @@ def three_updates(small_corpus, tmp_path_factory):
 
 
 def test_order_of_actions(three_updates):
-    """Evaluate the state, save it, only then take the next batch; lines are written one step late.
+    """Evaluate the state, save it, then read the next batch; lines are written one update late.
 
-    A line waits for the numbers of its update, so the next update is started first.
+    A line waits for its update's metrics, so the next update is started before.
     """
     update = ["next batch", "update"]
     assert three_updates[0] == [

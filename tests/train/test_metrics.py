@@ -34,7 +34,7 @@ def test_lines_after_the_checkpoint_are_dropped_on_resume(tmp_path):
         writer.write(step, {"loss": 1.0})
     writer.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 6, "lo')  # killed in mid-write
+        file.write('{"step": 6, "lo')  # killed during a write
     writer = MetricsWriter(str(tmp_path), enabled=True)
     writer.truncate_after(3)
     writer.write(4, {"loss": 9.0})
@@ -43,7 +43,7 @@ def test_lines_after_the_checkpoint_are_dropped_on_resume(tmp_path):
     assert lines(tmp_path)[-1]["loss"] == 9.0
 
 
-def test_full_disk_is_an_error_and_no_hang(tmp_path):
+def test_full_disk_is_an_error_and_does_not_hang(tmp_path):
     writer = MetricsWriter(str(tmp_path), enabled=True)
     with limited_files(4096), pytest.raises(OSError, match="too large"):
         writer.audio(1, "a", np.zeros(16000, np.float32), 16000)
@@ -69,7 +69,7 @@ def test_means_are_over_the_updates_that_were_not_skipped():
     updates = [update(1.0, nan, 0), update(nan, 80.0, 1), update(infinity, 60.0, 2)]
     updates += [update(3.0, 100.0, 0)]
     line = means(updates)
-    # A skipped update's finite numbers do not count either.
+    # Finite metrics of a skipped update are not counted either.
     assert (line["loss"], line["perplexity"], line["skipped_share"]) == (2.0, 100.0, 0.5)
     lost = means(updates[1:3])
     assert np.isnan(lost["loss"]) and np.isnan(lost["perplexity"]) and lost["skipped_share"] == 1.0

@@ -1,4 +1,4 @@
-"""Schedule, weight decay and clipping against hand calculation."""
+"""Schedule, weight decay and clipping, compared with calculation by hand."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ def configuration(steps=1000, **changes):
 @pytest.mark.parametrize(
     ("step", "share"),
     [
-        (0, 1 / 30),  # the first update already learns
+        (0, 1 / 30),  # the first update has a positive learning rate
         (14, 0.5),
         (29, 1.0),  # 3 % warm-up
         (30, 1.0),
@@ -78,7 +78,7 @@ def test_weight_decay_spares_norms_biases_and_embeddings(shapes):
 def test_first_update_equals_adamw_by_hand():
     config = configuration(lr=0.1, warmup=0.0, hold=0.5, decay=0.5, weight_decay=0.2)
     params = {"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array([3.0])}
-    grads = {"kernel": jnp.array([0.3, -0.1]), "bias": jnp.array([0.2])}  # norm 0.374: no clip
+    grads = {"kernel": jnp.array([0.3, -0.1]), "bias": jnp.array([0.2])}  # norm 0.374: not clipped
     optimizer = optim.make(config)
     updates, _ = optimizer.update(grads, optimizer.init(params), params)
     # Bias-corrected moments of the first step are g and g^2; decay is decoupled.
@@ -100,11 +100,11 @@ def test_second_update_uses_both_betas():
 
 
 def test_gradients_are_clipped_by_their_global_norm():
-    # Adam's first step forgets a common factor unless eps is felt: so make eps large.
+    # Adam's first step is invariant to a common factor unless eps is large.
     config = configuration(lr=1.0, warmup=0.0, hold=0.5, decay=0.5, weight_decay=0.0, eps=1.0)
     params = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
     optimizer = optim.make(config)
-    for factor in (1.0, 100.0):  # the norm is 5, then 500: clipped to 1 in both cases
+    for factor in (1.0, 100.0):  # the norm is 5, then 500, and is clipped to 1 in both cases
         grads = {"a": jnp.array([3.0 * factor]), "b": jnp.array([4.0 * factor])}
         updates, _ = optimizer.update(grads, optimizer.init(params), params)
         np.testing.assert_allclose(updates["a"], [-0.6 / 1.6], rtol=1e-4)
@@ -121,6 +121,6 @@ def test_clip_0_leaves_gradients_as_they_are():
         {"a": jnp.array([300.0]), "b": jnp.array([400.0])}, optimizer.init(params), params
     )
     np.testing.assert_allclose(updates["a"], [-300 / 301], rtol=1e-4)
-    # A checkpoint may go on with and without: the optimizer's state is the same tree.
+    # A checkpoint may be resumed with and without clipping: the optimizer's tree is the same.
     clipped = optim.make(dataclasses.replace(config, optim=OptimConfig(clip=1.0)))
     assert jax.tree.structure(clipped.init(params)) == jax.tree.structure(optimizer.init(params))

@@ -1,4 +1,4 @@
-"""Spectrograms of samples as a picture."""
+"""Pictures of samples: spectrograms."""
 
 import numpy as np
 from etils import epath

@@ -1,4 +1,4 @@
-"""Lines about a run where there is no terminal."""
+"""Lines about the progress of a run if there is no terminal."""
 
 from uniwav_jax.train import progress
 

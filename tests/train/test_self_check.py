@@ -1,4 +1,4 @@
-"""Processes that do not run the same thing say so, all of them, before anything is compiled."""
+"""Processes that differ all stop with an error that names the difference, before compilation."""
 
 import json
 import shutil
@@ -84,20 +84,20 @@ def test_all_reduce(mesh):
     assert 0 < self_check.all_reduce(make_mesh(mesh)) < 60
 
 
-def test_wrong_sum_is_noticed(monkeypatch):
+def test_wrong_sum_is_an_error(monkeypatch):
     monkeypatch.setattr(self_check.jnp, "sum", lambda x: x[0] + x[1])
-    with pytest.raises(LostProcessError, match=r"8 devices add 1 \.\.\. 8 up to 3 on .*0, not 36"):
+    with pytest.raises(LostProcessError, match=r"over 8 devices is 3 on .*0, not 36"):
         self_check.all_reduce(make_mesh(MeshConfig()))
 
 
-def test_odd_one_out():
+def test_processes_that_differ_are_found():
     assert self_check.split(["a"] * 3) == ([], [0, 1, 2])
     assert self_check.split(["a", "b", "b"]) == ([0], [1, 2])
     assert self_check.split(["a", "b"]) == ([1], [0])
     assert self_check.split(["a", "b", "c", "b"]) == ([0, 2], [1, 3])
 
 
-def test_rows_that_nobody_loads():
+def test_rows_without_a_process_are_an_error():
     everyone = [{"100": [[0, 3]]}, {"100": [[6, 7]]}]
     with pytest.raises(UserError, match="no process loads rows 4-5 of the 8"):
         self_check.check_cover(everyone, {100: 8})
@@ -119,7 +119,7 @@ def test_table_of_many_is_short():
     assert len(self_check.table([process] * 16, {100: 64})) == 16
 
 
-def test_paths_are_no_difference_but_their_content_is():
+def test_paths_may_differ_but_their_content_may_not():
     names = self_check.fields(Config())
     assert "config.train.steps" in names and "config.data.buckets" in names
     assert not {f"config.{path}" for path in self_check.PATHS} & set(names)

@@ -1,4 +1,4 @@
-"""Update, evaluation and start go through the same microbatches: same numbers, less memory."""
+"""Update, evaluation and start use the same microbatches: equal numbers with less memory."""
 
 import functools
 
@@ -54,7 +54,7 @@ class Steps:
 
 @pytest.mark.parametrize("parts", [1, 2, 6])
 def test_sums_and_outputs_of_microbatches(parts):
-    """Outputs come back in the order of the rows, and every row counts once."""
+    """Outputs are in the order of the rows, and every row is counted once."""
     rows = {"x": jnp.arange(24.0).reshape(12, 2), "n": jnp.arange(12)}
 
     def function(rows, key):
@@ -67,7 +67,7 @@ def test_sums_and_outputs_of_microbatches(parts):
     np.testing.assert_array_equal(outputs["n"], rows["n"])
 
 
-def test_microbatches_have_keys_of_their_own():
+def test_each_microbatch_has_its_own_key():
     _, drawn = step_lib.over_microbatches(
         lambda rows, key: ({}, rows * 0 + jax.random.uniform(key)),
         jnp.ones(8),
@@ -91,7 +91,7 @@ def test_evaluation_does_not_depend_on_microbatches_and_devices(name):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-4), sums, again)
     jax.tree.map(np.testing.assert_array_equal, outputs, outputs_again)
     if name == "asr":
-        lengths = (outputs["path_BxT"] >= 0).sum(1)  # rows grow longer and longer
+        lengths = (outputs["path_BxT"] >= 0).sum(1)  # the rows have increasing lengths
         assert (np.diff(lengths) >= 0).all() and lengths[0] < lengths[-1] <= FRAMES
 
 
@@ -103,14 +103,14 @@ def started(accumulate, devices):
 
 
 def test_start_does_not_depend_on_microbatches_and_devices():
-    """The frames are chosen from the whole batch, whatever is computed at a time."""
+    """The frames are chosen from the whole batch, independently of the microbatches."""
     books, again = started(1, 1), started(4, 4)
     np.testing.assert_array_equal(again["counts"], np.ones_like(books["counts"]))
     np.testing.assert_allclose(again["sums"], books["sums"], rtol=1e-4, atol=1e-4)
 
 
 def test_codewords_start_at_frames_of_the_whole_batch():
-    """Each at the target of one of the frames that are drawn for the whole batch."""
+    """Each codeword is the target of one of the frames chosen from the whole batch."""
     steps = Steps(pretrain.TASK, PRETRAIN, 1)
     state, config = jax.device_get(steps.state), steps.config
     x, frames = surface(steps.batch, steps.state.frozen["features"], steps.features)
@@ -123,14 +123,14 @@ def test_codewords_start_at_frames_of_the_whole_batch():
         found.append(np.unravel_index(distance.argmin(), distance.shape))
     assert len(set(found)) == config.distillation.codewords
     assert all(np.asarray(mask)[place] for place in found)
-    assert len({row for row, _ in found}) > 4  # of 16 rows
+    assert len({row for row, _ in found}) > 4  # out of 16 rows
     key = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 2)
     chosen = np.asarray(quantizer.choose_frames(key, mask, config.distillation.codewords))
     assert [chosen[place] for place in found] == list(range(config.distillation.codewords))
 
 
-def test_evaluation_and_start_fit_where_the_update_fits():
-    """In sixteen microbatches of four rows; undivided, evaluation and start would need more."""
+def test_evaluation_and_start_need_no_more_memory_than_the_update():
+    """They use sixteen microbatches of four rows; without them both would need more memory."""
     steps = Steps(pretrain.TASK, {**PRETRAIN, "distillation.codewords": 256}, 16, rows=64)
     with jax.set_mesh(steps.mesh):
         lowered = {

@@ -1,1 +1,1 @@
-"""Checkpoints: writing, reading, moving parts of one run to another."""
+"""Writes checkpoints, reads them, and starts a run from parts of another run's checkpoint."""

@@ -1,9 +1,9 @@
-"""Whether the parameters of a checkpoint mean in this run what they meant in theirs.
+"""Checks whether a checkpoint's parameters have the same meaning in this run's configuration.
 
-Equal names and shapes are not enough: weights of a pre-norm encoder fit a post-norm one, heads that
-read the last layer fit heads that each read their own layer, and rows of one alphabet fit another
-of the same size. So each part of a model names the fields of the configuration that its meaning
-rests on.
+Equal names and shapes are not enough: weights of a pre-norm encoder fit into a post-norm one, heads
+that all read the last layer fit heads that read one layer each, and rows of one alphabet fit
+another of the same size. Each part of a model therefore names the fields of the configuration that
+its meaning depends on.
 """
 
 import importlib.metadata
@@ -21,24 +21,23 @@ from uniwav_jax.errors import UserError
 from uniwav_jax.tasks.task import FOREVER
 
 SCHEMA = 3
-# Parts whose computation changed with a schema, while names and shapes of parameters stayed.
+# {schema: parts that are computed differently since then, with the same parameters' names and
+# shapes}.
 CHANGED = {2: {"decoder": "its U-Net skips carried the layers' outputs and now carry their inputs"}}
-# Fields of the configuration that a schema removed; the fields in their place take their defaults.
+# {schema: fields of the configuration that were removed in it}; new fields have their defaults.
 DROPPED = {
     2: """distillation.teacher_positions distillation.teacher_decay_start
     distillation.teacher_decay_end distillation.teacher_decay_steps""".split()
 }
-
-
-# Fields that a schema renamed: (name now, name before).
+# {schema: fields that it renamed, as (new name, old name)}.
 RENAMED = {
     3: tuple(
         (f"text.{name}", f"asr.{name}") for name in ("symbols", "units", "lexicon", "lowercase")
     )
 }
-# Places in `TrainState` that a schema renamed: (place now, place before).
+# {schema: paths in `TrainState` that it renamed, as (new path, old path)}.
 MOVED = {3: (("state", "task"), ("frozen/features", "features"))}
-# Fields that change nothing in what parameters mean.
+# Fields that do not affect the meaning of parameters.
 FREE = frozenset(
     """features.codec features.stats features.stats_seconds model.encoder.dropout
     model.encoder.attention_dropout model.encoder.activation_dropout model.encoder.layer_drop
@@ -47,10 +46,14 @@ FREE = frozenset(
 
 
 def current(meta: dict[str, Any], path: str | epath.Path) -> dict[str, Any]:
-    """The meta of checkpoint `path` with a configuration that this version reads.
+    """The metadata of a checkpoint, with its configuration converted to the current schema.
+
+    Args:
+        meta: {"schema", "step", "config", ...} as saved.
+        path: the checkpoint, named in the message.
 
     Raises:
-        UserError: the checkpoint is younger than this version.
+        UserError: the checkpoint was written by a newer version.
     """
     if (schema := meta.get("schema", 0)) > SCHEMA:
         raise UserError(
@@ -74,15 +77,16 @@ def current(meta: dict[str, Any], path: str | epath.Path) -> dict[str, Any]:
 
 
 def place_then(place: str, meta: dict[str, Any]) -> str:
-    """Where the arrays of `place`, a path in `TrainState`, lie in a checkpoint.
+    """The path that the arrays at a path of the current `TrainState` have in a checkpoint.
 
     Args:
         place: path such as "state/teacher/layers/up/kernel"; items of tuples are "[0]", "[1]", ...
-        meta: of the checkpoint.
+        meta: metadata of the checkpoint.
     """
     schema = meta.get("schema", 0)
     if schema < 3:
-        # An encoder that was frozen for good had moments, and freezing came first in the chain.
+        # An encoder frozen for the whole run had moments then, and freezing was the first
+        # transformation in the chain.
         found = re.fullmatch(r"opt_state/inner_states/trained/inner_state/\[(\d+)\](/.*)?", place)
         if found:
             return f"opt_state/[{int(found[1]) + 1}]{found[2] or ''}"
@@ -94,7 +98,7 @@ def place_then(place: str, meta: dict[str, Any]) -> str:
 
 
 def places_then(places: Iterable[str], meta: dict[str, Any]) -> dict[str, str]:
-    """{place now: place in a checkpoint}; a place that was several is replaced by these."""
+    """{path now: path in the checkpoint}; a path is divided if its parts were in several places."""
     moved = [
         now
         for number, pairs in MOVED.items()
@@ -105,13 +109,13 @@ def places_then(places: Iterable[str], meta: dict[str, Any]) -> dict[str, str]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that decide the numbers."""
+    """{package: version} of the packages that affect the numbers."""
     names = "uniwav_jax jax jaxlib flax optax orbax-checkpoint grain numpy".split()
     return {name: importlib.metadata.version(name) for name in names}
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    """Flatten nested dicts: {"a": {"b": 1}} -> {"a.b": 1}."""
     flat = {}
     for key, value in tree.items():
         if isinstance(value, dict):
@@ -122,12 +126,12 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def values_then(meta: dict[str, Any]) -> dict[str, Any]:
-    """{field: value} of the checkpoint's run; fields that are younger had their defaults."""
+    """{field: value} of the checkpoint's run; fields added since then have their defaults."""
     return flatten(json.loads(Config().to_json())) | flatten(meta["config"])
 
 
 def values_now(config: Config) -> dict[str, Any]:
-    """{field: value} of this run, with lists for tuples as JSON has it."""
+    """{field: value} of this run; tuples are lists, as in JSON."""
     return flatten(json.loads(config.to_json()))
 
 
@@ -139,12 +143,12 @@ def differences(meta: dict[str, Any], config: Config) -> dict[str, tuple[Any, An
 
 
 def matters(field: str, fields: Iterable[str]) -> bool:
-    """Whether a field is one of `fields`, or in one of these groups, and not free."""
+    """Whether a field is one of `fields` (or in one of them that is a group) and not in `FREE`."""
     return field not in FREE and any(field == f or field.startswith(f + ".") for f in fields)
 
 
 def outdated(meta: dict[str, Any]) -> dict[str, str]:
-    """Parts of a checkpoint's model that this version computes otherwise, and how."""
+    """{part of a checkpoint's model that this version computes differently: the difference}."""
     changed = {}
     for number, parts in CHANGED.items():
         if meta.get("schema", 0) < number:
@@ -154,15 +158,20 @@ def outdated(meta: dict[str, Any]) -> dict[str, str]:
 
 
 def check_resume(meta: dict[str, Any], config: Config, folder: epath.Path) -> None:
-    """Raise unless a run of this configuration can continue from it; print other changes.
+    """Raise unless this run can continue from the checkpoint; print a note about other changes.
+
+    Args:
+        meta: metadata of the checkpoint.
+        config: configuration of this run.
+        folder: the checkpoint, named in the message.
 
     Raises:
-        UserError: in one line, with the first field at fault.
+        UserError: the checkpoint has another meaning; the message names the first field.
     """
     instead = "choose another --workdir, or start from its parameters with --config.init_from"
     parts = tasks.get(config.task).parts
     fields = {"task", "features", "options"}.union(*(part.fields for part in parts.values()))
-    # Only the symbols matter, not how texts become symbols.
+    # The symbols define the alphabet, whichever lexicon turns texts into them.
     fields -= {"text.lexicon"}
     for part, how in outdated(meta).items():
         raise UserError(
@@ -175,7 +184,7 @@ def check_resume(meta: dict[str, Any], config: Config, folder: epath.Path) -> No
         if matters(key, fields):
             raise UserError(f"checkpoint {folder} was made with another {change}; {instead}")
         if not key.startswith(("checkpoint.", "evaluate.", "mesh.", "train.log_every", "init_")):
-            print(f"note: {change}; the resumed run differs from an undisturbed one", flush=True)
+            print(f"note: {change}; the resumed run differs from an uninterrupted one", flush=True)
     frozen_then, frozen_now = _freezing(config_lib.build(meta["config"])), _freezing(config)
     if frozen_then != frozen_now:
         changes = ", ".join(f"config.{key}" for key in differences(meta, config))
@@ -191,7 +200,9 @@ def check_resume(meta: dict[str, Any], config: Config, folder: epath.Path) -> No
 
 
 def _freezing(config: Config) -> str:
-    """Which parts are frozen at first and which for good: this decides the optimizer's arrays."""
+    """The parts frozen at first and for the whole run; the optimizer's arrays depend on them."""
     freezes = tasks.get(config.task).freezes(config)
-    kinds = {part: "for good" if n == FOREVER else "at first" for part, n in freezes.items()}
+    kinds = {
+        part: "for the whole run" if n == FOREVER else "at first" for part, n in freezes.items()
+    }
     return ", ".join(f"{part} {kind}" for part, kind in sorted(kinds.items()))

@@ -1,4 +1,4 @@
-"""Reading one step of a run without its optimizer or mesh, for inference and export."""
+"""Reads one step of a run without its optimizer or mesh, for inference, export and init_from."""
 
 import dataclasses
 import os
@@ -21,7 +21,14 @@ from uniwav_jax.types import PyTree
 
 
 def find(path: str) -> epath.Path:
-    """The step folder meant by `path`: a workdir, its checkpoints folder or a step folder."""
+    """The step folder that a path stands for.
+
+    Args:
+        path: a step folder, or a workdir or its checkpoints folder, which stand for the newest.
+
+    Raises:
+        UserError: there is no such folder or no checkpoint in it.
+    """
     folder = epath.Path(path if "://" in path else os.path.abspath(path))  # Orbax wants absolute
     if not folder.is_dir():
         raise UserError(f"checkpoint folder {path} does not exist")
@@ -31,18 +38,19 @@ def find(path: str) -> epath.Path:
         folder = folder / "checkpoints"
     steps = [int(child.name) for child in folder.iterdir() if child.name.isdigit()]
     if not steps:
-        raise UserError(f"{path} holds no checkpoint; give a workdir or one of its step folders")
+        raise UserError(f"{path} has no checkpoint; give a workdir or one of its step folders")
     return folder / str(max(steps))
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """One step of a run, opened by `open`: whatever is read through it comes from this step.
+    """One step of a run, returned by `open`. Everything that it reads comes from this step.
 
     Attributes:
         folder: the step's folder.
-        meta: what is saved beside the arrays: "step", "config", "versions", "data", "codec".
-        config: the configuration.
+        meta: the metadata saved with the arrays: "step", "config", "versions", "data", "codec",
+            "checksums".
+        config: the run's configuration.
     """
 
     folder: epath.Path
@@ -51,31 +59,31 @@ class Checkpoint:
 
     @property
     def step(self) -> int:
-        """Updates done."""
+        """Number of updates."""
         return int(self.meta["step"])
 
     @property
     def task(self) -> Task:
-        """What was trained."""
+        """The run's task."""
         return tasks.get(self.config.task)
 
     def features(self) -> SurfaceFeatures:
-        """The surface features; a codec's folder need not exist any more."""
+        """The surface features; a codec comes from the checkpoint, not from its folder."""
         return features_lib.build(self.config.features, self.meta.get("codec"))
 
     def arrays(self, *places: str) -> dict[str, PyTree]:
-        """Some parts of the `TrainState` as numpy arrays, whatever topology wrote them.
+        """Read some parts of the `TrainState` as numpy arrays, whatever topology wrote them.
 
         Args:
-            places: fields of `TrainState` or parts of them, for example "params/encoder"; what the
-                checkpoint lacks is left out.
+            places: paths in `TrainState`, for example "params/encoder"; those that the checkpoint
+                does not have are left out.
 
         Returns:
-            A tree of dicts in which the arrays have their places.
+            A tree of dicts in which the arrays have the same paths.
 
         Raises:
-            UserError: the files are damaged, or this version computes one of the parts in another
-                way than the version that trained it.
+            UserError: the files are damaged, or this version computes one of the parts differently
+                from the version that trained it.
         """
         for part, how in compatibility.outdated(self.meta).items():
             if set(places) & set(self.task.parts[part].arrays):
@@ -104,9 +112,9 @@ class Checkpoint:
 
 
 def open(path: str | epath.Path) -> Checkpoint:
-    """The newest step of a run, or the step that `path` names.
+    """Open the newest step of a run, or the step that `path` names.
 
-    The step is chosen once: a run that goes on saving changes nothing in what is read.
+    The step is chosen once, so that a run which saves new steps does not change what is read.
 
     Args:
         path: workdir, checkpoints folder or step folder.
@@ -121,12 +129,12 @@ def open(path: str | epath.Path) -> Checkpoint:
     except Exception as error:
         raise UserError(f"checkpoint {folder} cannot be read ({store.reason(error)})") from error
     meta = compatibility.current(meta, folder)
-    # Rules that a younger version made for new runs do not forbid reading.
+    # `config.rules` is not applied: newer rules for new runs must not prevent reading old ones.
     return Checkpoint(folder, meta, config_lib.build(meta["config"]))
 
 
 def newest(workdir: str | epath.Path) -> Checkpoint | None:
-    """The newest checkpoint of a workdir, or None where there is none yet."""
+    """Open the newest checkpoint of a workdir; None if there is none yet."""
     folder = epath.Path(workdir) / "checkpoints"
     if not folder.is_dir() or not any(child.name.isdigit() for child in folder.iterdir()):
         return None

@@ -1,10 +1,12 @@
-"""Orbax checkpoints: the whole `TrainState`, and JSON that describes the run.
+"""Orbax checkpoints: the whole `TrainState` and metadata about the run in JSON.
 
-    workdir/checkpoints/<step>/state   arrays, any topology can read them
-    workdir/checkpoints/<step>/meta    {"schema", "step", "config", "versions", "data", ...}
+    workdir/checkpoints/<step>/state   arrays, which any topology can read
+    workdir/checkpoints/<step>/meta    {"schema", "step", "config", "versions", "data", "codec",
+                                       "checksums"}
 
-A save is atomic (written aside, renamed): a kill in mid-save leaves the previous checkpoint. The
-files have no checksums of the numbers; meta has one for each array, compared when it is read.
+A save is atomic: it is written under another name and renamed, so that a kill during a save leaves
+the previous checkpoint. Orbax's files have no checksums of the numbers; the metadata has one for
+each array, which is compared when the array is read.
 """
 
 import contextlib
@@ -29,7 +31,7 @@ from uniwav_jax.types import PyTree, TrainState
 
 
 def manager(workdir: str | epath.Path, config: Config) -> ocp.CheckpointManager:
-    """The manager of `workdir/checkpoints`; saves are asynchronous."""
+    """The manager of `workdir/checkpoints`, which saves asynchronously."""
     quiet()
     return CheckpointManager(
         epath.Path(workdir) / "checkpoints",
@@ -38,7 +40,7 @@ def manager(workdir: str | epath.Path, config: Config) -> ocp.CheckpointManager:
             max_to_keep=config.checkpoint.keep,
             keep_period=config.checkpoint.keep_every or None,
             create=True,
-            cleanup_tmp_directories=True,  # of saves that were killed
+            cleanup_tmp_directories=True,  # left by saves that were killed
         ),
     )
 
@@ -50,15 +52,20 @@ def save(
     data: dict[str, Any],
     codec: dict[str, Any] | None = None,
 ) -> None:
-    """Start saving `state` (returns when it is safe to donate it); no-op if the step is there.
+    """Start saving `state`; do nothing if this step is saved already.
+
+    It returns when `state` may be donated to the next step, before the save is complete.
 
     Args:
         checkpoints: the manager.
-        state: what is saved.
-        config: of the run.
-        data: what decides the batches (`BatchPlan.fingerprint`).
-        codec: of codec features, `CodecFeatures.described`: with it the checkpoint can be used
-            without the codec's folder.
+        state: the state to save.
+        config: configuration of the run.
+        data: properties of the data that determine the batches (`BatchPlan.fingerprint`).
+        codec: `CodecFeatures.described`, with which the checkpoint can be used without the codec's
+            folder; None for other features.
+
+    Raises:
+        UserError: the checkpoint cannot be written.
     """
     step = int(state.step)
     if step in checkpoints.all_steps():
@@ -90,14 +97,18 @@ def _meta(
 def save_parts(
     workdir: str, parts: PyTree, config: Config, step: int, codec: dict[str, Any] | None = None
 ) -> None:
-    """Write arrays that were not trained here, as `config.init_from` and tools read them.
+    """Write a checkpoint of arrays from elsewhere, which `config.init_from` and tools can read.
 
     Args:
-        workdir: must have no checkpoint.
-        parts: numpy arrays by the fields of `TrainState`; what is left out starts fresh.
-        config: of the arrays.
+        workdir: a folder without checkpoints.
+        parts: numpy arrays in dicts under the fields of `TrainState`; a run that starts from the
+            checkpoint initialises missing ones.
+        config: the configuration that the arrays fit.
         step: number of the checkpoint.
         codec: as for `save`.
+
+    Raises:
+        UserError: there are checkpoints, or the checkpoint cannot be written.
     """
     with contextlib.closing(manager(workdir, config)) as checkpoints:
         if checkpoints.all_steps():
@@ -110,27 +121,27 @@ def save_parts(
 
 
 def check(checkpoints: ocp.CheckpointManager) -> None:
-    """Raise a `UserError` if a save in the background has failed; waits for none.
+    """Raise a `UserError` if a save in the background failed; do not wait for a save in progress.
 
-    Orbax's `check_for_errors` is not used: it clears the thread's error, so that the thread takes
-    the save for finished and removes the checkpoint before it.
+    Orbax's `check_for_errors` cannot be used: it removes the error from the thread, which then
+    treats the save as complete and deletes the previous checkpoint.
     """
     if not checkpoints.is_saving_in_progress():
         finish(checkpoints)
 
 
 def finish(checkpoints: ocp.CheckpointManager) -> None:
-    """Wait until the saves are on disk.
+    """Wait until all saves are on disk.
 
     Raises:
-        UserError: one has failed.
+        UserError: a save failed.
     """
     with _writing(checkpoints):
         checkpoints.wait_until_finished()
 
 
 def close(checkpoints: ocp.CheckpointManager) -> None:
-    """`finish`, and no more saves."""
+    """Wait until all saves are on disk (`finish`), and close the manager."""
     with _writing(checkpoints):
         checkpoints.close()
 
@@ -148,27 +159,27 @@ def _writing(checkpoints: ocp.CheckpointManager) -> Iterator[None]:
 
 
 def checksums(state: PyTree) -> dict[str, int]:
-    """For each array the sum of its bits, as unsigned integers, modulo 2^32; the same on any mesh.
+    """{path in `TrainState`: `bit_sums` of the array}, which do not depend on the mesh.
 
-    Computed on the devices; all processes must call it.
+    The sums are computed on the devices, so all processes must call this function.
     """
     sums = jax.jit(bit_sums, out_shardings=state.step.sharding)(state)
     return named(jax.device_get(jax.block_until_ready(sums)))
 
 
 def bit_sums(tree: PyTree) -> PyTree:
-    """For each array the sum of its bits, as unsigned integers, modulo 2^32."""
+    """For each array the sum modulo 2^32 of its bit patterns as unsigned integers, uint32 []."""
     return jax.tree.map(lambda x: x.view(f"uint{8 * x.dtype.itemsize}").sum(dtype="uint32"), tree)
 
 
 def named(sums: PyTree) -> dict[str, int]:
-    """{place in `TrainState`: sum}."""
+    """Turn a tree of sums into {path in the tree: sum}."""
     leaves = jax.tree_util.tree_leaves_with_path(sums)
     return {path_string(path): int(value) for path, value in leaves}
 
 
 def compare(found: dict[str, int], meta: dict[str, Any]) -> None:
-    """Raise unless the arrays are those that were saved; older checkpoints have no sums."""
+    """Raise a `ValueError` unless the checksums are those saved; older checkpoints have none."""
     found = {compatibility.place_then(name, meta): value for name, value in found.items()}
     saved = meta.get("checksums", found)
     changed = [name for name in found if found[name] != saved.get(name)]
@@ -179,17 +190,20 @@ def compare(found: dict[str, int], meta: dict[str, Any]) -> None:
 def restore(
     checkpoints: ocp.CheckpointManager, abstract: TrainState, shardings: PyTree, config: Config
 ) -> tuple[TrainState, dict[str, Any]] | None:
-    """The newest checkpoint on this run's mesh and its meta, or None when there is none.
+    """Restore the newest checkpoint to this run's mesh.
 
     Args:
         checkpoints: the manager.
-        abstract: state of shapes and dtypes (`jax.eval_shape`) to restore into.
-        shardings: where each leaf goes.
-        config: this run's configuration, compared with the checkpoint's.
+        abstract: the state's shapes and dtypes (`jax.eval_shape`).
+        shardings: sharding of each array of the state.
+        config: this run's configuration, which is compared with the checkpoint's.
+
+    Returns:
+        The state and the checkpoint's metadata, or None if there is no checkpoint.
 
     Raises:
-        UserError: the checkpoint belongs to another configuration, cannot be read or is not what
-            was saved.
+        UserError: the checkpoint belongs to another configuration, cannot be read, or differs from
+            the state that was saved.
     """
     step = checkpoints.latest_step()
     if step is None:
@@ -217,18 +231,18 @@ def restore(
         raise
     except Exception as error:  # Orbax and TensorStore raise many kinds for a damaged file
         older = [number for number in checkpoints.all_steps() if number < step]
-        what = f"continue from step {max(older)}" if older else "begin again (there is no other)"
+        effect = f"continue from step {max(older)}" if older else "begin again (there is no other)"
         raise UserError(
-            f"checkpoint {folder} cannot be read ({reason(error)}); delete that folder to {what},"
+            f"checkpoint {folder} cannot be read ({reason(error)}); delete that folder to {effect},"
             " or choose another --workdir"
         ) from error
     return state, meta
 
 
 def _older(target: TrainState, folder: epath.Path, meta: dict[str, Any]) -> PyTree:
-    """The tree of a checkpoint of an older schema, with the leaves of `target` at their places.
+    """The tree of a checkpoint of an older schema, with the leaves of `target` at their old paths.
 
-    Leaves that `target` has no place for are not read.
+    Leaves that `target` does not have are not read.
     """
     leaves = jax.tree_util.tree_leaves_with_path(target)
     wanted = {compatibility.place_then(path_string(path), meta): leaf for path, leaf in leaves}
@@ -239,7 +253,7 @@ def _older(target: TrainState, folder: epath.Path, meta: dict[str, Any]) -> PyTr
 
 
 def _newer(tree: PyTree, target: TrainState, meta: dict[str, Any]) -> TrainState:
-    """The arrays of a tree of an older schema at their places in `target`."""
+    """A state like `target` with the arrays of a tree of an older schema."""
     found = {path_string(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
     return jax.tree_util.tree_map_with_path(
         lambda path, _: found[compatibility.place_then(path_string(path), meta)], target
@@ -247,18 +261,18 @@ def _newer(tree: PyTree, target: TrainState, meta: dict[str, Any]) -> TrainState
 
 
 def reason(error: Exception) -> str:
-    """One line about an error of Orbax or TensorStore, without their details."""
+    """One line about an error of Orbax or TensorStore, without internal details."""
     line = str(error).strip().split("\n")[0]
     for details in (" [tensorstore_spec", " See full TensorStore"):
         line = line.split(details)[0]
-    if len(line) > 300:  # paths fill the middle, the cause stands at the end
+    if len(line) > 300:  # the middle consists of paths, and the cause is at the end
         line = f"{line[:150]} ... {line[-140:]}"
     return f"{type(error).__name__}: {line}"
 
 
 @functools.cache
 def quiet() -> None:
-    """Do not print the error of a read or write once per array in progress; it is raised too."""
+    """Suppress messages about errors that are raised anyway, one for each array being read."""
     before = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
@@ -267,7 +281,7 @@ def quiet() -> None:
 
     sys.unraisablehook = hook
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    # Do not warn that a part of a checkpoint lacks a file which only the whole has.
+    # Do not warn of a missing metadata file, which Orbax writes for whole checkpoints only.
     logging.getLogger("absl").addFilter(
         lambda record: (
             "orbax" not in record.pathname
@@ -277,14 +291,14 @@ def quiet() -> None:
 
 
 def get(tree: PyTree, path: str) -> PyTree:
-    """The value at "a/b" in a tree of dicts; {} where there is none."""
+    """The value at a path such as "a/b" in a tree of dicts; {} if there is none."""
     for name in path.split("/"):
         tree = tree.get(name, {}) if isinstance(tree, dict) else {}
     return tree
 
 
 def nested(parts: dict[str, PyTree]) -> PyTree:
-    """{"a/b": x} -> {"a": {"b": x}}, without what is empty below."""
+    """Nest values by their paths, {"a/b": x} -> {"a": {"b": x}}, without empty dicts."""
     flat = {
         path: value
         for path, value in parts.items()

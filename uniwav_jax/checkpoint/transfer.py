@@ -1,7 +1,7 @@
-"""A run starts from the parameters of another one, `config.init_from`.
+"""Starts a run from the parameters of another run, which `config.init_from` names.
 
-The parameters that are taken must have the same meaning in both runs (checkpoint/compatibility.py);
-a recognition head is taken symbol by symbol.
+Parameters must have the same meaning in both runs (checkpoint/compatibility.py). The columns of a
+recognition head are taken symbol by symbol.
 """
 
 from collections.abc import Iterable
@@ -17,33 +17,35 @@ from uniwav_jax.errors import UserError
 from uniwav_jax.parallel.mesh import path_string
 from uniwav_jax.types import PyTree, TrainState
 
-FIELDS = ("params", "ema", "state", "frozen")  # of `TrainState`; step and optimizer start fresh
-Arrays = dict[str, Any]  # by their paths in `TrainState`
+# Fields of `TrainState` that are taken; step and optimizer start from fresh values.
+FIELDS = ("params", "ema", "state", "frozen")
+Arrays = dict[str, Any]  # {path in `TrainState`: array}
 
 
 def init_from(
     state: TrainState, shardings: PyTree, config: Config
 ) -> tuple[TrainState, list[str], frozenset[str]]:
-    """Replace the values of `state` by those of the run `config.init_from`, part by part.
+    """Replace values of `state` by those of the run `config.init_from`, part by part.
 
-    Taken are the surface features and the parts (`Task.parts`) that both runs have, or those of
-    them that `config.init_parts` names. A running average or a teacher that the other run
-    lacks starts as a copy of the parameters that it follows. In a recognition head the columns of
-    blank and of the symbols that both alphabets have are copied; with other units, another lexicon
-    or other input the head stays new.
+    The surface features are taken, and all parts (`Task.parts`) that both runs have, or those of
+    them that `config.init_parts` names. A running average or a teacher that the other run does not
+    have starts as a copy of the parameters that it averages. In a recognition head the columns of
+    the blank and of the symbols in both alphabets are copied; if units, lexicon or the head's input
+    differ, the head keeps its fresh values.
 
     Args:
-        state: fresh.
-        shardings: of its arrays.
-        config: of this run, with its alphabet.
+        state: a fresh state.
+        shardings: shardings of its arrays.
+        config: configuration of this run, with its alphabet.
 
     Returns:
-        The new state; a report (loaded, left: only there, new: only here); the entries of
-        `TrainState.state` that were taken whole, which the task's warm start leaves as they are.
+        The new state; the lines of a report, which lists arrays that only the other run has
+        ("left") and arrays that keep fresh values ("new"); and the names of the entries of
+        `TrainState.state` that were taken completely, which the task's warm start does not change.
 
     Raises:
-        UserError: the configurations give a part another meaning, the other run lacks a part or
-            some of its arrays, or it computes other surface features.
+        UserError: a part has different meanings in the two configurations, the other run does not
+            have a part or some of its arrays, or its surface features differ.
     """
     path, task = config.init_from, tasks.get(config.task)
     other = reader.open(path)
@@ -66,7 +68,7 @@ def init_from(
             new_parts += [part] if found is None else []
         missing = [place for place in task.parts[part].needs if not _inside(place, available)]
         if missing:
-            notes.append(f"{part}: a new one, since there is no {', '.join(missing)}")
+            notes.append(f"{part}: starts anew, because there is no {', '.join(missing)}")
             new_parts.append(part)
     for part in new_parts:
         if part in config.init_parts:
@@ -115,7 +117,7 @@ def _inside(place: str, names: Iterable[str]) -> list[str]:
 
 
 def _copies(there: Arrays, follows: dict[str, str]) -> Arrays:
-    """The averages that the other run lacks, as copies of what they follow."""
+    """The averages that the other run does not have, as copies of the averaged parameters."""
     return {
         name.replace(leader, follower, 1): there[name]
         for follower, leader in follows.items()
@@ -125,7 +127,7 @@ def _copies(there: Arrays, follows: dict[str, str]) -> Arrays:
 
 
 def _choose(available: Arrays, here: Arrays, meta: dict[str, Any], config: Config) -> list[str]:
-    """The parts to take, in the order of the task's."""
+    """The parts to take, in the order of `Task.parts`."""
     ours, path = tasks.get(config.task).parts, config.init_from
     both = [
         part
@@ -141,8 +143,8 @@ def _choose(available: Arrays, here: Arrays, meta: dict[str, Any], config: Confi
     for part in named:
         if part not in both:
             raise UserError(
-                f"config.init_parts: {part!r} is no part that {path} and this run both have; they"
-                f" have {', '.join(both)}"
+                f"config.init_parts: {part!r} is not a part of both {path} and this run; they share"
+                f" {', '.join(both)}"
             )
     return [part for part in both if part in named or not named]
 
@@ -158,7 +160,7 @@ def _check_features(
                 f"config.init_from: {path} has {field} = {then!r}, this run {now!r}; its parameters"
                 f" fit only the same surface features: --config.{field}={then}"
             )
-    # The codec may be in another folder, but it must be the same codec.
+    # The codec's folder may have another path, but the codec must be the same.
     names = {name for name in (*there, *here) if name.startswith("frozen/features/network/")}
     same = all(
         name in there and name in here and there[name].shape == here[name].shape for name in names
@@ -175,26 +177,26 @@ def _check_features(
 
 
 def _check_meaning(parts: list[str], meta: dict[str, Any], config: Config) -> None:
-    """Raise if the configurations, or the two versions of the program, give a part two meanings."""
+    """Raise if a part's meaning differs between the configurations or the program's versions."""
     path, differ = config.init_from, compatibility.differences(meta, config)
     ours = tasks.get(config.task).parts
     at_fault = {part: set() for part in parts}
     for part in parts:
         fields = ours[part].fields
-        if ours[part].columns:  # `Columns.match` knows how the columns differ
+        if ours[part].columns:  # `Columns.match` handles differences between the columns
             fields = [field for field in fields if field.startswith("model.")]
         at_fault[part] = {field for field in differ if compatibility.matters(field, fields)}
     outdated = compatibility.outdated(meta)
     fit = [part for part in parts if not at_fault[part] and part not in outdated]
-    rest = f"; or take the rest alone: --config.init_parts={','.join(fit)}" if fit else ""
+    rest = f"; or take only the other parts: --config.init_parts={','.join(fit)}" if fit else ""
     fields = sorted(set().union(*at_fault.values()))
     if fields:
         both = ", ".join(f"{f} = {differ[f][0]!r}, this run {differ[f][1]!r}" for f in fields)
         flags = " ".join(f"--config.{f}={differ[f][0]}" for f in fields)
         unfit = ", ".join(part for part in parts if at_fault[part])
         raise UserError(
-            f"config.init_from: {path} has {both}; its parameters ({unfit}) would mean something"
-            f" else here: {flags}{rest}"
+            f"config.init_from: {path} has {both}; its parameters ({unfit}) would have another"
+            f" meaning here; set {flags}{rest}"
         )
     for part in parts:
         if part in outdated:
@@ -212,7 +214,7 @@ def _check_complete(
     path: str,
     columns: Iterable[str],
 ) -> None:
-    """Raise if one of the wanted places would be filled in part, or with other shapes."""
+    """Raise if only some arrays of a wanted path would be taken, or if shapes differ."""
     for place in wanted:
         if not _inside(place, taken):
             continue

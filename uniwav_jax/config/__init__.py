@@ -1,4 +1,4 @@
-"""The configuration: frozen dataclasses with defaults, made once from a ConfigDict."""
+"""The configuration: frozen dataclasses with defaults, built once per run from a ConfigDict."""
 
 from uniwav_jax.config.build import (
     SIZES,

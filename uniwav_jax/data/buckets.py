@@ -1,4 +1,4 @@
-"""Segments of clips and the padded lengths that they share with others: buckets."""
+"""Cuts clips into segments and groups segments into buckets, which have one padded length each."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,16 +7,18 @@ import numpy as np
 
 
 def segments(lengths: np.ndarray, buckets: np.ndarray, shortest: int) -> np.ndarray:
-    """Cut clips into segments: int32 [N, 4], clip, part, parts and bucket index of each.
+    """Cut clips into segments.
 
     Args:
-        lengths: of the clips, in samples.
-        buckets: rising lengths, in samples. A clip no longer than the last is one segment; a
-            longer one is n = round(length / last) segments of that length, the parts 0 to n - 1.
-        shortest: clips below so many samples have no segment.
+        lengths: int64 [clips], lengths of the clips in samples.
+        buckets: int64 [buckets], padded lengths in samples, in increasing order. A clip no longer
+            than the last one is one segment; a longer clip is n = round(length / last) segments of
+            that length, which are its parts 0 to n - 1.
+        shortest: clips with fewer samples have no segment.
 
     Returns:
-        The segments, in the order of the clips; the bucket is the shortest that holds the segment.
+        int32 [N, 4] in the order of the clips: index of the clip, part, number of parts, and index
+        of the shortest bucket into which the segment fits.
     """
     longest = buckets[-1]
     parts = np.where(lengths < shortest, 0, np.maximum(1, np.round(lengths / longest)))
@@ -32,18 +34,18 @@ def merge_small(
 ) -> np.ndarray:
     """Pad some segments to a longer bucket than they need, so that every bucket fills a batch.
 
-    A bucket with fewer segments (or draws in a pass) than its batches have rows goes into the next
-    longer one that is used. If the longest one has too few, it takes the longest segments of the
-    bucket below it, as many as it needs to fill one batch; or all, if too few would remain there.
+    A bucket with fewer segments (or uses of them in a pass) than a batch has rows is merged into
+    the next longer one in use. If the longest bucket has too few, it takes the longest segments of
+    the bucket below it, as many as it needs to fill one batch, or all if too few would remain.
 
     Args:
-        bucket_N: the shortest bucket that holds each segment, an index of `rows`.
-        length_N: length of each segment.
-        draws_N: how often each segment comes in a pass.
-        rows: rows of a batch of each bucket.
+        bucket_N: int, the shortest bucket into which each segment fits, an index of `rows`.
+        length_N: int, length of each segment in samples.
+        draws_N: float, how often each segment is used in a pass.
+        rows: number of rows of a batch, for each bucket.
 
     Returns:
-        The bucket of each segment.
+        The bucket of each segment, int [N].
     """
     bucket_N = bucket_N.copy()
     used = np.flatnonzero(np.bincount(bucket_N)).tolist()
@@ -61,7 +63,7 @@ def merge_small(
         if not lacks(few, longest):
             break
         lender = lender[np.argsort(-length_N[lender], kind="stable")]
-        # The fewest with which both the segments and the draws fill a batch.
+        # The smallest number with which both the segments and their uses fill a batch.
         count = rows[longest] - len(few)
         filled = draws_N[few].sum() + np.cumsum(draws_N[lender])
         count = max(count, 1 + int(np.searchsorted(filled, rows[longest])))
@@ -74,13 +76,13 @@ def merge_small(
 def describe(
     own_N: np.ndarray, bucket_N: np.ndarray, seconds: Sequence[float], rows: list[int]
 ) -> list[str]:
-    """What `merge_small` did, in words.
+    """Sentences about the changes that `merge_small` made.
 
     Args:
-        own_N: the shortest bucket that holds each segment, an index of `rows`.
-        bucket_N: the bucket that `merge_small` chose.
+        own_N: int, the shortest bucket into which each segment fits, an index of `rows`.
+        bucket_N: int, the bucket that `merge_small` chose.
         seconds: length of each bucket.
-        rows: rows of a batch of each bucket.
+        rows: number of rows of a batch, for each bucket.
     """
     lines = []
     counts = np.bincount(own_N, minlength=len(rows))
@@ -88,10 +90,10 @@ def describe(
     for (own, bucket), moved in np.ndenumerate(moves.reshape(len(rows), -1)):
         if own == bucket or not moved:
             continue
-        why = f"to fill the {rows[bucket]} rows of a batch with longer ones"
+        why = f"to fill the {rows[bucket]} rows of a batch of longer clips"
         if counts[own] < rows[own]:
-            why = f"too few for a batch of {rows[own]} rows"
+            why = f"because they are too few for a batch of {rows[own]} rows"
         lines.append(
-            f"{moved} clips up to {seconds[own]:g} s are padded to {seconds[bucket]:g} s: {why}"
+            f"{moved} clips up to {seconds[own]:g} s are padded to {seconds[bucket]:g} s {why}"
         )
     return lines

@@ -1,8 +1,8 @@
 """Builds a manifest of the speech in a folder or in a list of files.
 
-A manifest is tab-separated with a header line: path, samples (frames at the file's own rate),
-sample_rate, speaker, text. Paths are relative to the manifest's folder where the file lies below
-it, otherwise absolute. Lengths come from the files' own headers.
+A manifest is tab-separated with a header line: path, samples (of one channel at the file's own
+rate), sample_rate (Hz), speaker, text. Paths of files in the manifest's folder are relative to it,
+other paths are absolute. Lengths come from the files' headers.
 """
 
 import collections
@@ -24,18 +24,18 @@ from uniwav_jax.errors import UserError
 from uniwav_jax.terminal import progress
 
 COLUMNS = ("path", "samples", "sample_rate", "speaker", "text")
-ALIASES = {  # column names in the lists of other toolkits -> ours
+ALIASES = {  # {column name in the lists of other toolkits: our name}
     **dict.fromkeys(("path", "audio_filepath", "audio", "wav"), "path"),
     **dict.fromkeys(("text", "transcript"), "text"),
     **dict.fromkeys(("speaker", "speaker_id"), "speaker"),
 }
-CHUNK = 64  # files per job: a million single jobs would take gigabytes of bookkeeping
-MIN_SPEAKERS = 10  # with fewer speakers the evaluation set is chosen by files
+CHUNK = 64  # files per job; a million jobs of one file each would need gigabytes of memory
+MIN_SPEAKERS = 10  # with fewer speakers, files are chosen for the evaluation set, not speakers
 UNKNOWN_LENGTH = 2**62  # libsndfile reports 2**63 - 1 for a FLAC that was written to a pipe
 
 
 class Source(NamedTuple):
-    """A file to read: absolute path, speaker and text ("" = unknown)."""
+    """A file to read: its absolute path, speaker and text ("" if unknown)."""
 
     path: str
     speaker: str
@@ -43,7 +43,7 @@ class Source(NamedTuple):
 
 
 class Clip(NamedTuple):
-    """A readable file: its source, frames and Hz."""
+    """A readable file: its source, number of samples per channel and sample rate in Hz."""
 
     source: Source
     samples: int
@@ -51,7 +51,7 @@ class Clip(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """An unreadable file and why."""
+    """An unreadable file and the reason."""
 
     path: str
     reason: str
@@ -67,15 +67,16 @@ def build(
     speaker_from_folder: bool = False,
     workers: int = 16,
 ) -> None:
-    """Write a manifest, print what it has, and list the files that cannot be read.
+    """Write a manifest, print a summary of it, and list the files that cannot be read.
 
     Args:
-        speech: folder, searched to the bottom, or a .tsv or .jsonl list with a column `path`.
-        out: manifest to write; unreadable files are listed beside it in NAME.rejected.tsv.
+        speech: folder, searched with all its subfolders, or a .tsv or .jsonl list with a column
+            `path`.
+        out: manifest to write; unreadable files are listed next to it in NAME.rejected.tsv.
         eval_out: second manifest, for an evaluation set.
-        eval_fraction: share of the seconds that goes into it.
+        eval_fraction: maximum share of the seconds in the evaluation set, in (0, 1).
         min_seconds: shorter clips are left out.
-        speaker_from_folder: the speaker is the name of the file's folder.
+        speaker_from_folder: True takes the name of the file's folder as the speaker.
         workers: threads that read headers.
 
     Raises:
@@ -100,7 +101,7 @@ def build(
     for path in (target, *more):
         _check_writable(path.parent)
 
-    unique = {source.path: source for source in reversed(sources)}  # the first of equals wins
+    unique = {source.path: source for source in reversed(sources)}  # keeps the first of equal paths
     clips, rejected = read_headers([unique[p] for p in sorted(unique)], workers=workers)
     _report_rejected(rejected, target.with_suffix(".rejected.tsv"))
     if not clips:
@@ -108,7 +109,8 @@ def build(
     long_enough = [c for c in clips if c.samples >= min_seconds * c.sample_rate]
     if not long_enough:
         raise UserError(
-            f"{speech}: none of its {len(clips)} clips lasts --min_seconds ({min_seconds:g} s)"
+            f"{speech}: none of its {len(clips)} clips lasts --min_seconds ({min_seconds:g} s) or"
+            " longer"
         )
     parts = [long_enough]
     if more:
@@ -117,23 +119,23 @@ def build(
         write_table(path, COLUMNS, (_row(clip, path.parent) for clip in part))
         print(f"{path}: {describe(part)}")
     if len(unique) < len(sources):
-        print(f"repeated: {len(sources) - len(unique)} rows named a file listed before")
+        print(f"repeated: {len(sources) - len(unique)} rows name a file of an earlier row")
     if len(long_enough) < len(clips):
         print(f"left out: {len(clips) - len(long_enough)} shorter than {min_seconds:g} s")
     print(f"rejected: {len(rejected)}")
 
 
 def find_speech(folder: pathlib.Path, speaker_from_folder: bool = False) -> Iterator[Source]:
-    """Every audio file below `folder`, with the text that lies beside it.
+    """Every audio file in `folder` and its subfolders, with the text in the same folder.
 
     Text comes from NAME.txt, or from LibriSpeech's SPEAKER-CHAPTER.trans.txt (lower-cased). The
     speaker comes from LibriSpeech's layout SPEAKER/CHAPTER/SPEAKER-CHAPTER-UTTERANCE. Hidden files
-    and folders are skipped, because macOS leaves `._NAME.wav` stubs on foreign disks.
+    and folders are skipped, because macOS leaves stubs `._NAME.wav` on other file systems.
     """
     seen = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
-        if real in seen:  # a symbolic link to a folder above
+        if real in seen:  # reached again by a symbolic link
             folders.clear()
             continue
         seen.add(real)
@@ -157,12 +159,13 @@ def find_speech(folder: pathlib.Path, speaker_from_folder: bool = False) -> Iter
 
 
 def read_list(file: pathlib.Path, speaker_from_folder: bool = False) -> Iterator[Source]:
-    """The files named by a tab-separated list with a header, or by JSON lines; see `ALIASES`.
+    """The files in a tab-separated list with a header, or in JSON lines; columns as in `ALIASES`.
 
-    Relative paths are relative to the list's folder.
+    Relative paths start at the list's folder.
 
     Raises:
-        UserError: no column with paths, a malformed line or an empty path; names the line.
+        UserError: there is no column of paths, or a line is malformed or has an empty path; the
+            message names the line.
     """
     lines = _read_text(file).split("\n")  # splitlines would also cut at separators inside a text
     names = lines[0].split("\t")
@@ -186,7 +189,7 @@ def read_list(file: pathlib.Path, speaker_from_folder: bool = False) -> Iterator
 
 
 def read_headers(sources: list[Source], workers: int = 16) -> tuple[list[Clip], list[Rejected]]:
-    """Lengths and rates from the files' headers, in the order given, and what cannot be read."""
+    """Lengths and rates from the files' headers, in the given order, and the unreadable files."""
     chunks = [sources[i : i + CHUNK] for i in range(0, len(sources), CHUNK)]
     results: list[Clip | Rejected] = []
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
@@ -198,15 +201,16 @@ def read_headers(sources: list[Source], workers: int = 16) -> tuple[list[Clip], 
 
 
 def split(clips: list[Clip], root: str, fraction: float) -> tuple[list[Clip], list[Clip]]:
-    """Training clips and evaluation clips; the latter are at most `fraction` of the seconds.
+    """Divide clips into training clips and evaluation clips.
 
-    There is at least one evaluation clip. From `MIN_SPEAKERS` speakers on, whole speakers are
-    chosen for it; with fewer, and for clips without a speaker, single files, named by their path
-    below `root` so that the folder may move. The order of choice is that of a hash of the name, so
-    that the same corpus is split alike everywhere.
+    The evaluation clips have at most `fraction` of the seconds, but there is at least one. With at
+    least `MIN_SPEAKERS` speakers, all clips of a speaker are on the same side; with fewer, and for
+    clips without a speaker, files are chosen by their path relative to `root`, so that the folder
+    may move. The order of the choice is that of a hash of the names, so that the same corpus is
+    divided in the same way everywhere.
 
     Raises:
-        UserError: too few clips or speakers for both sides.
+        UserError: there are too few clips or speakers for two sides.
     """
     by_speaker = len({clip.source.speaker for clip in clips} - {""}) >= MIN_SPEAKERS
     names = [
@@ -222,7 +226,7 @@ def split(clips: list[Clip], root: str, fraction: float) -> tuple[list[Clip], li
     left = fraction * seconds.total()
     chosen = set()
     for name in order:
-        if seconds[name] <= left:  # a speaker with too much speech is skipped for the next one
+        if seconds[name] <= left:  # otherwise the next speaker, who may have less speech, is tried
             chosen.add(name)
             left -= seconds[name]
     chosen = chosen or {order[0]}
@@ -231,7 +235,7 @@ def split(clips: list[Clip], root: str, fraction: float) -> tuple[list[Clip], li
 
 
 def write_table(path: pathlib.Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Write tab-separated rows under a header, whole or not at all."""
+    """Write tab-separated rows under a header; after an error there is no incomplete file."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("w", encoding="utf-8", newline="\n", errors="backslashreplace") as file:
@@ -245,7 +249,7 @@ def write_table(path: pathlib.Path, columns: Iterable[str], rows: Iterable[Itera
 
 
 def describe(clips: list[Clip]) -> str:
-    """One line: hours, clips, speakers, share with text, rates."""
+    """One line with the numbers of hours, clips, speakers and texts, and the sample rates."""
     hours = sum(clip.samples / clip.sample_rate for clip in clips) / 3600
     speakers = len({clip.source.speaker for clip in clips} - {""})
     texts = sum(bool(clip.source.text) for clip in clips)
@@ -255,7 +259,7 @@ def describe(clips: list[Clip]) -> str:
 
 
 def _read_header(source: Source) -> Clip | Rejected:
-    # Surrogates stand for bytes of the name that are not UTF-8.
+    # Python decodes bytes of a name that are not UTF-8 to surrogates.
     if re.search("[\t\n\r\ud800-\udfff]", source.path):
         return Rejected(_one_line(source.path), "its name cannot be written to a table; rename it")
     try:
@@ -326,7 +330,7 @@ def _one_line(text: str) -> str:
 
 
 def _check_writable(folder: pathlib.Path) -> None:
-    """Find out before a million headers are read that the result cannot be written."""
+    """Raise a `UserError` if the result cannot be written, before a million headers are read."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

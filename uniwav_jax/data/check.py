@@ -1,4 +1,4 @@
-"""Decodes the clips of a manifest and names what would go wrong in training."""
+"""Decodes the clips of a manifest and lists problems that training would have with them."""
 
 import collections
 import concurrent.futures
@@ -23,15 +23,15 @@ from uniwav_jax.errors import UserError
 from uniwav_jax.terminal import progress
 
 DATA, RATE = DataConfig(), FeaturesConfig().sample_rate
-SILENCE = 10 ** (-60 / 20)  # of full scale: -60 dBFS
-CLIPPED = 0.999  # of full scale
+SILENCE = 10 ** (-60 / 20)  # amplitude relative to full scale: -60 dBFS
+CLIPPED = 0.999  # amplitude relative to full scale
 MAX_CLIPPED = 0.001  # share of samples
-MAX_OFFSET = 0.01  # of full scale, -40 dBFS
-FRAMES_PER_BLOCK = 1500  # 20-ms frames decoded at once: 30 s, so that long files fit in memory
+MAX_OFFSET = 0.01  # amplitude relative to full scale: -40 dBFS
+FRAMES_PER_BLOCK = 1500  # frames of 20 ms decoded at once: 30 s, so that long files fit in memory
 CHUNK = 16  # clips per job
 ALPHABET = frozenset("abcdefghijklmnopqrstuvwxyz' ")
 
-# problem: (its effect on training, what to do about it), in the order of the table
+# {problem: (its effect on training, advice)} in the order of the table
 PROBLEMS = {
     "broken": ("cannot be read and count as bad clips", "copy them again, or build a new manifest"),
     "not_finite": (
@@ -39,43 +39,44 @@ PROBLEMS = {
         "write them again from their source",
     ),
     "rate_mismatch": (
-        "have another sample rate than the manifest says and count as bad clips",
+        "have another sample rate than in the manifest and count as bad clips",
         "run uniwav data manifest again",
     ),
     "length_mismatch": (
-        "are longer or shorter than the manifest says: their ends are missed, or rows stay empty",
-        "run uniwav data manifest again; a shorter one is damaged: copy it again",
+        "are longer or shorter than in the manifest: their ends are not read, or rows stay empty",
+        "run uniwav data manifest again; a shorter file is damaged and must be copied again",
     ),
     "too_short": (
         f"are shorter than {DATA.min_seconds:g} s and left out",
         "join them, or lower config.data.min_seconds",
     ),
     "too_long": (
-        f"are longer than {DATA.buckets[-1]:g} s and cut in pieces, without regard to words",
-        "nothing for pretraining; cut at pauses where texts matter",
+        f"are longer than {DATA.buckets[-1]:g} s and cut into pieces, possibly within words",
+        "for pretraining nothing; if texts matter, cut them at pauses with uniwav data cut",
     ),
     "resampled": (
-        f"are not at {RATE} Hz and resampled each time they are read",
-        "convert once if reading is slow: uniwav data convert",
+        f"are not at {RATE} Hz and are resampled each time they are read",
+        "if reading is slow, convert them once with uniwav data convert",
     ),
     "low_rate": (
-        f"lie below {RATE} Hz: the upper band is empty and the model learns to leave it so",
+        f"have a sample rate below {RATE} Hz, so that the upper band is empty and the model learns"
+        " to generate such speech",
         "leave them out unless telephone speech is the aim",
     ),
     "channels": ("have several channels, which are averaged", "split them if each is a speaker"),
     "silent": (
-        "are mostly silent (below -60 dBFS as a whole or in over half of their frames)",
-        "trim or leave them out: silence takes codewords from speech",
+        "are mostly silent (below -60 dBFS as a whole or in more than half of their frames)",
+        "trim them or leave them out, because silence uses codewords that speech needs",
     ),
     "clipping": ("are clipped", "record or export them at a lower level"),
     "offset": ("have a DC offset", "high-pass them"),
-    "same_path": ("stand in the manifest more than once", "remove the repeated rows"),
+    "same_path": ("are in the manifest more than once", "remove the repeated rows"),
     "same_audio": (
-        "sound exactly like an earlier clip",
-        "remove them: a model memorises repeated clips",
+        "have exactly the samples of an earlier clip",
+        "remove them, because a model memorises repeated clips",
     ),
     "text": (
-        "have characters in their text other than a-z, apostrophe and space",
+        "have characters other than a-z, apostrophe and space in their text",
         "spell out numbers and signs before training on text",
     ),
 }
@@ -87,10 +88,12 @@ class Clip:
     """The results of decoding one clip.
 
     Attributes:
-        path: as in the manifest.
-        seconds, rate, channels: as decoded; 0 when broken.
-        level: RMS in dBFS of the averaged channels.
-        digest: hash of the decoded samples; b"" when there are none.
+        path: the manifest's path.
+        seconds: length as decoded; 0 if the clip is broken.
+        rate: sample rate as decoded, in Hz; 0 if the clip is broken.
+        channels: number of channels as decoded; 0 if the clip is broken.
+        level: root mean square of the averaged channels in dBFS.
+        digest: hash of the decoded samples; b"" if there are none.
         problems: keys of `PROBLEMS`.
         detail: libsndfile's message, or the two numbers that differ.
     """
@@ -106,21 +109,24 @@ class Clip:
 
 
 def check(path: str, *, limit: int = 0, report: str | None = None, workers: int = 1) -> bool:
-    """Decode the clips of a manifest and print their problems; True if a run can start.
+    """Decode the clips of a manifest and print their problems.
 
     Args:
         path: manifest.
-        limit: decode only so many clips, spread evenly over the manifest; 0: all.
+        limit: maximum of clips to decode, which are spread evenly over the manifest; 0: all.
         report: table to write, with one row for each decoded clip.
         workers: threads.
 
+    Returns:
+        True if a run can start.
+
     Raises:
-        UserError: there is no such manifest.
+        UserError: there is no such manifest, or a number is not usable.
     """
     if limit < 0 or workers < 1:
-        raise UserError("--limit and --workers must be positive")
+        raise UserError("--limit must not be negative, and --workers must be positive")
     if pathlib.Path(path).is_dir():
-        raise UserError(f"{path} is a folder; give the manifest it was packed from")
+        raise UserError(f"{path} is a folder; give the manifest from which it was packed")
     with tempfile.TemporaryDirectory() as cache:
         manifest = manifest_lib.load(path, cache=cache)
         texts = read_texts(path) or [""] * len(manifest)
@@ -140,7 +146,7 @@ def check(path: str, *, limit: int = 0, report: str | None = None, workers: int 
 
 
 def read_texts(path: str) -> list[str]:
-    """The manifest's text column; empty when it has none."""
+    """The manifest's column of texts; [] if it has none."""
     if path.endswith((".jsonl", ".json")):
         table = pa.json.read_json(path)
     else:
@@ -155,7 +161,7 @@ def read_texts(path: str) -> list[str]:
 
 
 def decode_all(manifest: manifest_lib.Manifest, rows: list[int], workers: int) -> list[Clip]:
-    """Decode `rows` of the manifest in threads (libsndfile releases Python's lock)."""
+    """Decode `rows` of the manifest in threads; libsndfile releases Python's global lock."""
     chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
     clips: list[Clip] = []
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
@@ -166,7 +172,7 @@ def decode_all(manifest: manifest_lib.Manifest, rows: list[int], workers: int) -
 
 
 def check_clip(manifest: manifest_lib.Manifest, row: int) -> Clip:
-    """Decode one clip block by block and note its problems."""
+    """Decode one clip block by block and list its problems."""
     clip = Clip(manifest.name(row))
     samples = clipped = frames = silent_frames = 0
     total = energy = 0.0
@@ -226,7 +232,7 @@ def check_clip(manifest: manifest_lib.Manifest, row: int) -> Clip:
 
 
 def mark_repeated(clips: list[Clip]) -> None:
-    """Note clips whose path, or else whose decoded audio, stands earlier in the list."""
+    """Mark clips whose path, or else whose decoded audio, is that of an earlier clip."""
     paths, digests = set(), {b""}
     for clip in clips:
         if clip.path in paths:
@@ -238,7 +244,7 @@ def mark_repeated(clips: list[Clip]) -> None:
 
 
 def write_report(path: str, clips: list[Clip]) -> None:
-    """One row per clip: path, seconds, rate, channels, level in dBFS, problems, detail."""
+    """Write one row per clip: path, seconds, rate, channels, level in dBFS, problems, detail."""
     try:
         with open(path, "w", encoding="utf-8") as file:
             file.write("path\tseconds\tsample_rate\tchannels\tdbfs\tproblems\tdetail\n")
@@ -252,10 +258,10 @@ def write_report(path: str, clips: list[Clip]) -> None:
 
 
 def print_table(clips: list[Clip], total: int) -> None:
-    """Counts per problem with an example each."""
+    """Print the number of clips with each problem, with an example."""
     hours = sum(clip.seconds for clip in clips) / 3600
     good = sum(not clip.problems for clip in clips)
-    print(f"{len(clips)} of {total} clips decoded: {hours:.2f} h; {good} without any problem")
+    print(f"{len(clips)} of {total} clips decoded: {hours:.2f} h; {good} have no problem")
     rates = collections.Counter(clip.rate for clip in clips if clip.rate)
     print("rates: " + ", ".join(f"{rate} Hz: {n}" for rate, n in sorted(rates.items())))
     table = Table("problem", "clips", "share", Column("for example", overflow="fold"))
@@ -270,19 +276,22 @@ def print_table(clips: list[Clip], total: int) -> None:
 
 
 def print_texts(texts: list[str]) -> None:
-    """How many clips have text, and which characters fall outside the alphabet."""
+    """Print how many clips have text, and which characters are not in the alphabet."""
     empty = sum(not text for text in texts)
-    print(f"texts: {len(texts) - empty} clips have one, {empty} ({empty / len(texts):.1%}) do not")
+    print(
+        f"texts: {len(texts) - empty} clips have a text, {empty} ({empty / len(texts):.1%}) have"
+        " none"
+    )
     strange = collections.Counter("".join(texts))
     for character in ALPHABET:
         del strange[character]
     if strange:
         listed = "  ".join(f"{char!r} {count}" for char, count in strange.most_common(20))
-        print(f"texts: characters outside a-z, apostrophe and space: {listed}")
+        print(f"texts: characters other than a-z, apostrophe and space: {listed}")
 
 
 def print_verdict(clips: list[Clip]) -> bool:
-    """Print what each problem means, the fatal ones last; True if there is no fatal one."""
+    """Print the effect of each problem, then the fatal ones; return True if there is none."""
     count = collections.Counter(problem for clip in clips for problem in clip.problems)
     for problem, (effect, remedy) in PROBLEMS.items():
         if count[problem]:

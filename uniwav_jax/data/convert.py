@@ -1,6 +1,6 @@
-"""Converts what libsndfile cannot read (G.722, m4a, video, ...) to FLAC, 16 kHz, mono.
+"""Converts files that libsndfile cannot read (G.722, m4a, video, ...) to FLAC, 16 kHz, mono.
 
-PyAV decodes, which brings FFmpeg with it.
+PyAV decodes them; its wheels contain FFmpeg.
 """
 
 import concurrent.futures
@@ -23,31 +23,31 @@ try:
 except ImportError:
     av = None
 
-RATE = 16000
+RATE = 16000  # Hz
 SUFFIXES = (
     ".g722 .m4a .mp4 .aac .mov .mkv .webm .wma .amr .aif .aiff .au .caf .sph .wv"
     " .wav .flac .ogg .opus .mp3"
 )
 RAW_FORMATS = {".g722": "g722"}  # files without a header that names their format
-SIGNS = r"[^A-Za-z\s.,:;!?'\"-]"  # characters that are spoken as words, or mark a stage direction
-SHOWN = 10  # failures that are printed
+SIGNS = r"[^A-Za-z\s.,:;!?'\"-]"  # characters that are spoken as words or mark a stage direction
+SHOWN = 10  # maximum of failures that are printed
 
 
 def convert_folder(
     source: str, target: str, *, suffixes: str = "", texts: str | None = None, workers: int = 1
 ) -> None:
-    """Convert every audio file below a folder to NAME.flac below another.
+    """Convert every audio file in a folder and its subfolders to NAME.flac in another folder.
 
-    Files that are up to date are skipped, so the same call continues after an interruption. Files
-    that cannot be converted are printed and listed in failed.tsv.
+    Files that are up to date are skipped, so that the same call continues after an interruption.
+    Files that cannot be converted are printed and listed in failed.tsv.
 
     Args:
-        source: folder, searched to the bottom.
+        source: folder with the files.
         target: folder for the FLAC files, outside of `source`.
-        suffixes: kinds of files to convert, with commas; "": `SUFFIXES`.
-        texts: list of prompts as telephone sound packages have it, one `NAME: text` a line (plain
-            or .gz), where NAME is the path below `source` without suffix. Each text is written to
-            NAME.txt beside the FLAC file.
+        suffixes: suffixes of the files to convert, separated by commas; "": `SUFFIXES`.
+        texts: list of prompts in the format of telephone sound packages, one `NAME: text` per line
+            (plain or .gz), where NAME is the path in `source` without suffix. Each text is written
+            to NAME.txt next to the FLAC file.
         workers: threads.
 
     Raises:
@@ -61,7 +61,7 @@ def convert_folder(
     if not folder.is_dir():
         raise UserError(f"{source}: no such folder")
     if out.is_relative_to(folder):
-        raise UserError(f"--out {target} lies in {source}; choose another folder")
+        raise UserError(f"--out {target} is inside {source}; choose another folder")
     prompts = read_prompts(texts) if texts else {}
 
     jobs = plan(folder, out, suffixes=suffixes or SUFFIXES.replace(" ", ","))
@@ -78,8 +78,8 @@ def convert_folder(
         written = write_texts(prompts, out, done=[t for t in jobs if t.exists()])
         if not written:
             raise UserError(
-                f"{texts}: none of its {len(prompts)} names is a file below {source}; give the"
-                " folder that the names start from"
+                f"{texts}: none of its {len(prompts)} names is a file in {source}; give the folder"
+                " to which the names are relative"
             )
         print(f"{out}: {written} texts")
 
@@ -87,10 +87,10 @@ def convert_folder(
 def plan(
     folder: pathlib.Path, out: pathlib.Path, suffixes: str
 ) -> dict[pathlib.Path, pathlib.Path]:
-    """{FLAC to write: its source}, sorted.
+    """{FLAC file to write: its source}, sorted by source.
 
     Raises:
-        UserError: nothing to convert, or two sources for one output.
+        UserError: there is nothing to convert, or two sources have the same FLAC file.
     """
     wanted = {"." + suffix.strip().lower().lstrip(".") for suffix in suffixes.split(",")}
     jobs: dict[pathlib.Path, pathlib.Path] = {}
@@ -100,7 +100,7 @@ def plan(
         target = out / source.relative_to(folder).with_suffix(".flac")
         if target in jobs:
             raise UserError(
-                f"{jobs[target]} and {source} would both become {target.name}; name one kind with"
+                f"{jobs[target]} and {source} would both become {target.name}; choose one kind with"
                 f" --suffixes {source.suffix}"
             )
         jobs[target] = source
@@ -112,7 +112,7 @@ def plan(
 def convert_all(
     jobs: dict[pathlib.Path, pathlib.Path], workers: int
 ) -> list[tuple[pathlib.Path, str]]:
-    """Convert {target: source} in threads; returns the sources that failed and why."""
+    """Convert {target: source} in threads; returns (source, reason) for those that failed."""
 
     def attempt(job: tuple[pathlib.Path, pathlib.Path]) -> tuple[pathlib.Path, str] | None:
         target, source = job
@@ -130,10 +130,11 @@ def convert_all(
 def convert(source: pathlib.Path, target: pathlib.Path) -> None:
     """Decode the first audio stream of `source` to FLAC, PCM_16, 16 kHz, channels averaged.
 
-    The target appears whole or not at all.
+    After an error there is no incomplete target.
 
     Raises:
-        av.FFmpegError, OSError, ValueError, RuntimeError: not decodable, no audio, or not writable.
+        av.FFmpegError, OSError, ValueError, RuntimeError: the source cannot be decoded or has no
+            audio, or the target cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
@@ -163,7 +164,7 @@ def convert(source: pathlib.Path, target: pathlib.Path) -> None:
 
 
 def report_failures(failures: list[tuple[pathlib.Path, str]], table: pathlib.Path) -> None:
-    """The first on stderr, all in `table`; a table of an earlier run is removed."""
+    """Print the first failures to stderr and write all to `table`, replacing an earlier table."""
     table.unlink(missing_ok=True)
     for source, reason in failures[:SHOWN]:
         print(f"failed: {source}: {reason}", file=sys.stderr)
@@ -174,10 +175,10 @@ def report_failures(failures: list[tuple[pathlib.Path, str]], table: pathlib.Pat
 
 
 def read_prompts(file: str) -> dict[str, str]:
-    """{name: text} of a prompt list; text in a-z, apostrophe and space.
+    """{name: text} of a list of prompts; texts consist of a-z, apostrophe and space.
 
-    A prompt is left out when it has more than its spoken words: stage directions in brackets,
-    digits and signs such as * or #. A clip without text is better than one with a wrong text.
+    A prompt is left out if it has more than its spoken words: stage directions in brackets, digits,
+    or signs such as * or #. A missing text is better than a wrong one.
     """
     try:
         data = pathlib.Path(file).read_bytes()
@@ -196,7 +197,7 @@ def read_prompts(file: str) -> dict[str, str]:
 
 
 def write_texts(texts: dict[str, str], out: pathlib.Path, done: list[pathlib.Path]) -> int:
-    """Write NAME.txt beside each finished NAME.flac that has a text; returns how many."""
+    """Write NAME.txt next to each finished NAME.flac that has a text; returns their number."""
     written = 0
     for target in done:
         text = texts.get(target.relative_to(out).with_suffix("").as_posix())

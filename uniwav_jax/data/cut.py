@@ -1,6 +1,7 @@
-"""Cuts long clips at their pauses, by TextGrids with a tier of words, into clips with text.
+"""Cuts long clips at pauses into shorter clips with text, using TextGrids with a tier of words.
 
-CTC learns sooner from short clips, and clips longer than the longest bucket are not used by it.
+CTC training converges faster on short clips, and it leaves out clips longer than the longest
+bucket.
 """
 
 import itertools
@@ -21,16 +22,16 @@ def cut(
 ) -> None:
     """Write the pieces of all clips as FLAC files and their manifest.tsv.
 
-    Clips without a TextGrid, and pieces with words that the aligner did not know (<unk>), are left
+    Clips without a TextGrid, and pieces with words outside the aligner's lexicon (<unk>), are left
     out and counted.
 
     Args:
-        manifest: the clips to cut.
-        alignments: folder of TextGrids named by the clips' files, NAME.TextGrid.
+        manifest: manifest of the clips to cut.
+        alignments: folder with a TextGrid for each audio file NAME.*, called NAME.TextGrid.
         out: folder to write to.
-        seconds: a piece ends in the middle of the last pause before so many seconds; where there
-            is none it runs to the next pause.
-        pause: shortest silence, in seconds, that is taken for a pause.
+        seconds: a piece ends in the middle of the last pause within this length in seconds; if
+            there is none, it ends at the next pause.
+        pause: minimum length of a pause in seconds.
 
     Raises:
         UserError: no clip has words in `alignments`.
@@ -72,12 +73,15 @@ def cut(
 def pieces(
     intervals: list[tuple[float, float, str]], seconds: float, pause: float
 ) -> list[tuple[float, float, list[str]]]:
-    """Start, end and words of the pieces of a clip.
+    """Divide a clip at pauses.
 
     Args:
-        intervals: (start, end, label) of the clip's tier of words, in seconds.
+        intervals: (start, end, label) in the clip's tier of words, times in seconds.
         seconds: see `cut`.
         pause: see `cut`.
+
+    Returns:
+        (start, end, words) of each piece that has words, times in seconds.
     """
     cuts, found = [intervals[0][0]], []
     ends = [

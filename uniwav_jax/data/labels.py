@@ -1,4 +1,4 @@
-"""Labels: what a loss reads of each clip beside its audio, made from columns of the manifest."""
+"""Labels: arrays that a loss reads besides the audio, made from columns of the manifest."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ import numpy as np
 from uniwav_jax.config import Config
 from uniwav_jax.data.manifest import Manifest
 
-PADDING = -1  # follows the end of each sequence
+PADDING = -1  # fills a row after the end of its sequence
 
 
 def _unchanged(config: Config, cache: str) -> Config:
@@ -23,24 +23,24 @@ def _nothing(*_: Any) -> dict[str, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Labels:
-    """How a task turns columns of a manifest into arrays of the example.
+    """The functions with which a task turns columns of a manifest into arrays of the example.
 
-    Reader processes receive this object, so its functions must be functions of a module.
+    This object is pickled for reader processes, so its functions must be defined in a module.
 
     Attributes:
-        dtypes: {name: dtype} of the arrays. A label is a scalar of each clip, [B] in the batch, or
-            a sequence, [B, U] in the batch: U is the longest sequence of the bucket, and -1 follows
-            a shorter one.
+        dtypes: {name: dtype} of the arrays. A label is a scalar per clip, [B] in the batch, or a
+            sequence, [B, U] in the batch. U is the length of the bucket's longest sequence, and
+            shorter ones are padded with -1.
         encode: (manifest, clip, config) -> {name: value of this clip}.
         sequences: names of the labels that are sequences.
         sizes: (manifest, config) -> {name of a sequence: int64 [N], its length in each clip}.
         left_out: result of `sizes` -> {reason: bool [N], True for clips that cannot be used}.
-        whole_clips: True if a label describes the whole clip, so that a clip which is longer than
-            the longest bucket is left out instead of cropped.
-        prepare: (config, cache folder) -> config with what only the training data can tell, such
+        whole_clips: True if a label describes the whole clip, so that a clip longer than the
+            longest bucket is left out instead of cropped.
+        prepare: (config, cache folder) -> config with values that depend on the training data, such
             as an alphabet.
-        fields: fields of the configuration ("group.name") that decide the labels; they are kept in
-            the checkpoint with the other properties of the training data.
+        fields: fields of the configuration ("group.name") on which the labels depend; checkpoints
+            store them with the other properties of the training data.
     """
 
     dtypes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -57,7 +57,10 @@ class Labels:
 
         Args:
             rows: number of rows.
-            lengths: {name: U} of the sequences.
+            lengths: {name: U} for the sequences.
+
+        Returns:
+            {name: array of the label's dtype}.
         """
         return {
             name: np.full((rows, lengths[name]), PADDING, dtype)
@@ -69,7 +72,7 @@ class Labels:
     def fill(
         self, arrays: dict[str, np.ndarray], row: int, corpus: Manifest, clip: int, config: Config
     ) -> None:
-        """Write the labels of a clip into row `row` of `arrays`, which `empty` made."""
+        """Write the labels of a clip into row `row` of `arrays`, which `empty` returned."""
         for name, value in self.encode(corpus, clip, config).items() if self.dtypes else ():
             if arrays[name].ndim == 1:
                 arrays[name][row] = value

@@ -1,8 +1,8 @@
 """Builds an n-gram model of words from text, for beam search: `uniwav transcribe --lm FILE`.
 
-kenlm's programs `lmplz` and `build_binary` do the work; where they are not installed the error says
-how to build them. A binary model has no list of its words, which the search needs in order to know
-how words begin. So the list is written beside it, to FILE.bin.words.
+It calls kenlm's programs `lmplz` and `build_binary`; if they are missing, the error message
+explains how to build them. A binary model has no list of its words, but the search needs one for
+the beginnings of words. The list is therefore written next to the model, to FILE.bin.words.
 """
 
 import pathlib
@@ -16,7 +16,7 @@ from uniwav_jax.data import manifest
 from uniwav_jax.errors import UserError
 from uniwav_jax.text import alphabet
 
-WORDS = ".words"  # suffix, after the name of a binary model, of the list of its words
+WORDS = ".words"  # suffix that the list of words adds to the name of a binary model
 BUILD = (
     "pip download --no-deps --no-binary kenlm kenlm==0.3.0 && tar xzf kenlm-0.3.0.tar.gz && cd"
     " kenlm-0.3.0 && cmake -B build -DCMAKE_BUILD_TYPE=Release && cmake --build build --target"
@@ -34,15 +34,15 @@ def build(
     lowercase: bool = True,
     kenlm: str | None = None,
 ) -> None:
-    """Write an n-gram model of the text in `sources`, written as the recogniser writes text.
+    """Write an n-gram model of the text in `sources`, normalised like the recogniser's texts.
 
     Args:
-        sources: manifests (their column text) and .txt files, one sentence a line.
-        target: FILE.bin, kenlm's binary, or FILE.arpa.
-        order: n.
-        memory: of `lmplz`, as it takes it.
-        lowercase: as `config.text.lowercase` of the recogniser.
-        kenlm: folder of kenlm's programs; None: the PATH.
+        sources: manifests, whose column `text` is read, and .txt files with a sentence per line.
+        target: FILE.bin for kenlm's binary format, or FILE.arpa.
+        order: n, the number of words in the longest n-gram.
+        memory: limit for `lmplz` in its notation, such as "1G".
+        lowercase: the recogniser's `config.text.lowercase`.
+        kenlm: folder of kenlm's programs; with None they are searched in PATH.
 
     Raises:
         UserError: there is no text, a program is missing, or it fails.
@@ -67,7 +67,7 @@ def build(
                         count += 1
         if not count:
             raise UserError(f"no text in {', '.join(sources)}")
-        # Kneser-Ney's discounts are estimated from n-grams that a small corpus may lack.
+        # Kneser-Ney's discounts are estimated from n-grams that a small corpus may not have.
         options = ["-o", order, "-S", memory, "--discount_fallback"]
         _run([lmplz, *options, "--text", sentences, "--arpa", arpa])
         result = arpa

@@ -3,9 +3,9 @@
     path    samples   sample_rate   [speaker]   [text]   [any other label]
 
 `path` is relative to the manifest's folder or absolute; `samples` counts one channel at the file's
-own `sample_rate`. 'uniwav data manifest' writes such files, 'uniwav data pack' such
-folders. The rows are kept as a memory-mapped Arrow file: a million of them cost no memory per
-reader process.
+own `sample_rate` (Hz). 'uniwav data manifest' writes such files, and 'uniwav data pack' such
+folders. The rows are copied to an Arrow file, which reader processes map into memory, so that a
+million rows need no memory of each process.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from uniwav_jax.errors import UserError
 COLUMNS = {"path": pa.large_string(), "samples": pa.int64(), "sample_rate": pa.int32()}
 TEXT = pa.large_string()
 LABELS = ("speaker", "text")  # may be missing or empty
-LAYOUT = 2  # of the memory-mapped copy: goes up when its columns change
+LAYOUT = 2  # version of the memory-mapped copy, which increases when its columns change
 
 
 @dataclasses.dataclass
@@ -36,11 +36,13 @@ class Manifest:
 
     Attributes:
         source: the path as the user gave it.
-        folder: where relative paths start, or the folder of the packed records.
-        packed: rows are records of `folder` in order, not files.
-        latents: content of latents.json if the records are latents; else empty.
+        folder: folder to which paths are relative, or the folder of the packed records.
+        packed: True if rows are the records in `folder`, in this order, instead of files.
         digest: hash of the manifest's content.
-        cache: the memory-mapped Arrow file.
+        cache: path of the memory-mapped Arrow file.
+        latents: content of latents.json if the records are latents, otherwise empty.
+        samples: int64 [N], samples of each clip at its own rate.
+        sample_rate: int32 [N], Hz.
     """
 
     source: str
@@ -64,25 +66,25 @@ class Manifest:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self.__post_init__()  # the map is opened again in a reader process, not copied
+        self.__post_init__()  # a reader process maps the file again instead of copying it
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def name(self, row: int) -> str:
-        """The path column of a row."""
+        """The value of the manifest's column `path`."""
         return self._table.column("path")[row].as_py()
 
     def path(self, row: int) -> str:
-        """The file of a row."""
+        """The path of a row's file: absolute, or relative to the current folder."""
         name = self.name(row)
         return name if name.startswith("/") or "://" in name else os.path.join(self.folder, name)
 
     def label(self, row: int, column: str) -> str:
-        """The text in another column than `COLUMNS`; empty where the row has none.
+        """The value of a column other than `COLUMNS`, as text; "" if it is empty.
 
         Raises:
-            UserError: the manifest has no such column; "speaker" and "text" are always there.
+            UserError: the manifest has no such column; "speaker" and "text" always exist.
         """
         if column not in self._table.column_names:
             known = ", ".join(self._table.column_names)
@@ -96,7 +98,13 @@ class Manifest:
 
 
 def resampled_length(samples: Any, rate: Any, new_rate: int) -> Any:
-    """Length of `samples` samples at `rate` after resampling to `new_rate` (rounded)."""
+    """Number of samples after resampling from `rate` to `new_rate` (Hz), rounded to the nearest.
+
+    Args:
+        samples: int, or an integer array.
+        rate: int, or an integer array of the same shape.
+        new_rate: Hz.
+    """
     return (2 * samples * new_rate + rate) // (2 * rate)
 
 
@@ -104,11 +112,12 @@ def load(path: str, *, cache: str) -> Manifest:
     """Read a manifest file or a packed folder.
 
     Args:
-        path: TSV or JSONL file, or what 'uniwav data pack' made; local or gs://.
-        cache: local folder for the memory-mapped copy, made when missing.
+        path: TSV or JSONL file, or a folder made by 'uniwav data pack'; local or gs://.
+        cache: local folder for the memory-mapped copy; it is created if missing.
 
     Raises:
-        UserError: the file is missing, lacks a column, has a value of the wrong type, or no rows.
+        UserError: there is no such file or folder, columns are missing, values have the wrong type,
+            or there are no rows.
     """
     file = epath.Path(path)
     packed = file.is_dir()

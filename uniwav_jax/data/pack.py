@@ -1,7 +1,7 @@
-"""Packs the clips of a manifest into sharded ArrayRecord: few files, no decoding in training.
+"""Packs the clips of a manifest into ArrayRecord shards: few files, which need no decoding.
 
-The result is a tensorflow-datasets folder with a manifest.tsv inside, which training takes as
-`config.data.manifest`. TensorFlow is not needed.
+The result is a tensorflow-datasets folder with a manifest.tsv inside, which `config.data.manifest`
+may name. TensorFlow is not needed.
 """
 
 import concurrent.futures
@@ -36,14 +36,14 @@ def pack(
     """Write the packed records; unreadable clips are left out and listed.
 
     Args:
-        manifest: TSV or JSONL with path, samples, sample_rate.
-        out: new folder.
-        sample_rate: in Hz, to which all clips are resampled.
-        shard_seconds: audio in one shard.
+        manifest: TSV or JSONL file with path, samples, sample_rate.
+        out: folder to create.
+        sample_rate: rate in Hz to which all clips are resampled.
+        shard_seconds: seconds of audio in one shard.
         workers: threads that decode.
 
     Raises:
-        UserError: no clip could be read, or `out` has files.
+        UserError: no clip could be read, or `out` is not empty.
     """
     target = pathlib.Path(out)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -51,7 +51,8 @@ def pack(
 
     target.parent.mkdir(parents=True, exist_ok=True)
     left_out: list[tuple[str, str]] = []
-    # Written elsewhere and renamed: an interrupted run leaves no folder that looks complete.
+    # The folder is written under another name and renamed, so that an interrupted run leaves no
+    # folder that looks complete.
     with tempfile.TemporaryDirectory(
         dir=target.parent, prefix=f".{target.name}.part-"
     ) as temporary:
@@ -85,7 +86,7 @@ def _clips(
     workers: int,
     left_out: list[tuple[str, str]],
 ) -> Iterator[dict[str, Any]]:
-    """Decoded clips in the manifest's order, read ahead by threads."""
+    """Decoded clips in the manifest's order, as records for `packed.write`; threads read ahead."""
 
     def read(row: int) -> np.ndarray | str:
         rate = int(source.sample_rate[row])

@@ -1,14 +1,14 @@
 """Packed speech: clips, or their latents, in ArrayRecord shards of a tensorflow-datasets folder.
 
-    folder/uniwav_speech-train.array_record-00000-of-00004 ...   one record a clip, in order
+    folder/uniwav_speech-train.array_record-00000-of-00004 ...   one record per clip, in order
     folder/features.json, dataset_info.json                      for tfds.builder_from_directory
     folder/manifest.tsv                                          lengths, for the batch plan
-    folder/latents.json                                          with latents only: of which codec
+    folder/latents.json                                          only with latents: their codec
 
-Features: speech int16 [samples] or latents float16 [frames, channels]; text, speaker_id, id.
-The files are written here and not by a `GeneratorBasedBuilder`, whose shuffler needs TensorFlow as
-soon as a dataset passes 1 GB; shards are streamed, so memory stays constant. TensorFlow is never
-imported.
+A record has speech, int16 [samples], or latents, float16 [frames, channels], and the texts text,
+speaker_id and id. The shuffler of tfds' `GeneratorBasedBuilder` needs TensorFlow for datasets above
+1 GB, so shards are written here. They are streamed, so that memory stays constant, and TensorFlow
+is never imported.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ LABELS = ("text", "speaker_id", "id")
 
 
 def features_dict(channels: int = 0) -> tfds.features.FeaturesDict:
-    """The features of a record: speech, or latents of so many channels."""
+    """The fields of a record: with latents of `channels` channels, or with speech if it is 0."""
     tensor, shape, dtype = ("latents", (None, channels), np.float16)
     if not channels:
         tensor, shape, dtype = ("speech", (None,), np.int16)
@@ -48,15 +48,22 @@ def write(
     sample_rate: int,
     shard_seconds: float,
 ) -> int:
-    """Write `clips` (dicts with the four features) in order; returns how many there were.
+    """Write clips in their order.
 
-    The folder must be new or empty; it is complete when dataset_info.json is there, and is not
-    completed without clips.
+    Args:
+        folder: a new or empty folder. It is complete once it has a dataset_info.json, which is not
+            written if there are no clips.
+        clips: dicts with "speech" (int16 [samples]), "text", "speaker_id" and "id".
+        sample_rate: rate of the clips in Hz.
+        shard_seconds: a shard ends after the clip that reaches this length in seconds.
+
+    Returns:
+        The number of clips.
     """
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     features = features_dict()
-    shards: list[tuple[int, int]] = []  # bytes and clips of each
+    shards: list[tuple[int, int]] = []  # (bytes, clips)
     lines: list[str] = []
 
     def limited(first: dict[str, Any], rest: Iterable[dict[str, Any]]) -> Iterable[dict[str, Any]]:
@@ -85,8 +92,8 @@ def manifest_line(clip: dict[str, Any], samples: int, sample_rate: int) -> str:
 def write_shard(
     path: pathlib.Path, clips: Iterable[dict[str, Any]], features: tfds.features.FeaturesDict
 ) -> tuple[int, int]:
-    """Write one file of records; returns bytes and clips."""
-    writer = ArrayRecordWriter(str(path), "group_size:1")  # random access
+    """Write one file of records; returns its bytes (of the records) and its number of clips."""
+    writer = ArrayRecordWriter(str(path), "group_size:1")  # allows random access
     size = count = 0
     for clip in clips:
         record = features.serialize_example(clip)
@@ -102,7 +109,14 @@ def describe(
     shards: list[tuple[int, int]],
     lines: list[str],
 ) -> None:
-    """Give the files part-00000, ... their names, and the folder its description."""
+    """Rename the files part-00000, ... and write the folder's manifest and description.
+
+    Args:
+        folder: folder with the files.
+        features: fields of the records.
+        shards: (bytes, clips) of each file.
+        lines: the manifest's rows, of all files.
+    """
     text = "path\tsamples\tsample_rate\tspeaker\ttext\n" + "".join(lines)
     (folder / "manifest.tsv").write_text(text, encoding="utf-8")
     template = tfds.core.ShardedFileTemplate(
@@ -131,8 +145,8 @@ class PackedReader:
     """Random access to the clips of a packed folder.
 
     Raises:
-        UserError: a shard or a description is missing or damaged. Damage inside a shard shows only
-            when the record is read.
+        UserError: a shard or a description is missing or damaged. Damage inside a shard is found
+            only when the record is read.
     """
 
     def __init__(self, folder: str) -> None:
@@ -147,7 +161,7 @@ class PackedReader:
             try:
                 self._records = grain.sources.ArrayRecordDataSource(shards)
             except Exception:
-                for file in shards:  # the error does not say which
+                for file in shards:  # the error does not name the shard
                     grain.sources.ArrayRecordDataSource([file])
                 raise
         except Exception as error:  # array_record and tfds raise many kinds on damage
@@ -161,9 +175,9 @@ class PackedReader:
         return len(self._records)
 
     def speech(self, row: int) -> np.ndarray:
-        """int16 [samples] of clip `row`."""
+        """The samples of clip `row`, int16 [samples]."""
         return self._features.deserialize_example_np(self._records[row])["speech"]
 
     def latents(self, row: int) -> np.ndarray:
-        """float16 [frames, channels] of clip `row`."""
+        """The latents of clip `row`, float16 [frames, channels]."""
         return self._features.deserialize_example_np(self._records[row])["latents"]

@@ -1,4 +1,4 @@
-"""Grain pipeline: planned batches -> this host's rows of audio."""
+"""The Grain pipeline, which reads this host's rows of planned batches."""
 
 import multiprocessing
 import os
@@ -20,14 +20,20 @@ from uniwav_jax.errors import MachineError, UserError
 
 
 class LoadRows(grain.transforms.Map):
-    """PlannedBatch -> {"bucket", "audio" int16 [R, S], "samples" int32 [R], "bad" bool [R], ...}.
+    """Turns a `PlannedBatch` into the R rows of this host, in increasing order.
 
-    R is the number of this host's rows, in rising order; S is the bucket with `context` on both
-    sides.
-    Corpora of latents give "latents", float16 [R, T, C], in place of "audio". "labels" are arrays
-    [R, ...] by name (`Labels`). A clip that cannot be read becomes a row of silence with 0 samples,
-    so that no loss counts it; it is marked in "bad", and "problems" names it. An empty row of the
-    plan is silence too, but not bad.
+    The result is a dict:
+
+        "bucket"    int, padded length in samples
+        "audio"     int16 [R, S]; S is the bucket and `context` on both sides
+        "latents"   float16 [R, T, C], instead of "audio" for corpora of latents
+        "samples"   int32 [R], real samples of each row
+        "bad"       bool [R], True for clips that could not be read
+        "problems"  [(name of the clip, reason)] of these clips
+        "labels"    {name: array [R, ...]} (see `Labels`)
+
+    A clip that cannot be read becomes a row of silence with 0 samples, so that no loss counts it.
+    An empty row of the plan is silence too, but is not bad.
     """
 
     def __init__(
@@ -82,7 +88,10 @@ class LoadRows(grain.transforms.Map):
     def _audio(
         self, reader: ClipReader, clip: int, start: int, wanted: int, out_S: np.ndarray
     ) -> int:
-        """Fill a row with samples and those around them; returns how many it has."""
+        """Read `wanted` samples and their context into a row; returns the samples it got.
+
+        Context is not counted. `out_S` is int16 and zero before.
+        """
         left, right = self._context
         before = min(left, start)
         wave = reader.read(clip, start=start - before, samples=before + wanted + right)
@@ -94,7 +103,10 @@ class LoadRows(grain.transforms.Map):
     def _latents(
         self, reader: ClipReader, clip: int, start: int, wanted: int, out_TxC: np.ndarray
     ) -> int:
-        """Fill a row with frames; returns how many samples they stand for."""
+        """Read the frames of `wanted` samples into a row; returns the samples that it got.
+
+        `out_TxC` is float16 and zero before.
+        """
         first, frames = start // self._hop, -(-wanted // self._hop)
         latents = reader.read_latents(clip, start=first, frames=frames)
         out_TxC[: len(latents)] = latents
@@ -111,14 +123,16 @@ def make_loader(
 ) -> "Loader":
     """An iterator over this host's part of global batches start, start + 1, ... of the plan.
 
-    The same batches come out for any number of threads and reader processes. Call `close()`.
+    The batches do not depend on the number of threads and reader processes. The caller must call
+    `close()`.
 
     Args:
-        config: of the run; `data`, `features.sample_rate` and what the labels read are used.
+        config: the run's configuration, of which `data`, `features.sample_rate` and the labels'
+            fields are used.
         plan: the batch plan.
-        host_rows: for each bucket the global rows that this host loads.
-        start: first global batch, that is, the step to continue from.
-        context: samples to read around each crop, left and right: `SurfaceFeatures.context`.
+        host_rows: {bucket in samples: int [R], the global rows that this host loads}.
+        start: first global batch, which is the step at which the run continues.
+        context: samples to read to the left and right of each crop (`SurfaceFeatures.context`).
     """
     data = config.data
     load = LoadRows(
@@ -134,7 +148,8 @@ def make_loader(
     dataset = batches.to_iter_dataset(per_process)
     if data.workers:
         if not flags.FLAGS.is_parsed():
-            flags.FLAGS.mark_as_parsed()  # Grain's processes read absl flags; scripts parse none
+            # Grain's processes read absl flags, which scripts do not parse.
+            flags.FLAGS.mark_as_parsed()
         dataset = dataset.mp_prefetch(
             grain.MultiprocessingOptions(num_workers=data.workers), worker_init_fn=_prepare_reader
         )
@@ -142,10 +157,10 @@ def make_loader(
 
 
 def _prepare_reader(index: int, count: int) -> None:
-    """Make a reader process end with the main process, and only then.
+    """Make a reader process end when the main process ends, and not before.
 
-    Signals to all processes of a job must not take the data from a run that is about to save; and
-    after kill -9 of the main process nothing else would end its readers.
+    A signal to all processes of a job must not end the readers while the run is saving a
+    checkpoint. After kill -9 of the main process nothing else would end them.
     """
     del index, count
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -159,7 +174,7 @@ def _prepare_reader(index: int, count: int) -> None:
 
 
 class Loader:
-    """Iterates over a Grain dataset; call `close()`."""
+    """Iterates over a Grain dataset of `LoadRows` results; the caller must call `close()`."""
 
     def __init__(self, dataset: grain.IterDataset) -> None:
         self._iterator = iter(dataset)
@@ -169,10 +184,10 @@ class Loader:
         return self
 
     def __next__(self) -> dict[str, Any]:
-        """The next batch.
+        """The next batch, a dict as returned by `LoadRows`.
 
         Raises:
-            StopIteration: the plan has an end, and this is it.
+            StopIteration: a plan for evaluation (`OncePlan`) is at its end.
             MachineError: a reader process died.
         """
         try:
@@ -185,13 +200,14 @@ class Loader:
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
             raise MachineError(
                 f"a reader process of config.data.workers ended ({how}); SIGKILL often means that"
-                " memory ran out, SIGBUS that /dev/shm is too small: fewer workers or a smaller"
-                " data.prefetch need less; the same command continues from the last checkpoint"
+                " memory ran out, and SIGBUS that /dev/shm is too small; fewer workers or a smaller"
+                " data.prefetch need less memory; the same command continues from the last"
+                " checkpoint"
             ) from error
 
 
 class BadFileReport:
-    """Counts unreadable clips, names each once in a TSV, and stops a run that has too many."""
+    """Counts unreadable clips, lists each once in a TSV file, and stops a run with too many."""
 
     def __init__(self, path: str, config: DataConfig) -> None:
         self._path, self._config = epath.Path(path), config
@@ -199,15 +215,15 @@ class BadFileReport:
         self._rows = self._bad = 0
         if self._path.exists():
             lines = self._path.read_text().splitlines()[1:]
-            # A run that is killed while it writes can leave half a line.
+            # A kill during a write can leave half a line.
             self._known = dict(line.split("\t", 1) for line in lines if "\t" in line)
 
     def add(self, item: dict[str, Any]) -> None:
-        """Take the problems of one batch.
+        """Add the problems of one batch, a result of `LoadRows`.
 
         Raises:
-            UserError: the share of bad rows is clearly (by three standard deviations of the
-                count) above `data.max_bad_fraction`.
+            UserError: the share of bad rows is significantly (by three standard deviations of
+                their number) above `data.max_bad_fraction`.
         """
         self._rows += len(item["bad"])
         self._bad += len(item["problems"])

@@ -1,24 +1,23 @@
-"""The batch plan: the contents of global batch g as a pure function of (seed, g) and the manifests.
+"""The batch plan: the clips of global batch g, as a pure function of (seed, g) and the manifests.
 
     clips -> segments -> buckets by length -> one endless shuffled stream per bucket
-    -> batches of about equal seconds, the buckets taking turns
+    -> batches of about equal seconds, which alternate between the buckets
 
-So the batches do not depend on hosts, reader processes or devices, and one integer is the whole
-data position.
+The plan does not depend on hosts, reader processes and devices, and the position in the data is a
+single integer.
 
-A clip no longer than the longest bucket is one segment, padded to the shortest bucket that holds
-it. A longer clip is n = round(length / longest) segments of full length; segment i starts at a
-random point of the i-th of n equal parts of the slack, which is drawn again in each pass. With one
-bucket the crops have a fixed length. Where labels belong to whole clips, such as a text, longer
-clips are left out (data/labels.py).
+A clip no longer than the longest bucket is one segment, padded to the shortest bucket into which it
+fits. A longer clip is n = round(length / longest) segments of the longest bucket's length. The
+slack is divided into n equal parts, and segment i starts at a random point of part i, redrawn in
+each pass. If labels belong to whole clips, as texts do, longer clips are left out (data/labels.py).
 
-Every segment is drawn equally often (or as `data.weights` says), and none twice in a batch while
-another of its bucket is unused:
+Every segment is used equally often (or in proportion to `data.weights`), and none twice in a batch
+while another of its bucket is unused:
 
 - A bucket with fewer segments than its batches have rows is merged with another (`buckets.py`).
-- The buckets take turns so that all get through their segments at the same pace: after any number
+- Buckets alternate so that all advance through their segments at the same pace: after any number
   of batches each is within half a batch of its exact share.
-- Passes join without early repeats (`shuffle.py`).
+- At the border of two passes no segment is repeated early (`shuffle.py`).
 
 `once` gives every segment exactly once, for evaluation.
 """
@@ -46,23 +45,23 @@ from uniwav_jax.data import shuffle
 from uniwav_jax.data.labels import NONE, Labels
 from uniwav_jax.errors import UserError
 
-ENDLESS = 2**40  # batches; Grain wants a length
-ORDER, CROPS = 0, 2  # independent random streams
-# Increased when the same data and settings give other batches. Version 2 takes buckets in
-# proportion to their audio and merges small ones.
+ENDLESS = 2**40  # batches; Grain needs a length
+ORDER, CROPS = 0, 2  # seeds of independent random streams
+# It increases when the same data and settings give other batches. Since 2, the number of a bucket's
+# batches is proportional to its audio, and small buckets are merged.
 VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class PlannedBatch:
-    """One global batch of R rows; int64 [R] each.
+    """One global batch of R rows; the arrays are int64 [R].
 
     Attributes:
         bucket: padded length in samples.
-        corpus: index of the row's manifest.
-        clip: row of that manifest; -1 in an empty row, which only `BatchPlan.once` has.
-        start: first sample, at `features.sample_rate`.
-        samples: how many to read; 0 in an empty row.
+        corpus: index of the row's manifest in `BatchPlan.corpora`.
+        clip: row of that manifest; -1 in an empty row, which only batches of `OncePlan` have.
+        start: first sample of the crop, at `features.sample_rate`.
+        samples: number of samples to read; 0 in an empty row.
     """
 
     bucket: int
@@ -73,13 +72,15 @@ class PlannedBatch:
 
 
 class BatchPlan:
-    """`plan[g]` is global batch g; pickles small, reader processes map the same files.
+    """`plan[g]` is global batch g, a `PlannedBatch`.
+
+    A pickled plan is small, because reader processes map the same files into memory.
 
     Attributes:
         corpora: the manifests.
-        rows: {bucket length in samples: rows of a batch}, buckets without segments left out.
-        labels: what the batches have beside audio.
-        label_lengths: {bucket: {label: length of the longest sequence in it}}.
+        rows: {bucket in samples: number of rows of a batch}, only of buckets with segments.
+        labels: the labels that batches have besides audio.
+        label_lengths: {bucket in samples: {label: length of its longest sequence}}.
     """
 
     def __init__(self, config: Config, cache: str, labels: Labels = NONE) -> None:
@@ -108,7 +109,7 @@ class BatchPlan:
             [np.minimum(n, buckets[-1])[s[:, 0]].sum() for n, s in zip(lengths, per_corpus)]
         )
         repeats = _repeats(data.weights, usable, sources)
-        # One table of all segments that are drawn at all: clip, part, parts, corpus.
+        # `table` has all segments with a positive share: clip, part, number of parts, corpus.
         corpus_N = np.repeat(np.arange(len(sources)), [len(s) for s in per_corpus])
         table, drawn = np.concatenate(per_corpus), repeats[corpus_N] > 0
         table, corpus_N = table[drawn], corpus_N[drawn]
@@ -130,7 +131,8 @@ class BatchPlan:
         self.rows: dict[int, int] = {}
         self.label_lengths: dict[int, dict[str, int]] = {}
         self._streams: dict[int, list[shuffle.Stream]] = {}
-        # Corpora of natural shares are one stream: no segment of any comes twice before the rest.
+        # Without weights all corpora are one stream, in which no segment is used twice before all
+        # others are used once.
         stream_N = (corpus_N if data.weights else np.zeros_like(corpus_N))[order]
         first = 0
         for index, count in enumerate(np.bincount(bucket_N).tolist()):
@@ -146,7 +148,7 @@ class BatchPlan:
             )
             first += count
         self._path = self._store(table[order])
-        # Batches of each bucket in one pass, a fraction.
+        # {bucket: number of its batches in one pass, a fraction}.
         self._pace = {
             bucket: sum(stream.draws for stream in self._streams[bucket]) / rows
             for bucket, rows in self.rows.items()
@@ -173,8 +175,8 @@ class BatchPlan:
         return ENDLESS
 
     def __getitem__(self, g: int) -> PlannedBatch:
-        # Cycle c is pass c of all buckets in whole batches. Rounding puts its first batch at most
-        # half a batch per bucket off its exact place.
+        # Cycle c is pass c of all buckets, rounded to whole batches. Its first batch is therefore
+        # at most half a batch per bucket away from its exact place.
         pace, off = sum(self._pace.values()), len(self.rows)
         low, high = max(int((g - off) / pace), 0), int((g + 1 + off) / pace) + 1
         cycle = bisect.bisect_right(range(high), g, lo=low, key=self._begin) - 1
@@ -184,11 +186,14 @@ class BatchPlan:
         return self._planned(int(g), bucket, self._draw(bucket, int(numbers[slot]) * rows, rows))
 
     def once(self, most: int = 0) -> "OncePlan":
-        """Every segment once: `most` batches, as many as there are if fewer, or all for 0."""
+        """A plan with every segment once, limited to `most` batches; 0: no limit."""
         return OncePlan(self, most)
 
     def _planned(self, g: int, bucket: int, places: np.ndarray) -> PlannedBatch:
-        """Batch g of a bucket from places in the segment file; empty rows after them if too few."""
+        """Batch g of a bucket with the segments at `places` in the segment file.
+
+        If these are fewer than a batch has rows, empty rows follow them.
+        """
         clip, part, parts, corpus = self._segments[places].astype(np.int64).T
         rate, count = self._config.features.sample_rate, len(places)
         length = np.empty(count, np.int64)
@@ -216,7 +221,7 @@ class BatchPlan:
         sizes: dict[str, np.ndarray],
         longest: int,
     ) -> tuple[np.ndarray, str]:
-        """Segments whose clips have usable labels, and a sentence about those left out."""
+        """The segments whose clips have usable labels, and a sentence about the other clips."""
         clip, seconds = segments[:, 0], longest / self._config.features.sample_rate
         reasons = self.labels.left_out(sizes)
         if self.labels.whole_clips:
@@ -228,7 +233,7 @@ class BatchPlan:
         return segments[kept], "left out: " + ", ".join(left_out) if left_out else ""
 
     def _draw(self, bucket: int, start: int, rows: int) -> np.ndarray:
-        """Draws [start, start + rows) of a bucket, as places in the segment file."""
+        """Items [start, start + rows) of a bucket's stream, as places in the segment file."""
         streams = self._streams[bucket]
         ranges = shuffle.share_out(start, start + rows, [stream.draws for stream in streams])
         drawn = []
@@ -257,21 +262,21 @@ class BatchPlan:
         return places
 
     def _before(self, bucket: int, cycle: int) -> int:
-        """Batches of a bucket before a cycle: those of `cycle` passes, rounded."""
+        """Number of a bucket's batches before a cycle: those of `cycle` passes, rounded."""
         return math.floor(cycle * self._pace[bucket] + Fraction(1, 2))
 
     def _begin(self, cycle: int) -> int:
-        """The first batch of a cycle."""
+        """Number of the first batch of a cycle."""
         return sum(self._before(bucket, cycle) for bucket in self.rows)
 
     def _taken_turns(self, cycle: int) -> tuple[np.ndarray, np.ndarray]:
-        """Bucket of each batch of a cycle, and which of all that bucket's batches it is."""
+        """For each batch of a cycle its bucket, and its number among the bucket's batches."""
         buckets, numbers, passes = [], [], []
         for bucket, pace in self._pace.items():
             number = np.arange(self._before(bucket, cycle), self._before(bucket, cycle + 1))
             buckets.append(np.full(len(number), bucket))
             numbers.append(number)
-            passes.append((number + 0.5) / float(pace))  # where the batch's middle lies
+            passes.append((number + 0.5) / float(pace))  # position of the batch's middle
         order = np.argsort(np.concatenate(passes), kind="stable")
         return np.concatenate(buckets)[order], np.concatenate(numbers)[order]
 
@@ -279,7 +284,7 @@ class BatchPlan:
         return np.random.default_rng((self._config.seed, *path))
 
     def _store(self, segments: np.ndarray) -> str:
-        """Keep the segments in a file that reader processes map; returns its path."""
+        """Write the segments to a file that reader processes map; returns its path."""
         digest = hashlib.blake2b(json.dumps(self.fingerprint()).encode(), digest_size=8).hexdigest()
         path = pathlib.Path(self._cache) / f"segments-{digest}.npy"
         if not path.exists():
@@ -289,7 +294,7 @@ class BatchPlan:
         return str(path)
 
     def fingerprint(self) -> dict[str, Any]:
-        """What decides the order and the samples; kept in checkpoints."""
+        """{property: value} of the data that determines the batches; stored in checkpoints."""
         data = self._config.data
         of_labels = {
             field.rsplit(".", 1)[-1]: operator.attrgetter(field)(self._config)
@@ -308,7 +313,7 @@ class BatchPlan:
         }
 
     def summary(self) -> dict[str, str]:
-        """Lines for the start of a run."""
+        """{topic: text} that is printed at the start of a run."""
         rate = self._config.features.sample_rate
         lines = {}
         counts = zip(self.corpora, self._counts, self._left_out)
@@ -326,25 +331,20 @@ class BatchPlan:
             segments = sum(stream.last - stream.first for stream in streams)
             if segments < self.rows[bucket]:
                 lines["repeats"] = (
-                    f"{segments} segments of speech are fewer than the {self.rows[bucket]} rows of"
-                    " a batch: each batch has them several times; a smaller"
+                    f"the {segments} segments of speech are fewer than the {self.rows[bucket]} rows"
+                    " of a batch, so that each batch repeats them; a smaller"
                     " config.data.batch_seconds avoids it"
                 )
         return lines
 
 
 class OncePlan:
-    """`once[g]` is evaluation batch g: all segments of a plan come exactly once, whatever weights.
+    """`once[g]` is evaluation batch g; each segment of a plan is in exactly one batch.
 
-    The last batch of a bucket is filled up with empty rows. Fewer batches than all are a sample of
-    all: within a bucket the order is random, and batches of the buckets alternate in proportion to
-    their numbers. It is the same sample each time.
-
-    Attributes:
-        corpora: as `BatchPlan`'s.
-        rows: as `BatchPlan`'s.
-        labels: as `BatchPlan`'s.
-        label_lengths: as `BatchPlan`'s.
+    Weights of corpora have no effect. The last batch of a bucket is filled with empty rows. A
+    limited number of batches is a random sample, the same each time: within a bucket the order is
+    random, and batches of the buckets alternate in proportion to their numbers. The attributes are
+    those of `BatchPlan`.
     """
 
     def __init__(self, plan: BatchPlan, most: int) -> None:
@@ -374,7 +374,10 @@ class OncePlan:
 
 
 def _repeats(weights: str, seconds: np.ndarray, sources: list[str]) -> np.ndarray:
-    """How often one pass goes through each corpus, so that audio has the wanted shares."""
+    """How often a pass uses each corpus so that its audio has the wanted share, float64 [corpora].
+
+    `seconds` is the usable audio of each corpus in any unit, [corpora].
+    """
     if not weights:
         return np.ones(len(sources))
     try:
@@ -390,7 +393,7 @@ def _repeats(weights: str, seconds: np.ndarray, sources: list[str]) -> np.ndarra
 
 
 def local(cache: str) -> str:
-    """A local folder for memory-mapped files; beside a bucket path, a temporary one."""
+    """Create the folder for memory-mapped files; an address such as gs:// gets a temporary one."""
     if "://" in cache:
         cache = str(pathlib.Path(tempfile.gettempdir()) / "uniwav_jax" / cache.split("://")[1])
     epath.Path(cache).mkdir(parents=True, exist_ok=True)

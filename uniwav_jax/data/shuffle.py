@@ -1,7 +1,7 @@
-"""An endless shuffled order: no item comes twice in a batch while another one is unused.
+"""Endless shuffled order in which a batch repeats no item while another item is unused.
 
-A stream goes through its items pass by pass, each pass in an order of its own. A batch takes the
-next items of the stream, so it may hold the end of one pass and the start of the next.
+A stream goes through its items pass by pass, and shuffles them anew in each pass. A batch takes the
+next items of the stream, so it may contain the end of one pass and the start of the next.
 """
 
 import dataclasses
@@ -14,14 +14,14 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """Segments of a bucket, which are used pass by pass.
+    """Segments of a bucket that are used pass by pass.
 
     Attributes:
         first: place of the first segment in the segment file.
-        last: place after the last one.
-        draws: how many come in one pass over the data; a corpus with a weight may take more or
-            fewer than it has.
-        most: how many can come into one batch.
+        last: place after the last segment.
+        draws: number of segments used in one pass over the data; for a corpus with a weight this
+            may be more or less than it has.
+        most: maximum number of segments in one batch.
     """
 
     first: int
@@ -35,28 +35,29 @@ def one_pass(
 ) -> np.ndarray:
     """The order of pass `number` of a stream, a permutation of `range(items)`, int64.
 
-    Any `most` neighbours in the stream differ, across the border of two passes too. With fewer
-    items than that, each of them comes equally often among the neighbours, or once more.
+    Any `most` neighbours in the stream differ, also across the border of two passes. If there are
+    fewer items, the numbers of their occurrences among `most` neighbours differ by at most one.
 
     Args:
-        number: counts passes from 0.
-        items: how many items the stream has.
-        most: how many neighbours can come into one batch, at least 1.
+        number: number of the pass, from 0.
+        items: number of items in the stream.
+        most: maximum number of neighbours in one batch, at least 1.
         random: `random(number)` is the generator of a pass, `random()` that of the whole stream.
     """
     if items >= 3 * most:
         order = random(number).permutation(items)
         if number and most > 1:
-            # The last `most - 1` items of the previous pass stay out of the first of this one.
-            # Its own last ones are not moved, so that no pass depends on more than one other.
+            # The last `most - 1` items of the previous pass must not be among the first ones of
+            # this pass. The last items of this pass do not move, so that a pass depends only on
+            # the previous one.
             ended = random(number - 1).permutation(items)[1 - most :]
             early, later = order[: most - 1], order[most - 1 : 2 * most - 2]
             out = np.flatnonzero(np.isin(early, ended))
             into = np.flatnonzero(~np.isin(later, ended))[: len(out)]
             early[out], later[into] = later[into], early[out]
         return order
-    # Few items: parts of fixed content follow one another in fixed order, and only inside a part
-    # the order changes. An item then waits for all items of the other parts before it comes back.
+    # With few items, parts of fixed content follow each other in a fixed order, and only the order
+    # inside a part changes. All items of the other parts then come before an item is repeated.
     longest = max(items - most + 1, 1)
     parts = np.array_split(random().permutation(items), -(-items // longest))
     generator = random(number)
@@ -64,13 +65,13 @@ def one_pass(
 
 
 def share_out(start: int, stop: int, weights: list[Fraction]) -> list[tuple[int, int]]:
-    """Distribute draws `start` to `stop` of a mixture over its streams, in proportion to weights.
+    """Distribute items `start` to `stop` of a mixture over its streams, in proportion to weights.
 
-    Consecutive ranges of the mixture become consecutive ranges of every stream. From the beginning
-    to any draw each stream is less than one draw per stream away from its exact share.
+    Consecutive ranges of the mixture become consecutive ranges of every stream. With n streams, the
+    number of items from each of them differs at any time by less than n from its exact share.
 
     Returns:
-        (start, stop) of each stream; their lengths add up to `stop - start`.
+        (start, stop) in each stream; their lengths add up to `stop - start`.
     """
     ranges = []
     left = sum(weights)
@@ -82,13 +83,13 @@ def share_out(start: int, stop: int, weights: list[Fraction]) -> list[tuple[int,
 
 
 def streams(first: int, stream_N: np.ndarray, repeats: np.ndarray, rows: int) -> list[Stream]:
-    """Streams of a bucket.
+    """The streams of a bucket, without empty ones.
 
     Args:
         first: place of the bucket's first segment in the segment file.
-        stream_N: the stream of each segment, an index of `repeats`; the segments lie in its order.
-        repeats: how often a pass over the data goes through each stream.
-        rows: rows of a batch.
+        stream_N: int, the stream of each segment, an index of `repeats`, in increasing order.
+        repeats: float [streams], how often a pass over the data uses each stream.
+        rows: number of rows of a batch.
     """
     counts = np.bincount(stream_N, minlength=len(repeats)).tolist()
     draws = [count * Fraction(often) for count, often in zip(counts, repeats, strict=True)]
@@ -96,7 +97,7 @@ def streams(first: int, stream_N: np.ndarray, repeats: np.ndarray, rows: int) ->
     for count, drawn in zip(counts, draws, strict=True):
         if not count:
             continue
-        # `share_out` rounds once per stream.
+        # `share_out` may add up to one item per stream by rounding.
         most = min(math.ceil(rows * drawn / sum(draws)) + len(draws), rows)
         found.append(Stream(first, first + count, drawn, most))
         first += count

@@ -1,4 +1,4 @@
-"""Clips of a manifest, from audio files or from packed records, as int16 at one rate."""
+"""Reads the clips of a manifest from audio files or packed records, as int16 at one rate."""
 
 import threading
 from typing import Any
@@ -11,7 +11,14 @@ from uniwav_jax.errors import UserError
 
 
 class ClipReader:
-    """Reads clips of a `Manifest` from files or from packed records; cheap to pickle."""
+    """Reads clips of a `Manifest` from files or from packed records.
+
+    It can be pickled; a copy opens the records again.
+
+    Args:
+        manifest: the clips.
+        sample_rate: rate in Hz to which files are resampled, and which packed records must have.
+    """
 
     def __init__(self, manifest: Manifest, *, sample_rate: int) -> None:
         self._manifest, self._rate = manifest, sample_rate
@@ -56,12 +63,12 @@ class ClipReader:
             raise BadAudioError(f"record {row} has NaN or infinite latents")
         return latents
 
-    def _record(self, row: int, what: str) -> np.ndarray:
-        """The field `what`, "speech" or "latents", of a packed record."""
+    def _record(self, row: int, field: str) -> np.ndarray:
+        """One field, "speech" or "latents", of a packed record."""
         if self._manifest.sample_rate[row] != self._rate:
             raise BadAudioError(
-                f"packed at {self._manifest.sample_rate[row]} Hz, config.features.sample_rate is"
-                f" {self._rate}; pack it again"
+                f"the record is packed at {self._manifest.sample_rate[row]} Hz, and"
+                f" config.features.sample_rate is {self._rate}; pack it again"
             )
         with self._lock:
             if self._packed is None:
@@ -70,17 +77,18 @@ class ClipReader:
                 packed = PackedReader(self._manifest.folder)
                 if len(packed) != len(self._manifest):
                     raise UserError(
-                        f"{self._manifest.folder}/manifest.tsv has {len(self._manifest)} rows, the"
-                        f" shards {len(packed)} records; copy the folder again, or pack it again"
+                        f"{self._manifest.folder}/manifest.tsv has {len(self._manifest)} rows, but"
+                        f" the shards have {len(packed)} records; copy the folder again, or pack it"
+                        " again"
                     )
                 self._packed = packed
         try:
-            return getattr(self._packed, what)(row)
+            return getattr(self._packed, field)(row)
         except Exception as error:  # array_record and protobuf raise many kinds on damage
             raise BadAudioError(f"record {row} of {self._manifest.folder}: {error}") from error
 
     def name(self, row: int) -> str:
-        """Name of the clip in reports."""
+        """The clip's name in reports of bad files."""
         if self._manifest.packed:
             return f"{self._manifest.folder}#{row} ({self._manifest.name(row)})"
         return self._manifest.path(row)

@@ -12,11 +12,11 @@ from uniwav_jax.text import alphabet, lexicon
 
 
 def with_alphabet(config: Config, cache: str) -> Config:
-    """The configuration with `text.symbols`: as given, or all symbols of the training text, sorted.
+    """Fill in an empty `text.symbols` with all symbols of the training texts, sorted.
 
     Args:
-        config: names the manifests.
-        cache: folder for tables of manifests.
+        config: the configuration, which names the manifests.
+        cache: folder for the memory-mapped copies of manifests.
 
     Raises:
         UserError: no clip has text.
@@ -28,22 +28,22 @@ def with_alphabet(config: Config, cache: str) -> Config:
         corpus = manifest_lib.load(source.strip(), cache=cache)
         for row in range(len(corpus)):
             symbols.update(alphabet.units(corpus.label(row, "text"), config.text))
-    if config.text.lexicon:  # its phones, and no words that are not in it
+    if config.text.lexicon:  # the symbols are its phones; words outside the lexicon are not symbols
         phones = lexicon.load(config.text.lexicon).values()
         symbols &= {phone for word in phones for phone in word}
     if not symbols:
         raise UserError(
-            f"{config.data.manifest}: no clip has text; task {config.task} learns from a column"
-            " 'text' in the manifest (`uniwav data manifest` reads LibriSpeech's transcripts)"
+            f"{config.data.manifest}: no clip has text; task {config.task} needs a column 'text' in"
+            " the manifest (`uniwav data manifest` reads LibriSpeech's transcripts)"
         )
     text = dataclasses.replace(config.text, symbols=tuple(sorted(symbols)))
     return dataclasses.replace(config, text=text)
 
 
 def sizes(corpus: manifest_lib.Manifest, config: Config) -> dict[str, np.ndarray]:
-    """{"tokens": symbols in each clip's text, int64 [N]}.
+    """{"tokens": number of symbols in each clip's text, int64 [N]}.
 
-    A clip without text has 0, one with symbols outside the alphabet -1.
+    It is 0 for a clip without text, and -1 for a text with symbols outside the alphabet.
     """
     count = alphabet.vocabulary(config.text).count
     counts = (count(corpus.label(row, "text")) for row in range(len(corpus)))
@@ -51,7 +51,7 @@ def sizes(corpus: manifest_lib.Manifest, config: Config) -> dict[str, np.ndarray
 
 
 def left_out(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """{reason: clips that have no usable text, bool [N]}."""
+    """{reason: bool [N], True for clips without a usable text}, from the result of `sizes`."""
     return {
         "without text": counts["tokens"] == 0,
         "with symbols outside config.text.symbols": counts["tokens"] < 0,
@@ -59,7 +59,7 @@ def left_out(counts: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def encode(corpus: manifest_lib.Manifest, clip: int, config: Config) -> dict[str, list[int]]:
-    """{"tokens": symbol numbers of a clip's text}."""
+    """{"tokens": the numbers of the symbols in a clip's text, from 1 on}."""
     return {"tokens": alphabet.vocabulary(config.text).encode(corpus.label(clip, "text"))}
 
 

@@ -1,4 +1,4 @@
-"""What can be trained: one frozen value of functions per task (see `task.Task`)."""
+"""The tasks that can be trained; each is one frozen value of functions (see `task.Task`)."""
 
 from uniwav_jax import config as config_lib
 from uniwav_jax.tasks import asr, codec, pretrain
@@ -8,9 +8,13 @@ TASKS = {task.name: task for task in (pretrain.TASK, asr.TASK, codec.TASK)}
 
 
 def get(name: str) -> Task:
-    """The task that `config.task` names: a key of `TASKS`, or "module:VALUE".
+    """The task that `config.task` names.
+
+    Args:
+        name: a key of `TASKS`, or "module:VALUE" for a task outside the package.
 
     Raises:
-        UserError: there is none.
+        UserError: VALUE cannot be imported.
+        KeyError: `name` is neither; `config.rules` excludes that.
     """
     return config_lib.named_value(name) if ":" in name else TASKS[name]

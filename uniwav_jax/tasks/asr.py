@@ -1,7 +1,7 @@
 """Recognition: a linear CTC head on a pretrained encoder (method section 7).
 
-`config.init_from` names the pretrained run, whose encoder is taken. During the first
-`asr.freeze_steps` updates only the head learns; with `asr.frozen` it alone ever learns.
+`config.init_from` names the pretrained run that provides the encoder. The encoder is frozen during
+the first `asr.freeze_steps` updates, or in all of them if `asr.frozen` is set.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,22 +23,28 @@ from uniwav_jax.tasks.task import FOREVER, Alarm, Columns, Outputs, Part, Scores
 from uniwav_jax.text import alphabet
 from uniwav_jax.types import Example, Metrics, PyTree, Variables
 
-# Fields that decide what a column of the head means, beside its symbol.
+# Fields that determine what a column of the head means, besides its symbol.
 HEAD_FIELDS = ("asr.layers", "text.units", "text.lexicon")
 
 
 @struct.dataclass
 class Draws:
-    """What is hidden from the encoder: bool [B, T] frames and [B, D] channels."""
+    """The masks of an update.
+
+    Attributes:
+        span_mask_BxT: bool, True on frames that are hidden from the encoder.
+        channel_mask_BxD: bool, True on channels that are hidden from it in all frames of the row.
+    """
 
     span_mask_BxT: jax.Array
     channel_mask_BxD: jax.Array
 
 
 def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]:
-    """Fresh parameters {"encoder", "ctc": {"kernel" [D, V], "bias" [V], ["mix" [L + 1]]}}.
+    """Fresh parameters {"encoder": ..., "ctc": {"kernel" [D, V], "bias" [V]}} and an empty state.
 
-    V counts the blank, which is column 0. There is no state.
+    V is the number of symbols plus one for the blank, which is column 0. With asr.layers=mix, "ctc"
+    also has "mix" [L + 1], the logits of the layers' weights; the encoder's input is the first.
     """
     encoder_key, head_key = jax.random.split(key)
     width, tokens = config.model.encoder.width, len(config.text.symbols) + 1
@@ -54,7 +60,7 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
 
 
 def draw(key: jax.Array, example: Example, config: Config) -> Draws:
-    """Spans of frames and of channels to hide."""
+    """Random spans of frames and of channels to hide in each row."""
     time_key, channel_key = jax.random.split(key)
     asr, (rows, total, _) = config.asr, example.x_BxTxC.shape
     width = config.model.encoder.width
@@ -75,14 +81,21 @@ def _spans(
 
 
 def weight(example: Example, draws: Draws) -> jax.Array:
-    """Tokens of the global batch, []."""
+    """Number of tokens in the texts of the global batch, float32 [], at least 1."""
     del draws
     mask_BxU = ctc.token_mask(example.labels["tokens"])
     return jnp.maximum(mask_BxU.sum(), 1).astype(jnp.float32)
 
 
 def logits(params: PyTree, x_BxTxC: jax.Array, frames_B: jax.Array, config: Config) -> jax.Array:
-    """Scores of blank and tokens in evaluation mode, float32 [B, T, V]."""
+    """Logits of the blank and the symbols without dropout and masks, float32 [B, T, V].
+
+    Args:
+        params: {"encoder", "ctc"} as returned by `init`.
+        x_BxTxC: normalised surface features, float32.
+        frames_B: real frames per row, int32.
+        config: the configuration.
+    """
     return _logits(params, x_BxTxC, frames_B, config, {})
 
 
@@ -109,19 +122,22 @@ def loss(
     key: jax.Array | None,
     config: Config,
 ) -> tuple[jax.Array, PyTree]:
-    """This microbatch's share of the loss per token, and sums.
+    """This microbatch's share of the CTC loss per token, and sums.
 
     Args:
-        variables: `params` are read.
-        example: "tokens" int32 [B, U] among the labels, -1 after each row's end.
+        variables: only `params` {"encoder", "ctc"} are used.
+        example: this microbatch's rows; `labels["tokens"]` is int32 [B, U], -1 after each row's
+            end.
         draws: this microbatch's rows of `draw`.
-        weight: tokens of the whole global batch.
+        weight: number of tokens in the whole global batch, [].
         key: dropout key; None for evaluation, in which nothing is hidden.
         config: the configuration.
 
     Returns:
-        The loss [] in nats, and {"loss", "tokens", "impossible", "blanks", "frames"}, all []; in
-        evaluation also "outputs": {"path_BxT": the best token of each frame, -1 on padding}.
+        The loss [] in nats, and sums, each float32 []: "loss" (the same value), "tokens" (tokens of
+        the rows that have enough frames for their text), "impossible" (rows that do not), "blanks"
+        (frames whose best symbol is the blank) and "frames" (real frames). In evaluation also
+        "outputs": {"path_BxT": int32, the best symbol of each frame, -1 on padding}.
     """
     x_BxTxC, frames_B, tokens_BxU = example.x_BxTxC, example.frames_B, example.labels["tokens"]
     hidden = {}
@@ -151,12 +167,15 @@ def loss(
 
 
 def mean(total: PyTree) -> PyTree:
-    """Sums over evaluation batches (of weight 1) to the loss per token."""
+    """Divide the loss summed over evaluation batches (with weight 1) by the number of tokens."""
     return {**total, "loss": total["loss"] / jnp.maximum(total["tokens"], 1)}
 
 
 def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
-    """Scalars of a step: nats per token, rows too short for their text, share of blanks."""
+    """Scalars of a step: "loss" (nats per token), "impossible_rows" and "blank_share" in [0, 1].
+
+    "impossible_rows" is the number of rows with fewer frames than their text needs.
+    """
     del step, config
     return {
         "loss": sums["loss"],
@@ -166,14 +185,23 @@ def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
 
 
 def freezes(config: Config) -> dict[str, float]:
-    """The encoder, at first or for good."""
+    """The encoder, for `asr.freeze_steps` updates or for the whole run."""
     asr = config.asr
     updates = FOREVER if asr.frozen else asr.freeze_steps
     return {"encoder": updates} if updates else {}
 
 
 def score(outputs: Outputs, corpora: Sequence[Manifest], config: Config) -> Scores:
-    """Error rates of the greedily decoded paths, and a table of texts and hypotheses."""
+    """Error rates of greedily decoded texts, and a table of texts and hypotheses.
+
+    Args:
+        outputs: "path_BxT" of `loss` per clip, int32 [T].
+        corpora: the manifests that the keys of `outputs` refer to.
+        config: the configuration.
+
+    Returns:
+        "wer" and, for letters, "cer", both as shares; and rows (path, text, hypothesis).
+    """
     vocabulary = alphabet.vocabulary(config.text)
     outputs = dict(sorted(outputs.items()))
     texts = [corpora[corpus].label(clip, "text") for corpus, clip in outputs]
@@ -189,48 +217,54 @@ def score(outputs: Outputs, corpora: Sequence[Manifest], config: Config) -> Scor
 
 
 def match_symbols(then: Mapping[str, Any], config: Config) -> tuple[np.ndarray | None, list[str]]:
-    """Columns of another run's head for the columns of this run's; see `task.Columns`."""
+    """Match the columns of another run's head with those of this run's; see `task.Columns`."""
     for field in HEAD_FIELDS:
         group, name = field.split(".")
         now = getattr(getattr(config, group), name)
         if then[field] != now:
             return None, [
-                f"ctc: a new head, since {field} is {then[field]!r} there and {now!r} here"
+                f"ctc: the head starts anew, because {field} is {then[field]!r} there and"
+                f" {now!r} here"
             ]
     theirs, ours = then["text.symbols"], config.text.symbols
     common = set(theirs) & set(ours)
     if not common:
-        return None, ["ctc: a new head, since the two alphabets have no symbol in common"]
+        return None, [
+            "ctc: the head starts anew, because the two alphabets have no symbol in common"
+        ]
     numbers = {symbol: number for number, symbol in enumerate(theirs, start=1)}
     columns = np.array([0, *(numbers.get(symbol, -1) for symbol in ours)])  # 0: blank
     if list(theirs) == list(ours):
         return columns, []
-    note = f"ctc: the columns of blank and of {len(common)} symbols are taken by name"
-    for what, symbols in (("new", ours), ("left", theirs)):
+    note = f"ctc: the columns of the blank and of {len(common)} symbols are taken by name"
+    for kind, symbols in (("new symbols", ours), ("symbols not used here", theirs)):
         if only := [symbol for symbol in symbols if symbol not in common]:
-            note += f"; {what}: {' '.join(only)}"
+            note += f"; {kind}: {' '.join(only)}"
     return columns, [note]
 
 
 def describe(config: Config, *, channels: int, frame_rate: float) -> list[str]:
-    """The alphabet, and how long the encoder is frozen."""
+    """Lines about the alphabet, the updates with a frozen encoder, and the frame rate."""
     del channels
     asr, text = config.asr, config.text
     duration = "the whole run" if asr.frozen else f"the first {asr.freeze_steps} updates"
     lines = [f"alphabet: {len(text.symbols)} {text.units}: {' '.join(text.symbols)}"]
     if freezes(config):
-        lines.append(f"the encoder is frozen for {duration}: only the head learns")
-    return [*lines, f"{frame_rate:g} frames a second; texts that need more are left out"]
+        lines.append(f"the encoder is frozen for {duration}: only the head is trained")
+    return [
+        *lines,
+        f"{frame_rate:g} frames per second; clips with too few frames for their text are left out",
+    ]
 
 
 def _until_all_learns(config: Config) -> int:
-    """Updates until the whole model has learned at its full rate."""
+    """Updates until the whole model is trained at the peak learning rate."""
     warmup = round(config.optim.warmup * config.train.steps)
     return max(warmup, 0 if config.asr.frozen else config.asr.freeze_steps)
 
 
 def exports(encoder: str, decoder: str) -> dict[str, str] | None:
-    """Encoder and head; there is no teacher."""
+    """The encoder and the head; nothing for the teacher, which this task does not have."""
     del decoder
     if encoder != "student":
         return {}
@@ -238,7 +272,7 @@ def exports(encoder: str, decoder: str) -> dict[str, str] | None:
 
 
 def export_documents(config: Config) -> dict[str, Any]:
-    """What `transformers` needs beside a bare encoder: the CTC model and its alphabet."""
+    """Fields and files with which `transformers` loads the CTC model and its alphabet."""
     text = config.text
     symbols = enumerate(text.symbols, start=1)
     return {
@@ -288,8 +322,8 @@ TASK = Task(
             True,
             "max_blank_share",
             "{value:.1%} of the frames are recognised as blank, more than {limit:.1%}: the"
-            " recogniser writes nothing; raise the learning rate or lengthen its warm-up, start"
-            " from a pretrained run (init_from), or check that the texts belong to the audio",
+            " recogniser outputs no text; raise the learning rate or lengthen its warm-up, start"
+            " from a pretrained run (init_from), or check that the texts match the audio",
             grace=_until_all_learns,
         ),
     ),

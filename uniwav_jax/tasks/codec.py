@@ -1,15 +1,16 @@
 """Training a codec: waveform -> latents -> waveform (EnCodec, arXiv 2210.13438, section 3.4).
 
-One update trains both sides. The codec's losses are turned into one gradient of the decoded
-waveform by the balancer, whose weights are shares of that gradient; the discriminator learns by
-the hinge from real and decoded speech. The features of this task are the waveform itself.
+One update trains the codec (the generator) and the discriminator. The balancer combines the codec's
+losses into one gradient of the decoded waveform; its weights are shares of that gradient. The
+discriminator is trained with the hinge loss on real and decoded speech. The features of this task
+are the waveform itself.
 
-The bottleneck decides what latents are made for:
+The bottleneck between encoder and decoder is one of:
 
-    "noise"  z + Gaussian noise of config.codec.noise, and a penalty on |z|^2: a variational
-             autoencoder of fixed variance, so that small errors of latents are inaudible
-    "rvq"    residual vector quantiser with dropped stages; codebooks follow by running averages,
-             and codewords that win nothing move to frames of the batch
+    "noise"  z + Gaussian noise with deviation config.codec.noise, and a penalty on |z|^2. This is a
+             variational autoencoder of fixed variance; it makes small errors of latents inaudible.
+    "rvq"    a residual vector quantiser that randomly drops its last stages in training. Codebooks
+             are running averages, and codewords that are not used move to frames of the batch.
 """
 
 import jax
@@ -26,8 +27,8 @@ from uniwav_jax.tasks.task import Alarm, Part, Task
 from uniwav_jax.types import Example, Metrics, PyTree, Variables
 
 SHARED = ("wave", "mel", "adversarial", "features")  # losses that the balancer weights
-COUNTED = ("targets", "candidates")  # sums over frames, not means over rows
-DEAD = 0.1  # running count of frames per update below which a codeword moves; ours
+COUNTED = ("targets", "candidates")  # these entries are sums over frames, not means over rows
+DEAD = 0.1  # a codeword with a smaller running count of frames per update is replaced; ours
 
 
 @struct.dataclass
@@ -35,12 +36,12 @@ class Draws:
     """Random choices of a step for the whole global batch.
 
     Attributes:
-        noise_BxTxC: unit Gaussian.
-        stages_B: int32, quantiser stages that the row goes through.
+        noise_BxTxC: float32, unit Gaussian; T and C are frames and dimension of the latents.
+        stages_B: int32, number of quantiser stages that are used for the row.
         candidates_BxT: int32, the codeword that may move to this frame; a number beyond the last
-            codeword stands for none.
-        real_B: float32, 1 for rows with speech, 0 for empty and unreadable ones, which count in no
-            loss and no codebook.
+            codeword means that none may.
+        real_B: float32, 1 for rows with speech, 0 for empty and unreadable ones, which no loss and
+            no codebook counts.
     """
 
     noise_BxTxC: jax.Array
@@ -50,7 +51,11 @@ class Draws:
 
 
 def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]:
-    """Fresh parameters {"generator", "discriminator"} and state {"norms", "codebooks"}."""
+    """Fresh parameters {"generator", "discriminator"} and the task's state.
+
+    The state is {"norms": {name of each loss in `SHARED`: []}} and, with bottleneck rvq,
+    "codebooks": {"sums" [K, V, C], "counts" [K, V]}, all float32.
+    """
     del channels
     generator_key, discriminator_key, books_key = jax.random.split(key, 3)
     audio_BxS = jnp.zeros((1, max(_discriminator(config).windows)))
@@ -73,7 +78,10 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
 
 
 def draw(key: jax.Array, example: Example, config: Config) -> Draws:
-    """Noise; and all quantiser stages for half of the rows, a random number for the others."""
+    """Random choices of an update.
+
+    Half of the rows on average use all stages of the quantiser, the others a random number.
+    """
     x_BxTxC, frames_B = example.x_BxTxC, example.frames_B
     noise_key, stages_key, all_key, candidates_key = jax.random.split(key, 4)
     structure, rows = config.codec.structure, len(x_BxTxC)
@@ -89,7 +97,7 @@ def draw(key: jax.Array, example: Example, config: Config) -> Draws:
 
 
 def weight(example: Example, draws: Draws) -> jax.Array:
-    """Rows of the global batch that have speech, []."""
+    """Number of rows of the global batch that have speech, float32 [], at least 1."""
     del example
     return jnp.maximum(draws.real_B.sum(), 1.0)
 
@@ -102,20 +110,25 @@ def loss(
     key: jax.Array | None,
     config: Config,
 ) -> tuple[jax.Array, PyTree]:
-    """This microbatch's share of a surrogate whose gradient is the balanced one, and sums.
+    """This microbatch's share of a surrogate loss with the balanced gradient, and sums.
 
     Args:
         variables: `params` {"generator", "discriminator"}, `state` {"norms", "codebooks"}.
-        example: `x_BxTxC` is the waveform [B, S, 1] in [-1, 1]; samples after a row's end are
-            silence and coded as such.
+        example: `x_BxTxC` is the waveform, float32 [B, S, 1] in [-1, 1]. Samples after a row's end
+            are zero and are coded as silence.
         draws: this microbatch's rows of `draw`.
-        weight: rows of the global batch that have speech.
-        key: None for evaluation: no noise, all stages.
+        weight: number of rows with speech in the global batch, [].
+        key: None for evaluation, which adds no noise and uses all stages; otherwise unused.
         config: the configuration.
 
     Returns:
-        The surrogate [] and sums: "loss_*", "penalty", "z_square", "rows" [], "norms" {loss: []};
-        of a quantiser also "targets" and "candidates" {"sums" [Q, V, C], "counts" [Q, V]}.
+        The surrogate [] (only its gradient has a meaning) and sums, float32: "rows" [] (rows with
+        speech); divided by `weight` and summed over rows with speech "loss_wave", "loss_mel",
+        "loss_adversarial", "loss_features", "loss_discriminator", "penalty", "z_square" (mean
+        square of the latents), each [], and "norms" {name in `SHARED`: []}, the norms of the
+        losses' gradients. With bottleneck rvq also "targets" and "candidates", each {"sums"
+        [K, V, C], "counts" [K, V]}: the frames assigned to each codeword, and the frames to which
+        unused codewords may move.
     """
     params, state = variables.params, variables.state
     audio_BxS = example.x_BxTxC[..., 0]
@@ -174,7 +187,7 @@ def loss(
 def _bottleneck(
     state: PyTree, z_BxTxC: jax.Array, draws: Draws, config: Config, *, train: bool
 ) -> tuple[jax.Array, jax.Array, PyTree]:
-    """What the decoder sees, the penalty, and sums for the codebooks."""
+    """Input of the decoder [B, T, C], the penalty [], and sums for the codebooks (see `loss`)."""
     c = config.codec
     if c.bottleneck == "noise":
         penalty = c.penalty * losses.row_mean(jnp.square(z_BxTxC), draws.real_B)
@@ -192,7 +205,7 @@ def _bottleneck(
 
 
 def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) -> PyTree:
-    """Running averages of the gradients' norms, and the codebooks."""
+    """The new state: running averages of the gradients' norms, and the codebooks."""
     state = variables.state
     decay = jnp.minimum(config.codec.balance_decay, (1.0 + step) / (10.0 + step))
     new: PyTree = {
@@ -214,7 +227,7 @@ def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) 
 
 
 def mean(total: PyTree) -> PyTree:
-    """Sums over evaluation batches (of weight 1) to means per row."""
+    """Divide sums over evaluation batches (with weight 1) by the number of rows with speech."""
     rows = jnp.maximum(total["rows"], 1.0)
     return {
         name: value if name in (*COUNTED, "rows") else jax.tree.map(lambda v: v / rows, value)
@@ -223,7 +236,12 @@ def mean(total: PyTree) -> PyTree:
 
 
 def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
-    """Scalars of a step; "loss" is the weighted mean of the balanced losses' values."""
+    """Scalars of a step.
+
+    "loss" is the mean of the balanced losses' values, weighted by their shares. "latent_rms" is the
+    root mean square of the latents. With bottleneck rvq there are also "codebook_perplexity" and
+    "active_codewords", both means over the codebooks.
+    """
     del step
     shares = _shares(config)
     values = {name: value for name, value in sums.items() if name.startswith("loss_")}
@@ -240,9 +258,9 @@ def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
 def samples(
     variables: Variables, example: Example, key: jax.Array, config: Config
 ) -> dict[str, jax.Array]:
-    """Waveforms [B, S, 1]: real, and decoded by the averaged weights.
+    """Waveforms, float32 [B, S, 1]: "real", and "decoded" with the averaged weights.
 
-    With a quantiser they are decoded from the latents that all its stages give.
+    A quantiser uses all its stages.
     """
     codec, generator = _codec(config), {"params": variables.ema["generator"]}
     z_BxTxC = codec.apply(generator, example.x_BxTxC[..., 0], method="encode")
@@ -256,7 +274,7 @@ def samples(
 
 
 def describe(config: Config, *, channels: int, frame_rate: float) -> list[str]:
-    """Shares of the gradient, and the rate of the latents."""
+    """Lines about the rate and dimension of the latents and the losses' gradient shares."""
     del channels, frame_rate
     structure, shares = config.codec.structure, _shares(config)
     total = sum(shares.values())
@@ -278,7 +296,7 @@ def _discriminator(config: Config) -> Discriminator:
 
 
 def trained(config: Config, ema: PyTree, state: PyTree) -> tuple[Structure, PyTree]:
-    """Structure and weights {"network", "codebooks" [Q, V, C]} of the averaged codec."""
+    """Structure and weights {"network", "codebooks" [K, V, C]} of the averaged codec."""
     structure, params = config.codec.structure, {"network": ema["generator"]}
     if structure.codebooks:
         params["codebooks"] = quantizer.codewords(state["codebooks"])
@@ -286,17 +304,17 @@ def trained(config: Config, ema: PyTree, state: PyTree) -> tuple[Structure, PyTr
 
 
 def averages(config: Config) -> dict[str, float]:
-    """The codec that is exported follows the trained one."""
+    """The generator, whose average is exported."""
     return {"generator": config.codec.ema_decay}
 
 
 def _adversarial(config: Config) -> bool:
-    """Whether the codec learns from its discriminator."""
+    """Whether the discriminator contributes to the codec's gradient."""
     return config.codec.adversarial_share > 0 or config.codec.features_share > 0
 
 
 def _codewords(config: Config) -> float:
-    """Codewords of the quantiser that the frames of one batch can use."""
+    """Number of codewords that one batch can use: no more than it has frames."""
     structure = config.codec.structure
     frames = config.data.batch_seconds * structure.sample_rate / structure.hop
     return min(structure.codewords, frames)
@@ -330,8 +348,8 @@ TASK = Task(
             "loss_discriminator",
             False,
             "min_discriminator_loss",
-            "discriminator loss {value:.3f} is below {limit:g}: it tells decoded from real speech"
-            " without fail and learns nothing more; lower the learning rate or"
+            "discriminator loss {value:.3f} is below {limit:g}: the discriminator separates decoded"
+            " from real speech without errors and has no gradient left; lower the learning rate or"
             " codec.discriminator_filters",
             applies=_adversarial,
         ),
@@ -339,9 +357,9 @@ TASK = Task(
             "loss_discriminator",
             True,
             "max_discriminator_loss",
-            "discriminator loss {value:.3f} is above {limit:g} (2 is a constant output): it does"
-            " not tell decoded from real speech, and its share of the gradient is noise; lower the"
-            " learning rate or raise codec.discriminator_filters",
+            "discriminator loss {value:.3f} is above {limit:g} (2 is a constant output): the"
+            " discriminator does not separate decoded from real speech, and its share of the"
+            " gradient is noise; lower the learning rate or raise codec.discriminator_filters",
             applies=_adversarial,
         ),
         Alarm(
@@ -355,8 +373,8 @@ TASK = Task(
             "latent_rms",
             False,
             "min_latent_to_noise",
-            "root mean square of the latents is {value:.3f}, below {limit:g}: they carry next to"
-            " nothing through the noise; lower codec.noise or codec.penalty",
+            "root mean square of the latents is {value:.3f}, below {limit:g}: the noise hides"
+            " almost all of their information; lower codec.noise or codec.penalty",
             unit=lambda config: config.codec.noise,
             applies=lambda config: config.codec.bottleneck == "noise",
         ),
@@ -364,8 +382,8 @@ TASK = Task(
             "codebook_perplexity",
             False,
             "min_codebook_use",
-            "perplexity of the quantiser's codebooks is {value:.1f}, below {limit:.1f}: frames fall"
-            " on few codewords; take larger batches, or fewer codec.structure.codewords",
+            "perplexity of the quantiser's codebooks is {value:.1f}, below {limit:.1f}: few"
+            " codewords are used; use larger batches, or fewer codec.structure.codewords",
             unit=_codewords,
             applies=lambda config: config.codec.bottleneck == "rvq",
         ),

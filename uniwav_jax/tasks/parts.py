@@ -1,4 +1,4 @@
-"""Parts that several tasks share."""
+"""Parts of models that several tasks share."""
 
 from uniwav_jax.tasks.task import Part
 

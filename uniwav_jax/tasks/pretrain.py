@@ -17,10 +17,16 @@ from uniwav_jax.types import AddUp, Example, Metrics, PyTree, Variables
 
 @struct.dataclass
 class Draws:
-    """All random choices of a step but dropout, drawn for the whole global batch at once.
+    """All random choices of a step except dropout, drawn for the whole global batch.
 
-    So microbatches see what the undivided batch would have seen, and the number of masked frames
-    is known before the first of them.
+    They therefore do not depend on the division into microbatches, and the number of masked frames
+    is known before the first microbatch.
+
+    Attributes:
+        span_mask_BxT: bool, True on frames that are hidden from the student.
+        t_B: float32, flow time in [0, 1).
+        x0_BxTxC: float32, unit Gaussian noise at which the flow starts.
+        drop_B: bool, True for rows whose conditioning z is replaced by the null vector.
     """
 
     span_mask_BxT: jax.Array
@@ -30,7 +36,11 @@ class Draws:
 
 
 def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]:
-    """Fresh parameters and task state {"teacher", "codebooks"}; the teacher starts as a copy."""
+    """Fresh parameters {"encoder", "heads", "condition", "decoder"} and the task's state.
+
+    The state is {"teacher": a copy of the encoder's parameters, "codebooks": {"sums" [K, V, D],
+    "counts" [K, V]}}, all float32.
+    """
     params_key, books_key = jax.random.split(key)
     params = uniwav.init(params_key, config, channels)
     books = quantizer.init(
@@ -45,10 +55,10 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
 def warm_start(
     key: jax.Array, variables: Variables, example: Example, config: Config, add_up: AddUp
 ) -> PyTree:
-    """Codewords at frames of the first batch, if `distillation.codebook_init` says so.
+    """Move the codewords to frames of the first batch, if `distillation.codebook_init` is "frames".
 
-    The choice of frames depends on the whole batch and is made before its microbatches, so that the
-    result does not depend on them.
+    The frames are chosen from the whole batch before it is divided, so that the result does not
+    depend on the number of microbatches.
     """
     state, frames_B = variables.state, example.frames_B
     if config.distillation.codebook_init == "noise":
@@ -66,7 +76,7 @@ def warm_start(
 
 
 def draw(key: jax.Array, example: Example, config: Config) -> Draws:
-    """Random choices of an update."""
+    """Random choices of an update, each field of `Draws` with the rows of `example`."""
     x_BxTxC, frames_B = example.x_BxTxC, example.frames_B
     span_key, t_key, noise_key, drop_key = jax.random.split(key, 4)
     rows, total, _ = x_BxTxC.shape
@@ -85,7 +95,7 @@ def draw(key: jax.Array, example: Example, config: Config) -> Draws:
 
 
 def weight(example: Example, draws: Draws) -> jax.Array:
-    """Masked frames of the global batch, []."""
+    """Number of masked frames in the global batch, float32 [], at least 1."""
     del example
     return jnp.maximum(draws.span_mask_BxT.sum(), 1).astype(jnp.float32)
 
@@ -101,16 +111,20 @@ def loss(
     """This microbatch's share of L = L_enc + lambda L_dec, and sums.
 
     Args:
-        variables: `params` are trained; no gradient reaches `state`, the teacher and codebooks.
-        example: this microbatch's rows.
+        variables: `params` {"encoder", "heads", "condition", "decoder"} are trained. `state`
+            {"teacher", "codebooks"} gives the targets and receives no gradient.
+        example: this microbatch's rows; labels are not used.
         draws: this microbatch's rows of `draw`.
-        weight: masked frames of the whole global batch.
+        weight: number of masked frames in the whole global batch, [].
         key: dropout key; None for evaluation.
         config: the configuration.
 
     Returns:
-        The loss [] and sums: "loss_encoder" and "loss_decoder" [], "targets" {"sums" [K, V, D],
-        "counts" [K, V]}, "predictions_KxV", "variance_K", and "rows", "masked_frames", "frames" [].
+        The loss [] and sums, float32: "loss_encoder" [] (nats) and "loss_decoder" [] (squared error
+        of the velocity), both divided by `weight`; "targets" {"sums" [K, V, D], "counts" [K, V]},
+        the masked frames assigned to each codeword; "predictions_KxV", the predicted probabilities
+        of the codewords; "variance_K", the targets' variance over time, summed over rows; and the
+        numbers of "rows", "masked_frames" and "frames", each [], without empty rows and padding.
     """
     params, state = variables.params, variables.state
     x_BxTxC, frames_B = example.x_BxTxC, example.frames_B
@@ -118,11 +132,11 @@ def loss(
     span_mask = draws.span_mask_BxT
     keys = [None] * 2 if key is None else list(jax.random.split(key))
 
-    # No gradient passes: the loss knows the teacher by the indices of codewords alone.
+    # The loss uses only the indices of the teacher's codewords, so no gradient reaches the teacher.
     target, variance_KxB = uniwav.targets(state["teacher"], x_BxTxC, frame_mask, config)
     codes = quantizer.assign(state["codebooks"], target)
 
-    # Student: masked input; its heads predict the teacher's codewords on masked frames.
+    # The student reads masked input; its heads predict the teacher's codewords on masked frames.
     student = uniwav.encoder_module(config).apply(
         {"params": params["encoder"]}, x_BxTxC, frame_mask, span_mask_BxT=span_mask, key=keys[0]
     )
@@ -159,7 +173,11 @@ def decoder_loss(
     key: jax.Array | None,
     config: Config,
 ) -> jax.Array:
-    """L_dec: velocity of the path from noise to data, conditioned on the student."""
+    """L_dec [], the error of the predicted velocity on masked frames, divided by `weight`.
+
+    The decoder predicts the velocity of the path from noise to data, conditioned on the student's
+    output. The other arguments are those of `loss`.
+    """
     span_mask = draws.span_mask_BxT
     z = uniwav.condition(params["condition"], student, draws.drop_B)
     x_t = flow.path(draws.x0_BxTxC, x_BxTxC, draws.t_B, config.flow.sigma)
@@ -178,7 +196,7 @@ def decoder_loss(
 
 
 def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) -> PyTree:
-    """Teacher and codebooks after an optimizer update."""
+    """The teacher and the codebooks after an update of the optimizer."""
     state = variables.state
     decay = teacher.decay_at(step, config.distillation, config.train.steps)
     return {
@@ -192,7 +210,7 @@ def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) 
 
 
 def mean(total: PyTree) -> PyTree:
-    """Sums over evaluation batches (of weight 1) to losses per masked frame."""
+    """Divide the losses summed over evaluation batches (with weight 1) by the masked frames."""
     masked = jnp.maximum(total["masked_frames"], 1)
     means = {name: total[name] / masked for name in ("loss_encoder", "loss_decoder")}
     return {**total, **means}
@@ -201,9 +219,9 @@ def mean(total: PyTree) -> PyTree:
 def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
     """Scalars of a step from the sums over its microbatches.
 
-    "loss_encoder_above_targets" is the encoder loss less the logarithm of the target perplexity:
-    nats beyond what it costs to know how frequent each codeword is, negative once the encoder knows
-    more. It can be compared while the targets change.
+    "loss_encoder_above_targets" is the encoder loss minus the logarithm of the target perplexity,
+    in nats: the loss relative to a model that predicts only the frequencies of the codewords. It is
+    negative if the encoder is better than that, and comparable while the targets change.
     """
     counts_KxV = sums["targets"]["counts"]
     target_perplexity = quantizer.perplexity(counts_KxV)
@@ -224,10 +242,10 @@ def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
 def samples(
     variables: Variables, example: Example, key: jax.Array, config: Config
 ) -> dict[str, jax.Array]:
-    """Surface features [B, T, C]: real, masked (zero where hidden) and generated ones.
+    """Surface features, float32 [B, T, C]: "real", "masked" (zero where hidden) and "generated".
 
     The decoder generates the hidden frames, conditioned on the student's output for the visible
-    ones, with the running average of its weights.
+    ones. It uses the running average of its weights.
     """
     params, average, x_BxTxC = variables.params, variables.ema, example.x_BxTxC
     span_key, noise_key = jax.random.split(key)
@@ -246,15 +264,15 @@ def samples(
 
 
 def averages(config: Config) -> dict[str, float]:
-    """The parts that sample follow the trained ones."""
+    """The parts whose averaged weights generate samples, and the decay of the average."""
     return dict.fromkeys(("condition", "decoder"), config.flow.ema_decay)
 
 
 def exports(encoder: str, decoder: str) -> dict[str, str]:
     """The student with its heads and the decoder, or the teacher with its codebooks.
 
-    Heads and decoder learn from the student's states, codebooks cluster the teacher's, so neither
-    is exported beside the other encoder.
+    Heads and decoder are trained on the student's states, and codebooks cluster the teacher's, so
+    none of them is exported with the other encoder.
     """
     if encoder == "teacher":
         return {"encoder": "state/teacher", "codebooks": "state/codebooks"}
@@ -268,17 +286,18 @@ def exports(encoder: str, decoder: str) -> dict[str, str]:
 
 
 def describe(config: Config, *, channels: int, frame_rate: float) -> list[str]:
-    """The cost, and for comparison the losses of an untrained model."""
+    """Lines about the teacher, the cost of training, and the losses of an untrained model."""
     codewords = config.distillation.codewords
     flops = uniwav.train_flops_per_second(config, channels, frame_rate)
     left = teacher.first_weights_left(config.distillation, config.train.steps)
-    warning = "warning: most of the teacher never learns: " if left > 0.5 else ""
+    warning = "warning: most of the teacher is not trained: " if left > 0.5 else ""
     return [
-        f"{warning}the teacher ends with {left:.2g} of its first weights"
-        + ("; shorten distillation.teacher_horizon_end or train longer" if warning else ""),
+        f"{warning}the final teacher contains {left:.2g} of its first weights"
+        + ("; lower distillation.teacher_horizon_end or train longer" if warning else ""),
         f"training FLOPs per second of audio: {flops / 1e9:.1f} G",
         f"loss_encoder starts near ln {codewords} = {math.log(codewords):.2f} nats",
-        "loss_decoder: 2 = zero output, pi/2 = what x_t alone tells about white Gaussian data",
+        "loss_decoder is 2 for zero output, and pi/2 for the best guess from x_t alone on white"
+        " Gaussian data",
     ]
 
 
@@ -324,8 +343,9 @@ TASK = Task(
             "loss_encoder",
             False,
             "min_encoder_loss",
-            "encoder loss {value:.2f} is below {limit:g}: the teacher has become trivial; lengthen"
-            " its horizon (distillation.teacher_horizon_*) and check that the data is not silence",
+            "encoder loss {value:.2f} is below {limit:g}: the teacher's targets have become"
+            " trivial; lengthen its horizon (distillation.teacher_horizon_*) and check that the"
+            " data is not silence",
         ),
         Alarm(
             "target_variance_min",

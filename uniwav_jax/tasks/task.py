@@ -1,10 +1,10 @@
-"""What a task is: one frozen value of functions, which training, evaluation and export call.
+"""The definition of a task: one frozen value of functions that the rest of the program calls.
 
     init -> warm_start (first batch) -> per update: draw, weight, loss (per microbatch), update,
     metrics -> per evaluation: loss, mean, metrics, score -> samples -> exports
 
-A task is added by writing a module with such a value and naming it in tasks/__init__.py; a value
-that lies outside the package is named in the configuration, `task="module:VALUE"`.
+To add a task, write a module with such a value and name it in tasks/__init__.py. A value outside
+the package is named in the configuration, `task="module:VALUE"`.
 """
 
 import dataclasses
@@ -20,18 +20,19 @@ from uniwav_jax.data.labels import NONE, Labels
 from uniwav_jax.data.manifest import Manifest
 from uniwav_jax.types import AddUp, Example, Metrics, PyTree, Variables
 
-FOREVER = math.inf  # updates for which a part is frozen: all
+FOREVER = math.inf  # as a number of frozen updates: the part is frozen for the whole run
 
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-    """Arrays whose last axis has one column per symbol, and how two alphabets are matched.
+    """Arrays whose last axis has one column per symbol, and a function that matches two alphabets.
 
     Attributes:
         arrays: paths in `TrainState`.
         match: (fields of the other run's configuration by name, this run's configuration) ->
-            (for each column here the number of the same column there or -1, int [V]; or None if
-            the part has to start anew), and notes for the user.
+            (columns, notes for the user). `columns` is int [V]: for each column of this run the
+            number of the column of the same symbol in the other run, or -1 if there is none. It is
+            None if no column can be taken and the part starts from fresh values.
     """
 
     arrays: tuple[str, ...]
@@ -43,10 +44,11 @@ class Part:
     """Arrays of a model that belong together; `config.init_parts` takes them by name.
 
     Attributes:
-        arrays: their places in `TrainState`.
-        fields: fields and groups of the configuration that decide what the arrays mean.
-        needs: places without which the other run's part is of no use, and a new one starts.
-        columns: the arrays whose columns are matched symbol by symbol, if there are such.
+        arrays: their paths in `TrainState`.
+        fields: fields and groups of the configuration that determine what the arrays mean.
+        needs: paths that the other run must have; without them its part is useless, and the part
+            starts from fresh values.
+        columns: the arrays whose columns are matched symbol by symbol, if there are any.
     """
 
     arrays: tuple[str, ...]
@@ -57,18 +59,18 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Alarm:
-    """A metric that must not pass a limit.
+    """A limit of a metric, beyond which the run is reported as unhealthy.
 
     Attributes:
         metric: name in a line of metrics. A line without it is not checked for this alarm.
-        above: True where values above the limit are alarming, False where values below are.
-        field: field of `HealthConfig` that holds the limit.
-        text: warning and advice; a format of {value} and {limit}.
-        unit: what the field's value is a multiple of.
-        applies: whether a run of this configuration can have this fault.
-        grace: the alarm waits for `health.grace_steps` and these updates more, because healthy runs
-            may start so; None: it does not wait at all.
-        stops: `health.patience` alarms in a row stop the run.
+        above: True if values above the limit are unhealthy, False if values below it are.
+        field: field of `HealthConfig` with the limit.
+        text: warning and advice, a format string of {value} and {limit}.
+        unit: config -> factor by which the field's value is multiplied to give the limit.
+        applies: config -> whether a run of this configuration can have this fault.
+        grace: config -> number of updates after `health.grace_steps` in which the alarm is still
+            off, because healthy runs may start beyond the limit; None: it is on from the start.
+        stops: whether `health.patience` alarms in a row stop the run.
     """
 
     metric: str
@@ -83,11 +85,11 @@ class Alarm:
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What an evaluation finds beside the losses.
+    """Results of an evaluation besides the losses.
 
     Attributes:
-        metrics: {name: value}; written with the prefix eval_.
-        folder: name of the folder of the workdir that the table goes to.
+        metrics: {name: value}; they are written with the prefix eval_.
+        folder: name of the folder in the workdir in which the table is written.
         table: header and rows of a TSV file, or () for none.
     """
 
@@ -96,7 +98,8 @@ class Scores:
     table: Sequence[Sequence[str]] = ()
 
 
-Outputs = dict[tuple[int, int], dict[str, np.ndarray]]  # by (corpus, clip)
+# {(number of the corpus, number of the clip in it): {name: array [...] of that row}}.
+Outputs = dict[tuple[int, int], dict[str, np.ndarray]]
 
 
 def _weight_rows(example: Example, draws: PyTree) -> jax.Array:
@@ -126,55 +129,60 @@ def _no_scores(outputs: Outputs, corpora: Sequence[Manifest], config: Config) ->
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What is trained, and everything about it that the rest of the program asks for.
+    """Everything that the rest of the program needs to know about one training task.
 
-    `key` is a random key, `config` the configuration; `example` and `draws` hold rows of the global
-    batch or of a microbatch. Sums are trees of arrays that add up over microbatches and batches.
+    In the signatures below, `key` is a random key and `config` the `Config`; `example` (`Example`)
+    and `draws` contain rows of the global batch or of a microbatch. `sums` is a tree of float32
+    arrays that are added up over microbatches and batches; each task's `loss` documents its keys
+    and shapes. A path is a place in `TrainState` such as "params/encoder".
 
     Attributes:
         name: value of `config.task`.
-        init: (key, config, channels) -> (params, state), fresh.
-        draw: (key, example, config) -> the random choices of an update for the global batch, a tree
-            of arrays [B, ...]. They are drawn at once, so that microbatches see what the undivided
-            batch would have seen.
+        init: (key, config, channels) -> fresh (params, state); `channels` is C of the features.
+        draw: (key, example, config) -> the random choices of an update, a tree of arrays [B, ...].
+            They are drawn for the whole global batch, so that the result does not depend on its
+            division into microbatches.
         loss: (variables, example, draws, weight, key, config) -> (this microbatch's share of the
-            loss [], sums). `key` is None in evaluation: no dropout. In evaluation the sums may
-            have "outputs", {name: array [B, ...]}, which `score` receives. Their gradients are
-            stopped by the task.
-        mean: sums over evaluation batches, of weight 1 -> sums as one batch of the right weight
-            would give them.
-        metrics: (sums, step, config) -> scalars by name; "loss" is one of them.
-        weight: (example, draws) -> what the summed losses of the global batch are divided by, [].
+            loss [], sums). The task stops the gradient of the sums. In evaluation `key` is None,
+            which switches dropout off, and the sums may contain "outputs", {name: array [B, ...]},
+            which `score` receives.
+        mean: sums over evaluation batches, computed with weight 1 -> the sums that one batch with
+            the right weight would give.
+        metrics: (sums, step, config) -> {name: []}; "loss" is one of the names.
+        weight: (example, draws) -> the divisor of the summed losses of the global batch, float32
+            []; by default the number of rows that are not empty.
         update: (variables with the new params, sums, step, config) -> the new state.
-        warm_start: (key, variables, example, config, add_up) -> the state as training begins, from
-            the first batch; what `config.init_from` brought stays as it is. `add_up(function,
-            rows)` calls `function(*rows)` on microbatches of `rows` and adds up its results.
-        labels: what an example has beside features.
-        freezes: config -> {part of params: updates for which it is frozen, or `FOREVER`}. Parts
-            that are frozen for good have no moments in the optimizer.
-        averages: config -> {part of params: decay of its running average}.
-        copies: {place in `TrainState`: place of the parameters that it starts as a copy of}, beside
-            those of `averages`.
-        parts: names of the model's parts, for `config.init_parts` and resuming.
-        samples: (variables, example, key, config) -> {name: features [B, T, C]} to look at and
-            listen to; None where there is nothing.
-        compared: names of two of the samples, reference first, which PESQ, STOI and the like
-            compare; () for none.
+        warm_start: (key, variables, example, config, add_up) -> the state at the start of training,
+            computed from the first batch. Entries that `config.init_from` filled in keep their
+            values. `add_up(function, rows)` calls `function(*rows)` on microbatches of `rows` and
+            adds up the results.
+        labels: the arrays that an example has besides features.
+        freezes: config -> {part of params: number of updates for which it is frozen, or
+            `FOREVER`}. The optimizer has no moments for parts that are frozen for the whole run.
+        averages: config -> {part of params: decay of its running average per update}.
+        copies: {path: path of the parameters of which it is a copy at the start}, besides those of
+            `averages`.
+        parts: {name: `Part`} of the model, for `config.init_parts` and for resuming.
+        samples: (variables, example, key, config) -> {name: features [B, T, C]} that an evaluation
+            renders as pictures and audio; None if the task has no samples.
+        compared: names of two samples, the reference first, whose waveforms are compared by PESQ,
+            STOI and other measures; () for none.
         score: (outputs by clip, corpora, config) -> `Scores`.
-        describe: (config, channels=, frame_rate=) -> lines for the start of a run.
+        describe: (config, channels=, frame_rate=) -> lines that are printed at the start of a run;
+            `frame_rate` is in Hz.
         flops: (config, channels, frame_rate) -> model FLOPs of an update per second of audio; None
-            where nobody counted them.
-        alarms: what the health check looks at, beside what all runs have.
+            if they are not known.
+        alarms: alarms of the health check, besides those of every run.
         headline: (metric, format) pairs that the progress line shows.
-        logits: (params, x_BxTxC, frames_B, config) -> scores of blank and symbols [B, T, V]; None
-            where nothing is recognised.
-        exports: (encoder, decoder) -> {name in the export: place in `TrainState`} for PyTorch;
-            `encoder` is "student" or "teacher", `decoder` "average" or "trained". None: the task
-            has no export for PyTorch.
-        export_groups: groups of the configuration that config.json of an export repeats.
-        export_documents: config -> {JSON file of an export: fields to add to it}.
-        Options: dataclass of the task's own configuration, for tasks outside the package; its
-            values are `config.options`.
+        logits: (params, x_BxTxC, frames_B, config) -> logits of the blank and the symbols, float32
+            [B, T, V]; None if the task does not recognise text.
+        exports: (encoder, decoder) -> {name in the export: path} for PyTorch; `encoder` is
+            "student" or "teacher", `decoder` "average" or "trained". None if the task cannot be
+            exported to PyTorch.
+        export_groups: groups of the configuration that an export copies into its config.json.
+        export_documents: config -> {name of a JSON file of an export: fields to add to it}.
+        Options: dataclass with the configuration of a task outside the package; its instance is
+            `config.options`.
     """
 
     name: str
@@ -205,6 +213,6 @@ class Task:
     Options: type | None = None
 
     def follows(self, config: Config) -> dict[str, str]:
-        """{running average: parameters that it starts as a copy of}, places in `TrainState`."""
+        """{path of a copy: path of the parameters that it is a copy of at the start}."""
         averages = {f"ema/{part}": f"params/{part}" for part in self.averages(config)}
         return {**self.copies, **averages}

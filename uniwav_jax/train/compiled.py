@@ -1,6 +1,6 @@
-"""Collectives, memory traffic and matmuls of a compiled step, read from the text of its HLO.
+"""Counts the collectives, memory traffic and matmuls of a compiled step from XLA's program text.
 
-XLA's cost analysis counts the body of a loop once, and the layers are a loop; here each
+XLA's own cost analysis counts the body of a loop only once, and the layers are a loop. Here each
 instruction is counted as often as it runs.
 """
 
@@ -15,12 +15,12 @@ from typing import Any
 import jax
 
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
-# Instructions that move no data, and those whose contents are counted in their place.
+# Instructions that move no data, and those whose called computations are counted instead.
 FREE = """parameter constant get-tuple-element tuple bitcast while conditional call after-all iota
 broadcast partition-id replica-id opt-barrier async-done async-update copy-done
 slice-done""".split()
 BITS = {"pred": 8, "bf16": 16} | {f"{kind}{b}": b for kind in "fsu" for b in (4, 8, 16, 32, 64)}
-# [kind, number of entries]{layout}; S(n) in the layout is a memory that is not HBM.
+# An array is written kind[dimensions]{layout}; S(n) in the layout is a memory other than HBM.
 SHAPE = re.compile(r"\b([a-z]+\d+|pred)\[([\d,]*)\](\{[^}]*\})?")
 INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (.*?) ([a-z][a-z0-9-]*)\((.*)$")
 CALLED = re.compile(r"(?:calls|body|to_apply)=%?([\w.-]+)|branch_computations=\{([^}]*)\}")
@@ -28,7 +28,7 @@ CALLED = re.compile(r"(?:calls|body|to_apply)=%?([\w.-]+)|branch_computations=\{
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One line of a computation."""
+    """One instruction (one line) of a computation."""
 
     name: str
     shape: str
@@ -37,7 +37,7 @@ class Instruction:
 
     @property
     def operands(self) -> list[str]:
-        """Names inside the parentheses."""
+        """Names of the operands: those inside the parentheses."""
         depth = 1
         for end, letter in enumerate(self.rest):
             depth += (letter in "([{") - (letter in ")]}")
@@ -51,10 +51,10 @@ class Collective:
     """One collective of the program, per device and step.
 
     Attributes:
-        kind: of COLLECTIVES.
-        bytes: of its result, or of its operand for reduce-scatter, each time it runs.
-        runs: how often.
-        asynchronous: other work may run beside it.
+        kind: one of `COLLECTIVES`.
+        bytes: size of its result, or of its operand for reduce-scatter, each time it runs.
+        runs: how often it runs in a step.
+        asynchronous: True if other work may run at the same time.
     """
 
     kind: str
@@ -64,7 +64,7 @@ class Collective:
 
 
 class Program:
-    """The text of a compiled program (`compiled.as_text()`), taken apart."""
+    """The parsed text of a compiled program (`compiled.as_text()`)."""
 
     def __init__(self, text: str) -> None:
         self._computations: dict[str, list[Instruction]] = {}
@@ -81,7 +81,7 @@ class Program:
         self._shapes = {i.name: i.shape for lines in self._computations.values() for i in lines}
 
     def collectives(self) -> list[Collective]:
-        """Each once, though the compiler may have cut it into several pieces."""
+        """All collectives; one that the compiler cut into several pieces is listed once."""
         found: dict[str, Collective] = {}
         for name, runs in self._executed(inside=True):
             in_pieces = any("AsyncCollective" in i.rest for i in self._computations[name])
@@ -93,7 +93,7 @@ class Program:
                 if kind == "reduce-scatter":
                     moved = " ".join(self._shapes[operand] for operand in line.operands)
                 elif started:
-                    # (operand, result, ...): the larger one.
+                    # The shape is (operand, result, ...), of which the larger one is moved.
                     moved = max((m[0] for m in SHAPE.finditer(line.shape)), key=size, default="")
                 channel = re.search(r"channel_id=(\d+)", line.rest)
                 key = line.name if started or not channel else f"{kind} {channel[1]} {size(moved)}"
@@ -108,7 +108,7 @@ class Program:
         return list(found.values())
 
     def traffic(self) -> int:
-        """Bytes read from and written to HBM, about: each instruction's operands and result."""
+        """Estimate of the bytes read from and written to HBM: all operands and results."""
         return sum(
             runs * self._moved(line)
             for name, runs in self._executed(inside=False)
@@ -117,10 +117,10 @@ class Program:
         )
 
     def cycles(self) -> dict[str, int]:
-        """Cycles of one device by part of the model, as the TPU compiler estimates them.
+        """The TPU compiler's estimate of one device's cycles, by part of the model (`part_of`).
 
-        Collectives and hand-written kernels (attention) have no estimate and are missing;
-        so is what the compiler gives the largest int64.
+        Collectives and hand-written kernels (attention) have no estimate and are not counted, and
+        neither are instructions whose estimate is the largest int64.
         """
         found: dict[str, int] = collections.Counter()
         for name, runs in self._executed(inside=False):
@@ -133,7 +133,7 @@ class Program:
         return dict(found)
 
     def _executed(self, *, inside: bool) -> Iterator[tuple[str, int]]:
-        """Computations and how often each runs; with `inside` also those within fusions."""
+        """Yield (computation, how often it runs); with `inside` also those within fusions."""
         waiting = [(self._entry, 1)]
         while waiting:
             name, runs = waiting.pop()
@@ -149,7 +149,7 @@ class Program:
                             waiting.append((called, times))
 
     def _trips(self, loop: Instruction) -> int:
-        """How often a loop runs, from the compiler or from the number in its condition."""
+        """How often a loop runs: the compiler's count, or the constant in its condition."""
         known = re.search(r"known_trip_count[^\d]*(\d+)", loop.rest)
         if known:
             return int(known[1])
@@ -162,7 +162,7 @@ class Program:
         shapes = [self._shapes.get(name, "") for name in line.operands]
         read, written = [hbm(shape) for shape in shapes], hbm(line.shape)
         if line.opcode in ("copy-start", "slice-start"):
-            # From one memory to the other, which its shape names beside a counter.
+            # It copies between two memories; its shape has both arrays and a counter.
             ends = [match[0] for match in SHAPE.finditer(line.shape)][:2]
             return min(map(size, ends)) * sum(hbm(end) > 0 for end in ends)
         if line.opcode in ("dynamic-slice", "slice"):
@@ -170,7 +170,7 @@ class Program:
         if line.opcode == "dynamic-update-slice":
             read[0], written = 0, read[1]
         if fused := self._fused(line):
-            # A slice of a stack of layers is not the stack, nor is what is written into it.
+            # A fusion that slices a stack of layers, or updates one, moves only that slice.
             parts = [self._of_parameter(fused, number) for number in range(len(read))]
             updated = sum(whole for whole, part in zip(read, parts, strict=True) if part[1])
             written = written - updated + sum(part[1] for part in parts)
@@ -178,12 +178,12 @@ class Program:
         return sum(read) + max(written, 0)
 
     def _fused(self, line: Instruction) -> str:
-        """The computation that a fusion calls, "" for other instructions."""
+        """Name of the computation that a fusion calls; "" for other instructions."""
         called = re.search(r"calls=%?([\w.-]+)", line.rest) if line.opcode == "fusion" else None
         return called[1] if called and called[1] in self._computations else ""
 
     def _of_parameter(self, computation: str, number: int) -> tuple[int, int]:
-        """Bytes that a fused computation reads of its parameter, and writes into it in place."""
+        """Bytes that a fused computation reads from a parameter, and that it updates in place."""
         body = self._computations[computation]
         start = f"{number})"
         one = next(i for i in body if i.opcode == "parameter" and i.rest.startswith(start))
@@ -211,7 +211,14 @@ PARTS = (
 
 
 def part_of(op_name: str) -> str:
-    """'encoder backward: attention' from an instruction's op_name, a path of scopes."""
+    """Name of the part of the model that an instruction belongs to.
+
+    Args:
+        op_name: the instruction's path of scopes.
+
+    Returns:
+        A name such as "encoder backward: attention".
+    """
     network = next((n for n in ("Encoder", "Decoder") if n in op_name), "other").lower()
     phase = "forward"
     if "transpose(" in op_name:
@@ -222,7 +229,7 @@ def part_of(op_name: str) -> str:
 
 @functools.cache
 def size(shape: str) -> int:
-    """Bytes of all arrays named in a shape."""
+    """Bytes of all arrays in the text of a shape."""
     total = 0
     for kind, entries, _ in SHAPE.findall(shape):
         total += math.prod(int(n) for n in entries.split(",") if n) * BITS.get(kind, 32) // 8
@@ -231,15 +238,16 @@ def size(shape: str) -> int:
 
 @functools.cache
 def hbm(shape: str) -> int:
-    """Bytes of the arrays that lie in HBM: those whose layout names no other memory."""
+    """Bytes of the arrays that are in HBM: those whose layout names no other memory."""
     parts = (match for match in SHAPE.finditer(shape) if "S(" not in (match[3] or ""))
     return sum(size(match[0].split("{")[0]) for match in parts)
 
 
 def matmul_flops(jaxpr: Any) -> int:
-    """FLOPs of all matmuls and convolutions of a jaxpr, recomputation included, loops unrolled.
+    """FLOPs of all matmuls and convolutions of a jaxpr, including recomputation and all loop steps.
 
-    Of the whole program before it is divided over devices. Branches count as their largest.
+    They are those of the whole program before it is divided over devices. Of several branches the
+    most expensive one is counted.
     """
     jaxpr, total = getattr(jaxpr, "jaxpr", jaxpr), 0
     for equation in jaxpr.eqns:
@@ -261,7 +269,7 @@ def matmul_flops(jaxpr: Any) -> int:
 
 
 def _times(primitive: str, params: dict[str, Any]) -> int:
-    """How often what is inside an equation runs, on all devices together."""
+    """How often the jaxpr inside an equation runs, summed over all devices."""
     if primitive == "scan":
         return params["length"]
     if primitive == "shard_map":
@@ -279,7 +287,7 @@ def _inner(params: dict[str, Any]) -> Iterator[Any]:
 
 
 def state_bytes(abstract: Any) -> int:
-    """Bytes of a tree of `jax.ShapeDtypeStruct` with shardings, on one device."""
+    """Bytes that a tree takes on one device; leaves are `jax.ShapeDtypeStruct` with shardings."""
     return sum(
         math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
         for leaf in jax.tree.leaves(abstract)

@@ -1,4 +1,4 @@
-"""Held-out losses at intervals, and samples to look at and listen to."""
+"""Evaluation during training: losses and scores on held-out speech, and rendered samples."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -23,7 +23,11 @@ from uniwav_jax.types import Batch, TrainState
 
 
 class Evaluator:
-    """Measures `data.eval_manifest` (the same batches and masks each time) and renders samples."""
+    """Measures losses on `data.eval_manifest` and renders samples.
+
+    Batches and masks are the same each time. Without `data.eval_manifest` nothing is measured, and
+    samples are rendered from training clips.
+    """
 
     def __init__(
         self,
@@ -62,11 +66,14 @@ class Evaluator:
             loader.close()
 
     def measure(self, step: int, state: TrainState) -> dict[str, float]:
-        """Mean losses over held-out speech, written with the prefix eval_.
+        """Write the mean losses over held-out speech, with the prefix eval_, and return them.
 
-        Each segment counts once. `evaluate.batches` limits them to a sample, the same each time.
-        What the task scores beside the losses is added, error rates for instance; its table goes
-        to a folder of the workdir.
+        Each segment counts once; `evaluate.batches` limits them to a sample that is the same each
+        time. Scores of the task (`Task.score`), such as error rates, are added, and their table is
+        written to a folder of the workdir.
+
+        Returns:
+            {"eval_" + name: value}; {} without held-out speech.
         """
         if not self._held_out:
             return {}
@@ -82,7 +89,8 @@ class Evaluator:
                     found[clip] = jax.tree.map(lambda a, row=row: a[row], outputs)
         total = self._task.mean(total)
         metrics = self._task.metrics(total, state.step, self._config)
-        # device_get waits for one device; the process must not exit before its other devices.
+        # `device_get` reads one device only. Without waiting for all of its devices, this process
+        # could end while other processes still need them.
         metrics = jax.device_get(jax.block_until_ready(metrics))
         metrics.pop("teacher_decay", None)
         if found:
@@ -98,7 +106,7 @@ class Evaluator:
         return metrics
 
     def render(self, step: int, state: TrainState) -> None:
-        """Pictures and wavs under workdir/samples/step_<n>: real, masked and generated speech."""
+        """Write pictures and WAV files of `Task.samples` to workdir/samples/step_<n>."""
         for batch in self._batches(self._plan.once(1)):
             rendered = jax.block_until_ready(self._sample_step(state, batch))
         if jax.process_index() != 0:

@@ -1,8 +1,9 @@
-"""Alarms for the faults that ruin runs: collapse, explosion, skipped updates, slow input.
+"""Alarms for runs that collapse, diverge, skip updates or wait for data.
 
-Bands of pretraining come from published curves: in DinoSR's run the target perplexity passes 80 at
-the start and 170 after 2.5k steps and the encoder loss never falls below 1; a loss near 0.2 goes
-with a collapsed teacher. The others are ours; `HealthConfig` gives their reasons.
+The limits of pretraining come from published curves. In DinoSR's run the target perplexity is above
+80 soon after the start and above 170 after 2.5k steps, and the encoder loss never falls below 1; a
+loss near 0.2 accompanies a collapsed teacher. The other limits are ours; `HealthConfig` gives their
+reasons.
 """
 
 import math
@@ -15,7 +16,7 @@ from uniwav_jax.tasks.task import Alarm
 
 
 class UnhealthyRunError(UserError):
-    """The run was stopped because going on would waste the machine."""
+    """The run was stopped because continuing it would waste compute."""
 
 
 # Alarms of every run; each task adds its own (`Task.alarms`).
@@ -27,7 +28,7 @@ ALARMS = (
         "{value:.0%} of the last updates were skipped because their loss or gradient"
         " was not finite, more than {limit:.0%}; lower config.optim.lr, use"
         " --config.model.compute_dtype=float32, or look at the data with 'uniwav data check'",
-        grace=None,  # there is no loss scaling, so a healthy run skips no updates at the start
+        grace=None,  # losses are not scaled dynamically, so healthy runs skip no updates
     ),
     Alarm(
         "grad_norm",
@@ -40,7 +41,7 @@ ALARMS = (
         "input_wait",
         True,
         "max_input_wait",
-        "{value:.0%} of the time goes into waiting for data; raise data.workers or data.threads, or"
+        "{value:.0%} of the time is spent waiting for data; raise data.workers or data.threads, or"
         " pack the data with 'uniwav data pack'",
         stops=False,
     ),
@@ -48,7 +49,7 @@ ALARMS = (
 
 
 class Health:
-    """Checks every line of metrics; warns, and stops a run whose alarms persist."""
+    """Checks every line of metrics, returns warnings, and stops a run that stays unhealthy."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -57,10 +58,15 @@ class Health:
         self._skipped_shares: list[float] = []
 
     def check(self, step: int, line: dict[str, float], *, skipped: Sequence[int] = ()) -> list[str]:
-        """Warnings about the metrics of `step`; `skipped` are the updates that were not finite.
+        """Return warnings about one line of metrics.
 
-        A metric that is missing or NaN leaves the count of its alarm as it was; a value within its
-        limit sets it to zero.
+        A metric that is missing or NaN does not change the count of its alarm; a value within the
+        limit resets the count to zero.
+
+        Args:
+            step: the line's step.
+            line: metrics by name; it has "skipped" and "skipped_in_a_row".
+            skipped: numbers of the updates in this line that were not finite.
 
         Raises:
             UnhealthyRunError: `train.max_skipped` non-finite updates in a row, or one alarm
@@ -79,7 +85,7 @@ class Health:
             raise UnhealthyRunError(
                 f"stopped at step {step}: {line['skipped_in_a_row']:.0f} updates in a row gave NaN"
                 " or infinity; lower config.optim.lr, use --config.model.compute_dtype=float32, or"
-                " look at the data with 'uniwav data check'; the last checkpoint is sound"
+                " look at the data with 'uniwav data check'; the last checkpoint is not affected"
             )
         if not health.enabled:
             return warnings
@@ -100,14 +106,14 @@ class Health:
             if alarm.stops and self._in_a_row[alarm] >= health.patience:
                 raise UnhealthyRunError(
                     f"stopped at step {step} after {self._in_a_row[alarm]} alarms in a row: {text};"
-                    " --config.health.enabled=False lets it run on"
+                    " --config.health.enabled=False lets the run continue"
                 )
         return warnings
 
     def _skipped_share(self, share: float | None) -> float | None:
-        """The mean share over enough lines to show the limit: 10 % needs at least ten updates.
+        """Mean share over enough lines to show the limit: 10 % needs at least ten updates.
 
-        None until there are so many. Lines are usually long enough by themselves.
+        It is None until there are enough. One line is usually enough.
         """
         if share is None:
             return None

@@ -1,4 +1,4 @@
-"""The training loop: `run` reads from top to bottom."""
+"""The training loop, which is written out in `run` from beginning to end."""
 
 import contextlib
 import os
@@ -32,18 +32,26 @@ from uniwav_jax.types import Metrics, PyTree, TrainState
 
 
 def run(config: Config, workdir: str, group: Group) -> bool:
-    """Train until `config.train.steps`; True when finished, False when preempted (and saved).
+    """Train until `config.train.steps`.
+
+    Args:
+        config: the validated configuration.
+        workdir: folder of the run, local or gs://; it is created if missing.
+        group: the processes of this run.
+
+    Returns:
+        True if the run is finished, False if it was preempted and saved a checkpoint.
 
     Raises:
-        UserError: anything that a user can correct, in one line.
+        UserError: a mistake that the user can correct, in one line.
         LostProcessError: another process of `group` did not arrive at a barrier.
     """
     task = tasks.get(config.task)
     mesh = mesh_lib.make_mesh(config.mesh)
-    # Orbax needs absolute paths; the path of a bucket stays as it is.
+    # Orbax needs absolute paths; the address of a bucket is one already.
     workdir = epath.Path(workdir if "://" in workdir else os.path.abspath(workdir))
     lead = jax.process_index() == 0
-    say = _say if lead else _silent
+    log = _print if lead else _silent
     workdir.mkdir(parents=True, exist_ok=True)
 
     config = task.labels.prepare(config, plan.local(str(workdir / "data")))
@@ -53,7 +61,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
     features = _features(config, workdir)
     features_lib.check_corpora(features, [corpus.latents for corpus in train_plan.corpora])
     bad_files = pipeline.BadFileReport(str(workdir / "bad_files.tsv"), config.data)
-    self_check.run(group, config, mesh, train_plan, features, workdir, say)
+    self_check.run(group, config, mesh, train_plan, features, workdir, log)
 
     with (
         jax.set_mesh(mesh),
@@ -63,25 +71,26 @@ def run(config: Config, workdir: str, group: Group) -> bool:
     ):
         checkpoints = store.manager(workdir, config)
         closing.callback(store.close, checkpoints)
-        # Order matters: a checkpoint of this run wins over init_from, which wins over fresh.
+        # The order matters: a checkpoint of this run takes precedence over init_from, and
+        # init_from over fresh parameters.
         resuming = checkpoints.latest_step() is not None
         feature_params = _feature_params(config, features, train_plan, bad_files, known=resuming)
         state, shardings = step_lib.init_state(task, config, features, feature_params, mesh)
-        taken: frozenset[str] = frozenset()  # entries of the task's state from `init_from`
+        taken: frozenset[str] = frozenset()  # entries of the task's state taken from `init_from`
         if resuming:
             abstract = jax.eval_shape(lambda: state)
             state, meta = store.restore(checkpoints, abstract, shardings, config)
             group.barrier("checkpoint restored")
-            say(f"resuming at step {int(state.step)} of {config.train.steps}")
-            _compare_data(meta["data"], train_plan.fingerprint(), say)
+            log(f"resuming at step {int(state.step)} of {config.train.steps}")
+            _compare_data(meta["data"], train_plan.fingerprint(), log)
         elif config.init_from:
             state, report, taken = transfer.init_from(state, shardings, config)
-            say("\n".join(report))
+            log("\n".join(report))
         first = int(state.step)
         if lead:
             (workdir / "config.json").write_text(config.to_json())
         for line in _introduction(task, config, features, state, mesh, train_plan):
-            say(line)
+            log(line)
 
         writer = MetricsWriter(str(workdir), enabled=lead)
         closing.callback(writer.close)
@@ -115,7 +124,7 @@ def run(config: Config, workdir: str, group: Group) -> bool:
                     group.barrier(f"checkpoint of step {step}")
                 if preempted:
                     store.finish(checkpoints)
-                    say(f"preempted: step {step} saved; the same command continues")
+                    log(f"preempted: step {step} saved; the same command continues")
                     return False
             if last:
                 break
@@ -130,14 +139,15 @@ def run(config: Config, workdir: str, group: Group) -> bool:
                 state = start(state, batch)
             state, metrics = train_step(state, batch)
             meter.add(step + 1, metrics, waited)
-    say(f"finished {config.train.steps} steps; see {workdir}")
+    log(f"finished {config.train.steps} steps; see {workdir}")
     return True
 
 
 class Meter:
-    """Turns device metrics into lines: means over `train.log_every` steps, one window late.
+    """Turns metrics on the device into lines of means over `train.log_every` updates.
 
-    Means are over the updates that were not skipped (`means`); counts and speed are over all.
+    A line is written one update after its last one, so that the loop does not wait for the device.
+    Means exclude skipped updates (`means`); counts and speed include them.
     """
 
     def __init__(self, config: Config, writer: MetricsWriter, progress: Progress) -> None:
@@ -148,7 +158,7 @@ class Meter:
         self._waited, self._since = 0.0, time.perf_counter()
 
     def add(self, step: int, metrics: Metrics, waited: float) -> None:
-        """Take the metrics of update number `step`; `waited` seconds went to reading data."""
+        """Add the metrics of update number `step`; the loop waited `waited` seconds for data."""
         self.flush()
         self._window.append(metrics)
         self._waited += waited
@@ -157,7 +167,7 @@ class Meter:
             self._window, self._waited = [], 0.0
 
     def flush(self) -> None:
-        """Write the finished window, if there is one; waits for its numbers."""
+        """Write the finished window, if there is one; this waits for the device."""
         if self._ready is None:
             return
         step, window, waited = self._ready
@@ -193,7 +203,10 @@ def _evaluate(
 
 
 def _features(config: Config, workdir: epath.Path) -> SurfaceFeatures:
-    """The surface features; a checkpoint's codec, whose folder need not exist any more."""
+    """The surface features. A codec comes from the checkpoint if there is one.
+
+    The codec's folder may therefore be deleted once there is a checkpoint.
+    """
     newest = reader.newest(workdir) if config.features.kind == "codec" else None
     if newest is None or not newest.meta.get("codec"):
         return features_lib.build(config.features)
@@ -201,9 +214,9 @@ def _features(config: Config, workdir: epath.Path) -> SurfaceFeatures:
         given = features_lib.build(config.features)
         if given.described["digest"] != newest.meta["codec"]["digest"]:
             raise UserError(
-                f"config.features.codec: {config.features.codec} holds another codec than"
-                f" checkpoint {newest.folder} was trained with; name that one, or choose another"
-                " --workdir"
+                f"config.features.codec: {config.features.codec} contains another codec than the"
+                f" one that checkpoint {newest.folder} was trained with; name that one, or choose"
+                " another --workdir"
             )
     return newest.features()
 
@@ -216,14 +229,18 @@ def _feature_params(
     *,
     known: bool,
 ) -> PyTree:
-    """Weights and statistics: placeholders before a restore, else from a file or measured."""
+    """The features' weights and statistics {"mean" [C], "std" [C], ...}.
+
+    They are placeholders if the checkpoint has them (`known`); otherwise they are read from
+    `features.stats` or measured.
+    """
     if known:
         measured = {"mean": np.zeros(features.channels), "std": np.ones(features.channels)}
     elif config.features.stats:
         measured = statistics.load(config.features.stats, config.features)
     else:
         measured = measure_features(config, features, train_plan, bad_files)
-        # Every process measured the same clips; all use the result of one, so that no bit differs.
+        # Every process measured the same clips; all use the result of one, to the last bit.
         measured = multihost_utils.broadcast_one_to_all(measured)
     return {**measured, **features.weights}
 
@@ -234,7 +251,7 @@ def measure_features(
     train_plan: plan.BatchPlan,
     bad_files: pipeline.BadFileReport,
 ) -> PyTree:
-    """Feature statistics over the first `features.stats_seconds` seconds of the run's batches."""
+    """Measure {"mean" [C], "std" [C]} on the first `features.stats_seconds` s of the batches."""
     every_row = {bucket: np.arange(rows) for bucket, rows in train_plan.rows.items()}
     loader = pipeline.make_loader(
         config, train_plan, host_rows=every_row, start=0, context=features.context
@@ -251,16 +268,16 @@ def measure_features(
         loader.close()
 
 
-def _compare_data(then: dict, now: dict, say: Callable[[str], None]) -> None:
+def _compare_data(then: dict, now: dict, log: Callable[[str], None]) -> None:
     changed = [name for name in now if then.get(name) != now[name]]
     if "order_of_batches" in changed:
         changed.remove("order_of_batches")
-        say(
-            "note: another version of this package wrote the checkpoint; it put the same data in"
-            " other batches, so this run differs from an undisturbed one"
+        log(
+            "note: another version of this package wrote the checkpoint; it divided the data into"
+            " other batches, so this run differs from an uninterrupted one"
         )
     if changed:
-        say(f"note: the training data changed since the checkpoint ({', '.join(changed)})")
+        log(f"note: the training data changed since the checkpoint ({', '.join(changed)})")
 
 
 def _introduction(
@@ -286,7 +303,7 @@ def _introduction(
 
 @contextlib.contextmanager
 def _profiler(config: Config, workdir: epath.Path) -> Iterator[Callable[[int], None]]:
-    """A function to call before each step; records five steps from `train.profile_at`."""
+    """A function to call before each step, which records five steps from `train.profile_at` on."""
     first, running = config.train.profile_at, False
 
     def before(step: int) -> None:
@@ -305,7 +322,7 @@ def _profiler(config: Config, workdir: epath.Path) -> Iterator[Callable[[int], N
             jax.profiler.stop_trace()
 
 
-def _say(text: str) -> None:
+def _print(text: str) -> None:
     print(text, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Metrics on disk: workdir/metrics.jsonl always, TensorBoard beside it."""
+"""Writes metrics to workdir/metrics.jsonl and, for local workdirs, to workdir/tensorboard."""
 
 import json
 import math
@@ -23,19 +23,18 @@ finally:
     for _name in _UNUSED:
         del sys.modules[_name]
 
-REMOTE_FLUSH_LINES = (
-    20  # object stores cannot append, so the whole file is written again after so many lines
-)
+REMOTE_FLUSH_LINES = 20  # object stores cannot append, so all lines are rewritten every 20 lines
 
 
 def means(updates: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
-    """Mean of each metric over the updates that were not skipped, and the share that was.
+    """Mean of each metric over the updates that were not skipped, and the share of skipped ones.
 
-    An update is skipped when its loss or gradient is not finite; it changes nothing, and its
-    numbers do not describe the run, so they are left out of the means.
+    An update is skipped when its loss or gradient is not finite. It changes nothing, so its metrics
+    are left out, and one such update does not make the means of a line NaN.
 
     Args:
-        updates: metrics of at least one update, scalars, with "skipped_in_a_row" (0: not skipped).
+        updates: scalar metrics of each update, at least one; "skipped_in_a_row" is 0 in those that
+            were not skipped.
 
     Returns:
         {name: mean of the finite values, NaN if there are none; "skipped_share": in [0, 1]}.
@@ -62,8 +61,9 @@ class MetricsWriter:
         self._unsaved = 0
         if self._remote and self._path.exists():
             self._lines = self._path.read_text().splitlines()
-        # Without a local disk of its own TensorBoard would need a cloud client: JSONL only. Not
-        # SummaryWriter: on a full disk its thread dies and the loop would wait for it for ever.
+        # For remote folders TensorBoard would need a cloud client, so they get only the JSONL file.
+        # SummaryWriter is not used, because its thread dies on a full disk and the loop would then
+        # wait for it for ever.
         self._board = None
         if not self._remote:
             folder = pathlib.Path(workdir) / "tensorboard"
@@ -71,7 +71,7 @@ class MetricsWriter:
             self._board = EventsWriter(str(folder / "events"))
 
     def write(self, step: int, values: dict[str, float | int]) -> None:
-        """One JSON object on one line; non-finite numbers become null."""
+        """Write one JSON object on one line; non-finite numbers become null."""
         if not self._enabled:
             return
         line: dict[str, Any] = {"step": step}
@@ -85,22 +85,23 @@ class MetricsWriter:
     def picture(self, step: int, tag: str, path: epath.Path) -> None:
         """Show a PNG file in TensorBoard."""
         if self._enabled and self._board:
-            from matplotlib import image  # here, as it takes half a second
+            from matplotlib import image  # imported here because it takes half a second
 
             pixels = image.imread(str(path))[..., :3]
             self._show(step, summary=summary.image(tag, pixels, dataformats="HWC"))
 
     def audio(self, step: int, tag: str, wave: np.ndarray, rate: int) -> None:
-        """Play a waveform [S] in [-1, 1] in TensorBoard."""
+        """Add a waveform, float [S] in [-1, 1] at `rate` Hz, to TensorBoard."""
         if self._enabled and self._board:
             wave = wave[:, None].astype(np.float32)
             self._show(step, summary=summary.audio(tag, wave, sample_rate=rate))
 
     def truncate_after(self, step: int) -> None:
-        """Drop lines past `step` and a half-written last one: a killed run repeats those steps."""
+        """Remove lines after `step`, which a resumed run repeats, and a half-written last line."""
         if not self._enabled or not self._path.exists():
             return
-        self._show(step + 1, session_log=SessionLog(status=SessionLog.START))  # the same there
+        # TensorBoard then ignores earlier events of the repeated steps.
+        self._show(step + 1, session_log=SessionLog(status=SessionLog.START))
         kept = []
         for line in self._path.read_text().splitlines():
             try:
@@ -112,13 +113,13 @@ class MetricsWriter:
         text = "".join(line + "\n" for line in kept)
         if self._remote:
             self._path.write_text(text)
-        else:  # written aside and renamed
+        else:  # written under another name and renamed, so that a kill leaves one complete file
             aside = pathlib.Path(f"{self._path}.part")
             aside.write_text(text)
             aside.replace(self._path)
 
     def close(self) -> None:
-        """Flush everything."""
+        """Write all lines and events that are still in memory."""
         if not self._enabled:
             return
         if self._unsaved:

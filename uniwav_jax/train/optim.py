@@ -1,4 +1,4 @@
-"""AdamW, the tri-stage schedule and which parameters decay (method section 6)."""
+"""AdamW, the tri-stage schedule and the choice of parameters that decay (method section 6)."""
 
 import types
 from collections.abc import Mapping
@@ -16,13 +16,18 @@ NONE: Mapping[str, float] = types.MappingProxyType({})
 
 
 def tri_stage(config: Config) -> optax.Schedule:
-    """Linear warm-up, constant rate, exponential decay to `final_scale` of the peak."""
+    """The learning rate: linear warm-up, constant, exponential decay to `final_scale` of the peak.
+
+    Returns:
+        A function from the step (int32 []) to the learning rate (float32 []).
+    """
     optim, steps = config.optim, config.train.steps
     warmup, hold = round(optim.warmup * steps), round(optim.hold * steps)
     decay = max(steps - warmup - hold, 1)
     return optax.join_schedules(
         [
-            # (step + 1) / warmup: the first update is not wasted on a learning rate of 0.
+            # It starts at (step + 1) / warmup, because a first learning rate of 0 would waste an
+            # update.
             lambda step: optim.lr * (step + 1) / max(warmup, 1),
             optax.constant_schedule(optim.lr),
             optax.exponential_decay(optim.lr, decay, optim.final_scale),
@@ -32,7 +37,10 @@ def tri_stage(config: Config) -> optax.Schedule:
 
 
 def decays(params: PyTree) -> PyTree:
-    """True for kernels, where weight decay applies; by name, because stacked biases are 2-D too."""
+    """Tree of bools in the structure of `params`, True where weight decay applies: on kernels.
+
+    Kernels are found by name, because in scanned stacks of layers biases have two axes too.
+    """
 
     def is_kernel(path: tuple, _: jax.Array) -> bool:
         name = path_string(path).rsplit("/", 1)[-1]
@@ -44,8 +52,10 @@ def decays(params: PyTree) -> PyTree:
 def freeze(updates_frozen: Mapping[str, float]) -> optax.GradientTransformation:
     """Set the gradients of some parts to zero in the first updates.
 
+    The state is the number of updates so far, int32 [].
+
     Args:
-        updates_frozen: {part: number of updates}.
+        updates_frozen: {part of params: number of updates}.
     """
 
     def update(
@@ -62,15 +72,15 @@ def freeze(updates_frozen: Mapping[str, float]) -> optax.GradientTransformation:
 
 
 def make(config: Config, freezes: Mapping[str, float] = NONE) -> optax.GradientTransformation:
-    """Clip by global norm if `optim.clip` is not 0, then AdamW under the schedule.
+    """The optimizer: clipping by global norm if `optim.clip` is not 0, then scheduled AdamW.
 
-    The gradient of a part that is frozen at first becomes zero before clipping and Adam, and its
-    update becomes zero after AdamW, because weight decay would still move it. A part that is frozen
-    for good has no moments.
+    While a part is frozen, its gradient becomes zero before clipping and Adam, and its update
+    becomes zero after AdamW, because weight decay would still move it. A part that is frozen for
+    the whole run has no moments.
 
     Args:
         config: the configuration.
-        freezes: of the task (`Task.freezes`).
+        freezes: {part of params: number of frozen updates, or `FOREVER`}, from `Task.freezes`.
     """
     optim = config.optim
     at_first = {part: n for part, n in freezes.items() if n != FOREVER}

@@ -1,12 +1,18 @@
-"""Pictures of samples."""
+"""Draws pictures of samples."""
 
 import numpy as np
 from etils import epath
 
 
 def spectrogram_figure(panels: dict[str, np.ndarray], path: epath.Path, *, seconds: float) -> None:
-    """Draw features [T, C] under their names, on one colour scale, to a PNG file."""
-    from matplotlib.figure import Figure  # not pyplot: no global state, no display
+    """Draw features to a PNG file, one below the other on the same colour scale.
+
+    Args:
+        panels: {title: float [T, C]}; the first one sets the colour scale.
+        path: the PNG file.
+        seconds: length of the clip.
+    """
+    from matplotlib.figure import Figure  # unlike pyplot it has no global state and no display
 
     figure = Figure(figsize=(9, 2.2 * len(panels)), layout="constrained")
     low, high = np.percentile(next(iter(panels.values())), (1, 99))

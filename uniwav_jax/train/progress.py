@@ -1,4 +1,4 @@
-"""The progress of a run: a bar on a terminal, plain lines otherwise."""
+"""Shows the progress of a run: a progress bar on a terminal, plain lines otherwise."""
 
 import sys
 import time
@@ -9,13 +9,13 @@ SPEED = ("audio_seconds_per_second", "{:.1f} s audio/s")
 
 
 class Progress:
-    """Reports lines of metrics against `total` steps; silent when not `enabled`.
+    """Shows lines of metrics and the progress towards `total` steps.
 
     Args:
         total: steps of the run.
-        first: step that the run starts or continues from.
-        headline: (metric, format) pairs of the task that are shown, if a line has the metric.
-        enabled: False on all processes but one.
+        first: step at which the run starts or continues.
+        headline: (metric, format) pairs of the task that are shown if a line has the metric.
+        enabled: False on all processes except one; these show nothing.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Progress:
             self._bar.start()
 
     def update(self, step: int, line: dict[str, float]) -> None:
-        """Show the metrics of `step`; names that are not there are left out."""
+        """Show the metrics of `step`; metrics that the line does not have are left out."""
         if not self._enabled:
             return
         text = "  ".join(form.format(line[name]) for name, form in self._shown if name in line)
@@ -49,7 +49,7 @@ class Progress:
             print(f"step {step}/{self._total}  {text}  left {left}", flush=True)
 
     def message(self, text: str) -> None:
-        """A line of its own, above the bar."""
+        """Print a line of text above the bar."""
         if not self._enabled:
             return
         if self._bar:
@@ -58,7 +58,7 @@ class Progress:
             print(text, flush=True)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Remove the bar and restore the terminal."""
         if self._bar:
             self._bar.stop()
 

@@ -1,4 +1,4 @@
-"""The check before the first compilation that all processes of a run do the same."""
+"""Checks before the first compilation that all processes of a run do the same."""
 
 import collections
 import hashlib
@@ -25,10 +25,10 @@ from uniwav_jax.parallel import mesh as mesh_lib
 from uniwav_jax.parallel.group import Group
 
 PACKAGES = ("uniwav_jax", "jax", "jaxlib", "numpy")
-# These paths may differ from host to host; the contents that they lead to are compared.
+# These paths may differ between hosts; the content of their files is compared instead.
 PATHS = ("data.manifest", "data.eval_manifest", "features.codec", "features.stats")
-SHOWN = 16  # lines of the table
-STALE = 60.0  # seconds for which a network file system may show an old file
+SHOWN = 16  # maximum of lines of the table
+STALE = 60.0  # seconds for which a network file system may show an old version of a file
 
 
 def run(
@@ -38,15 +38,16 @@ def run(
     plan: BatchPlan,
     features: SurfaceFeatures,
     workdir: epath.Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> None:
     """Compare the processes, print a table of them, and run one all-reduce over all devices.
 
-    A single process does nothing.
+    A run with a single process is not checked.
 
     Raises:
-        UserError: on every process, naming who differs and in what.
-        LostProcessError: a process did not start, or the devices computed a wrong sum.
+        UserError: two processes differ; it is raised in every process and names both and the
+            difference.
+        LostProcessError: a process did not arrive, or the sum over the devices is wrong.
     """
     if group.count == 1:
         return
@@ -59,11 +60,11 @@ def run(
     }
     everyone = [json.loads(each) for each in group.exchange("self-check", json.dumps(mine))]
     for line in table(everyone, plan.rows):
-        say(line)
+        log(line)
     for name in mine["alike"]:
         odd, usual = split([process["alike"][name] for process in everyone])
         if odd and name == "config":
-            # The hash names no field, so one process of each side sends its fields.
+            # The hash does not show which field differs, so one process of each side sends all.
             own = fields(config) if group.index in (odd[0], usual[0]) else {}
             configs = [json.loads(each) for each in group.exchange("config", json.dumps(own))]
             theirs, ours = configs[odd[0]], configs[usual[0]]
@@ -75,11 +76,11 @@ def run(
     check_workdir(group, workdir, everyone)
     group.beat(f"an all-reduce over {mesh.size} devices")
     seconds = all_reduce(mesh)
-    say(f"self-check: {group.count} processes agree, an all-reduce took {seconds:.3f} s")
+    log(f"self-check: {group.count} processes agree, an all-reduce took {seconds:.3f} s")
 
 
 def alike(config: Config, plan: BatchPlan, features: SurfaceFeatures) -> dict[str, str]:
-    """{name: short value} of everything that must be the same in all processes."""
+    """{name: hash, version or other short value} of all that must be equal in all processes."""
     kinds = collections.Counter(device.device_kind for device in jax.local_devices())
     content = {"config.data.manifest": " ".join(corpus.digest for corpus in plan.corpora)}
     cache = str(pathlib.Path(plan.corpora[0].cache).parent)
@@ -100,7 +101,7 @@ def alike(config: Config, plan: BatchPlan, features: SurfaceFeatures) -> dict[st
 
 
 def fields(config: Config) -> dict[str, Any]:
-    """{"config.train.steps": 5, ...} without the paths that are compared by content."""
+    """{"config.train.steps": 5, ...}, without the paths in `PATHS`."""
     flat: dict[str, Any] = {}
 
     def add(values: dict[str, Any], prefix: str) -> None:
@@ -115,14 +116,24 @@ def fields(config: Config) -> dict[str, Any]:
 
 
 def split(values: list[str]) -> tuple[list[int], list[int]]:
-    """Indices of the unusual values, and of the usual one (the first of equally frequent ones)."""
+    """Indices of values other than the most frequent one, and indices of that one.
+
+    Of equally frequent values the first one counts as the most frequent.
+    """
     usual = collections.Counter(values).most_common(1)[0][0]
     odd = [index for index, value in enumerate(values) if value != usual]
     return odd, [index for index, value in enumerate(values) if value == usual]
 
 
 def difference(theirs: dict[str, Any], ours: dict[str, Any], odd: str, usual: str) -> str:
-    """One line that names the values in which one side differs from the other."""
+    """One line that names the values in which two groups of processes differ.
+
+    Args:
+        theirs: {name: value} of the group that differs.
+        ours: {name: value} of the other processes.
+        odd: names of the processes that differ.
+        usual: names of the other processes.
+    """
     names = [name for name in {**ours, **theirs} if theirs.get(name) != ours.get(name)]
     values = [f"{name} is {theirs.get(name)}, not {ours.get(name)}" for name in names[:3]]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
@@ -130,7 +141,7 @@ def difference(theirs: dict[str, Any], ours: dict[str, Any], odd: str, usual: st
 
 
 def table(everyone: list[dict[str, Any]], rows: dict[int, int]) -> list[str]:
-    """A line for each process; of many, the first ones and the last."""
+    """One line for each process; of more than `SHOWN`, the first ones and the last."""
     bucket, count = next(iter(rows.items()))
     lines = [
         f"process {index}: {process['host']}, {process['alike']['devices']},"
@@ -159,7 +170,10 @@ def check_cover(everyone: list[dict[str, list]], rows: dict[int, int]) -> None:
 
 
 def check_workdir(group: Group, workdir: epath.Path, everyone: list[dict[str, Any]]) -> None:
-    """Process 0 keeps the table in the working directory; raise unless the others find it there."""
+    """Raise unless all processes find a file that process 0 writes to the working directory.
+
+    The file is processes.json, which contains the table.
+    """
     file, content = workdir / "processes.json", json.dumps(everyone, indent=1)
     if group.index == 0:
         file.write_text(content)
@@ -175,7 +189,7 @@ def check_workdir(group: Group, workdir: epath.Path, everyone: list[dict[str, An
 
 
 def all_reduce(mesh: Mesh) -> float:
-    """Let the devices add 1 + 2 + ... + n; returns the seconds it took once compiled.
+    """Add 1 + 2 + ... + n over the devices; returns the seconds without compilation.
 
     Raises:
         LostProcessError: the sum is wrong.
@@ -190,7 +204,7 @@ def all_reduce(mesh: Mesh) -> float:
     for copy in add(numbers).addressable_shards:
         if (total := int(copy.data)) != count * (count + 1) // 2:
             raise LostProcessError(
-                f"{count} devices add 1 ... {count} up to {total} on {copy.device}, not"
+                f"the sum of 1 ... {count} over {count} devices is {total} on {copy.device}, not"
                 f" {count * (count + 1) // 2}: a device or the network between them is broken"
             )
     return time.perf_counter() - began

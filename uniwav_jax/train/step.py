@@ -1,4 +1,4 @@
-"""One update, one evaluation, one set of samples: the functions that are compiled."""
+"""The functions that are compiled: one update, one batch of evaluation, one set of samples."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ from uniwav_jax.types import Batch, Example, Metrics, PyTree, TrainState, Variab
 def fresh_state(
     task: Task, config: Config, features: SurfaceFeatures, feature_params: PyTree
 ) -> TrainState:
-    """The state before the first update; a function of `config.seed` alone."""
+    """The state before the first update; its random numbers depend only on `config.seed`."""
     key = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 1)
     params, state = task.init(key, config, features.channels)
     return TrainState(
@@ -40,7 +40,7 @@ def init_state(
     feature_params: PyTree,
     mesh: Mesh,
 ) -> tuple[TrainState, PyTree]:
-    """A fresh state, created on its devices, and its shardings."""
+    """A fresh state, created directly in its shards, and its shardings."""
     return sharded_init(lambda: fresh_state(task, config, features, feature_params), mesh)
 
 
@@ -55,7 +55,7 @@ def over_microbatches(
     parts: int,
     key: jax.Array | None = None,
 ) -> tuple[PyTree, PyTree]:
-    """Call `function` on one microbatch after the other, so that only one is in memory at a time.
+    """Call `function` on one microbatch after another, so that only one is in memory at a time.
 
     Args:
         function: (rows of a microbatch, key) -> (sums, outputs): `sums` are added up over the
@@ -69,7 +69,7 @@ def over_microbatches(
     """
     if parts == 1:
         return function(rows, key)
-    # Microbatch i takes rows i, i + parts, ...: each device keeps its own rows.
+    # Microbatch i takes rows i, i + parts, ..., so that no row moves to another device.
     rows = jax.tree.map(lambda a: jnp.moveaxis(a.reshape(-1, parts, *a.shape[1:]), 1, 0), rows)
     keys = None if key is None else jax.random.split(key, parts)
     first = jax.tree.map(lambda a: a[0], (rows, keys))
@@ -89,9 +89,13 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Compile `(state, batch) -> (state, metrics)`; the state is donated.
 
-    All random numbers of a step come from `fold_in(seed, step)`, so a step can be repeated from its
-    number alone. A non-finite loss or gradient leaves everything but `step` and `skipped` as it
-    was, teacher and codebooks included.
+    All random numbers of a step come from `fold_in(seed, step)`, so that a step can be repeated
+    from its number. If the loss or a gradient is not finite, only `step` and `skipped` change; the
+    task's state, such as teacher and codebooks, stays unchanged too.
+
+    The metrics are scalars: those of the task (`Task.metrics`), "grad_norm" (before clipping),
+    "lr", "skipped" and "skipped_in_a_row" (see `TrainState.skipped`), "audio_seconds" (of real
+    audio in the batch) and "bad_rows" (unreadable clips).
     """
     optimizer = optim.make(config, task.freezes(config))
     decays = task.averages(config)
@@ -167,7 +171,7 @@ def make_train_step(
 def _averaged(average: PyTree, new: PyTree, decay: float, step: jax.Array) -> PyTree:
     """The running average after update `step`.
 
-    Its horizon is short at first, so that early samples are not made by the initial weights.
+    Its horizon is short at first, so that the initial weights do not dominate early samples.
     """
     decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
     return jax.tree.map(lambda old, new: decay * old + (1.0 - decay) * new, average, new)
@@ -180,15 +184,15 @@ def make_start_step(
     shardings: PyTree,
     taken: frozenset[str] = frozenset(),
 ) -> Callable[[TrainState, Batch], TrainState]:
-    """Compile `(state, first batch) -> state` with `task.warm_start`.
+    """Compile `(state, first batch) -> state`, which applies `task.warm_start`.
 
     Args:
         task: the task.
         config: the configuration.
         features: the surface features.
-        shardings: of the state.
-        taken: names of the entries of `TrainState.state` that came from another run
-            (`config.init_from`) and stay as they are.
+        shardings: shardings of the state.
+        taken: names of the entries of `TrainState.state` that were taken from another run
+            (`config.init_from`); they stay unchanged.
     """
 
     def add_up(function: Callable[..., PyTree], rows: tuple[PyTree, ...]) -> PyTree:
@@ -215,10 +219,11 @@ def make_start_step(
 def make_eval_step(
     task: Task, config: Config, features: SurfaceFeatures, mesh: Mesh
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[PyTree, PyTree]]:
-    """Compile `(state, batch, index) -> (sums, outputs of each row)`, without dropout.
+    """Compile `(state, batch, index) -> (sums, outputs)`, without dropout.
 
-    Masks depend on `index` alone. The rows pass in the update's microbatches, so that evaluation
-    fits where training fits.
+    `sums` are those of `task.loss` with weight 1; `outputs` are {name: array [B, ...]}. Masks
+    depend only on `index`, int32 []. The batch is divided into the same microbatches as in
+    training, so that evaluation does not need more memory.
     """
 
     def eval_step(state: TrainState, batch: Batch, index: jax.Array) -> tuple[PyTree, PyTree]:
@@ -239,7 +244,11 @@ def make_eval_step(
 def make_sample_step(
     task: Task, config: Config, features: SurfaceFeatures, mesh: Mesh
 ) -> Callable[[TrainState, Batch], dict[str, dict[str, jax.Array]]]:
-    """Compile `(state, batch) -> {"features": {name: [B, T, C]}, "audio": {...}, "frames"}`."""
+    """Compile `(state, batch) -> samples` of the first `evaluate.samples` rows.
+
+    The samples are {"features": {name: float32 [B, T, C]}, "audio": {name: float32 [B, S]},
+    "frames": int32 [B]}; names are those of `task.samples`, and "audio" decodes the features.
+    """
 
     def sample_step(state: TrainState, batch: Batch) -> dict[str, dict[str, jax.Array]]:
         rows = jax.tree.map(lambda a: a[: config.evaluate.samples], batch)
