@@ -11,9 +11,11 @@ import sys
 from collections.abc import Callable
 
 # Before JAX starts. Eight CPU devices for the sharding tests, and code that is compiled ten times
-# faster than it would be for long runs: without LLVM's optimizations, and with the older emitters
-# of fused operations, which need a third of the time of those by MLIR.
+# faster than it would be for long runs: without LLVM's optimizations, with the older emitters of
+# fused operations, which need a third of the time of those by MLIR, and each in one thread, as the
+# workers have all cores.
 FAST_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+FAST_COMPILE += " --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["XLA_FLAGS"] = " ".join(
     [
