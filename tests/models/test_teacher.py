@@ -58,7 +58,7 @@ def test_the_start_of_a_run_warns_of_a_teacher_that_never_learns():
         config.distillation.update(changes)
         return pretrain.describe(from_dict(config), channels=80, frame_rate=50.0)
 
-    assert any("ends with" in line and "first weights" in line for line in lines())
+    assert any("final teacher" in line and "first weights" in line for line in lines())
     assert not any("warning" in line for line in lines())
     assert any("warning" in line for line in lines(teacher_horizon_end=10.0, teacher_rise=0.0))
 
