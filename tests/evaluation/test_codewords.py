@@ -73,6 +73,8 @@ def test_probe_codes_are_those_of_training(aligned, clips):
     _, state, config = aligned
     features = features_lib.build(config.features)
     assert clips.count == 3 and clips.frames == sum(map(len, clips.labels))
+    options = {"features": features, "limit": 1, "batch_seconds": 16.0}
+    assert units.read_clips(str(aligned[0] / "manifest.tsv"), None, **options).count == 1
     assert {b.audio.size for b in clips.batches} == {32 * 16000}  # of 4, 8 or 16 s each
     batch = clips.batches[0]
     variables, feature_params = state.variables, state.frozen["features"]
@@ -126,7 +128,7 @@ def test_probe_report(aligned, prompts, capsys):
     out = folder / "deep" / "codewords.json"
     manifest = folder / "manifest.tsv"
     arguments = ["--checkpoint", str(folder / "run"), "--manifest", str(manifest)]
-    arguments += ["--alignments", str(folder), "--batch_seconds", "32"]
+    arguments += ["--alignments", str(folder), "--batch_seconds", "16"]
     # Codewords of one other clip, whose file has another name than any TextGrid.
     audio, rate = prompts.read("demo-congrats"), 16000
     soundfile.write(folder / "other.flac", audio, rate)
@@ -168,8 +170,5 @@ def test_probe_report(aligned, prompts, capsys):
     assert printed.count("untrained, states") == 2 * 2  # and its line of intervals
     assert printed.count("input, mfcc39") == 2
 
-    assert evaluate([*arguments, "--limit", "1"]) == 0
-    result = json.loads(out.read_text())
-    assert result["clips"] == 1 and "fit_manifest" not in result
     with pytest.raises(UserError, match="has a TextGrid"):
         evaluate([*arguments[:4], "--alignments", str(folder / "deep")])
