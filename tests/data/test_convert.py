@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -13,8 +14,6 @@ import soxr
 from uniwav_jax import cli
 from uniwav_jax.data import convert as convert_lib
 from uniwav_jax.errors import UserError
-
-av = pytest.importorskip("av", reason="extra convert")
 
 
 def main(arguments: list[str]) -> int:

@@ -79,11 +79,10 @@ def pack(parser: argparse.ArgumentParser) -> Run:
 
 
 def convert(parser: argparse.ArgumentParser) -> Run:
-    """Convert what libsndfile cannot read (G.722, m4a, video, ...) to FLAC, 16 kHz, mono.
+    """Convert audio of any kind (MP3, m4a, G.722, video, ...) to FLAC, 16 kHz, mono.
 
     Every audio file below FOLDER becomes OUT/SAME/NAME.flac. Files that are up to date are skipped,
-    so the same command continues after an interruption. Needs pip install "uniwav_jax[convert]"
-    (PyAV, which brings FFmpeg).
+    so the same command continues after an interruption. NAME.txt beside a file is copied.
 
     --texts takes a list of prompts as telephone sound packages have it, one `NAME: text` a line
     (plain or .gz), where NAME is the path below FOLDER without suffix. It writes OUT/NAME.txt,

@@ -2,7 +2,8 @@
 
 A manifest is tab-separated with a header line: path, samples (of one channel at the file's own
 rate), sample_rate (Hz), speaker, text. Paths of files in the manifest's folder are relative to it,
-other paths are absolute. Lengths come from the files' headers.
+other paths are absolute. Lengths come from the files' headers where those are reliable; other
+files are decoded.
 """
 
 import collections
@@ -17,9 +18,9 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import soundfile
-
 from uniwav_jax.audio import SUFFIXES
+from uniwav_jax.audio.decode import BadAudioError
+from uniwav_jax.audio.reader import measure
 from uniwav_jax.errors import UserError
 from uniwav_jax.terminal import progress
 
@@ -31,7 +32,6 @@ ALIASES = {  # {column name in the lists of other toolkits: our name}
 }
 CHUNK = 64  # files per job; a million jobs of one file each would need gigabytes of memory
 MIN_SPEAKERS = 10  # with fewer speakers, files are chosen for the evaluation set, not speakers
-UNKNOWN_LENGTH = 2**62  # libsndfile reports 2**63 - 1 for a FLAC that was written to a pipe
 
 
 class Source(NamedTuple):
@@ -263,16 +263,9 @@ def _read_header(source: Source) -> Clip | Rejected:
     if re.search("[\t\n\r\ud800-\udfff]", source.path):
         return Rejected(_one_line(source.path), "its name cannot be written to a table; rename it")
     try:
-        with soundfile.SoundFile(source.path) as file:
-            samples, rate = file.frames, file.samplerate
-    except (OSError, RuntimeError) as error:  # libsndfile's errors are RuntimeErrors
-        missing = not os.path.exists(source.path)
-        reason = "no such file" if missing else getattr(error, "error_string", str(error))
-        return Rejected(source.path, _one_line(reason))
-    if samples == 0:
-        return Rejected(source.path, "no audio in it")
-    if samples >= UNKNOWN_LENGTH:
-        return Rejected(source.path, "no length in its header; convert it: uniwav data convert")
+        samples, rate = measure(source.path)
+    except BadAudioError as error:
+        return Rejected(source.path, _one_line(str(error)))
     return Clip(source, samples, rate)
 
 

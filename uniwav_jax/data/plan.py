@@ -296,11 +296,10 @@ class BatchPlan:
     def fingerprint(self) -> dict[str, Any]:
         """{property: value} of the data that determines the batches; stored in checkpoints."""
         data = self._config.data
-        of_labels = {
-            field.rsplit(".", 1)[-1]: operator.attrgetter(field)(self._config)
-            for field in self.labels.fields
-        }
-        return of_labels | {
+        names = {field.rsplit(".", 1)[-1]: field for field in self.labels.fields}
+        of_labels = {k: operator.attrgetter(v)(self._config) for k, v in names.items()}
+        values = {
+            **of_labels,
             "order_of_batches": VERSION,
             "manifests": [manifest.digest for manifest in self.corpora],
             "weights": data.weights,
@@ -311,6 +310,7 @@ class BatchPlan:
             "sample_rate": self._config.features.sample_rate,
             "seed": self._config.seed,
         }
+        return json.loads(json.dumps(values))  # tuples become lists, as in a checkpoint
 
     def summary(self) -> dict[str, str]:
         """{topic: text} that is printed at the start of a run."""

@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from uniwav_jax.audio.writer import write_wav
+from uniwav_jax.audio.writer import write_audio
 from uniwav_jax.config import Config
 from uniwav_jax.data import pipeline, plan
 from uniwav_jax.features import SurfaceFeatures, check_corpora
@@ -136,7 +136,7 @@ class Evaluator:
                 scores.append(signal.scores(*pair, sample_rate=features.sample_rate))
             for name, wave in waves.items():
                 with (folder / f"clip{row}_{name}.wav").open("wb") as file:
-                    write_wav(file, [wave], sample_rate=features.sample_rate)
+                    write_audio(file, [wave], sample_rate=features.sample_rate)
                 self._writer.audio(step, f"clip{row}_{name}", wave, features.sample_rate)
         if scores:
             means = signal.means(scores, signal.measures(features.sample_rate))

@@ -139,7 +139,10 @@ def run(config: Config, workdir: str, group: Group) -> bool:
                 state = start(state, batch)
             state, metrics = train_step(state, batch)
             meter.add(step + 1, metrics, waited)
-    log(f"finished {config.train.steps} steps; see {workdir}")
+    if first > config.train.steps:
+        log(f"step {first} is saved, beyond train.steps={config.train.steps}: nothing to do")
+    else:
+        log(f"finished {config.train.steps} steps; see {workdir}")
     return True
 
 
