@@ -1,4 +1,4 @@
-"""Cuts long clips at pauses into shorter clips with text, using TextGrids with a tier of words.
+"""Cuts long clips into shorter clips with text: at pauses, by TextGrids, or by segments of a list.
 
 CTC training converges faster on short clips, and it leaves out clips longer than the longest
 bucket.
@@ -8,11 +8,14 @@ import itertools
 import pathlib
 import tempfile
 
+from uniwav_jax.audio.decode import BadAudioError
 from uniwav_jax.audio.reader import measure, read_audio
 from uniwav_jax.audio.writer import write_audio
+from uniwav_jax.data import build, partners
 from uniwav_jax.data import manifest as manifest_lib
-from uniwav_jax.data import partners
 from uniwav_jax.data.build import COLUMNS
+from uniwav_jax.data.layouts import Source
+from uniwav_jax.data.partners import short_names
 from uniwav_jax.errors import UserError
 from uniwav_jax.terminal import progress
 from uniwav_jax.text import textgrid
@@ -63,12 +66,52 @@ def cut(
                 rows.append((str(name), str(len(piece)), str(rate), speaker, " ".join(words)))
     if not rows:
         raise UserError(f"no clip of {manifest} has words in {alignments}")
-    lines = ["\t".join(row) + "\n" for row in (COLUMNS, *rows)]
-    (target / "manifest.tsv").write_text("".join(lines), encoding="utf-8")
-    hours = sum(int(samples) / int(rate) for _, samples, rate, *_ in rows) / 3600
-    print(f"{target}/manifest.tsv: {len(rows)} clips, {hours:.2f} h")
+    _write_manifest(target, rows)
     missing = grids.count(None)
     print(f"left out: {missing} clips without a TextGrid, {unknown} pieces with unknown words")
+
+
+def cut_segments(speech: str, out: str) -> None:
+    """Write the segments of a list or of a Kaldi folder as FLAC files and their manifest.tsv.
+
+    Args:
+        speech: list whose rows have start, end or duration in seconds, or folder; see
+            `layouts.find_speech` and `layouts.read_list`.
+        out: folder to write to.
+
+    Raises:
+        UserError: no row is a segment, or a file cannot be read.
+    """
+    target, rows = pathlib.Path(out), []
+    by_path: dict[str, list[Source]] = {}
+    for source in build.find(speech):
+        by_path.setdefault(source.path, []).append(source)
+    names = [pathlib.PurePath(name).with_suffix("") for name in short_names(list(by_path))]
+    for name, (path, sources) in zip(names, progress(by_path.items(), len(by_path)), strict=True):
+        try:
+            _, rate = measure(path)
+            audio = read_audio(path, sample_rate=rate)
+        except BadAudioError as error:
+            raise UserError(f"{path} {error}") from error
+        for number, source in enumerate(sources):
+            end = None if source.end is None else round(source.end * rate)
+            piece = audio[round(source.start * rate) : end]
+            if not len(piece):
+                raise UserError(
+                    f"{path} lasts {len(audio) / rate:.2f} s; its segment from {source.start:g} s"
+                    " on has no audio"
+                )
+            place = name.with_name(f"{name.name}_{number:05d}.flac")
+            (target / place).parent.mkdir(parents=True, exist_ok=True)
+            write_audio(target / place, [piece], sample_rate=rate, container="FLAC")
+            rows.append((str(place), str(len(piece)), str(rate), source.speaker, source.text))
+    _write_manifest(target, rows)
+
+
+def _write_manifest(target: pathlib.Path, rows: list[tuple[str, ...]]) -> None:
+    build.write_table(target / "manifest.tsv", COLUMNS, rows)
+    hours = sum(int(samples) / int(rate) for _, samples, rate, *_ in rows) / 3600
+    print(f"{target}/manifest.tsv: {len(rows)} clips, {hours:.2f} h")
 
 
 def _place(name: str, speaker: str) -> pathlib.PurePath:
