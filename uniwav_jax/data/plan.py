@@ -154,6 +154,7 @@ class BatchPlan:
             for bucket, rows in self.rows.items()
         }
         self._counts = [(len(n), n.sum() / rate, int((n < shortest).sum())) for n in lengths]
+        self.clips = sum(len(np.unique(s[:, 0])) for s in per_corpus)  # those that are used
         self.__setstate__(self.__dict__)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -318,12 +319,10 @@ class BatchPlan:
         lines = {}
         counts = zip(self.corpora, self._counts, self._left_out)
         for manifest, (clips, seconds, unused), left_out in counts:
-            lines[manifest.source] = f"{clips} clips, {seconds / 3600:.2f} h" + (
-                f", {unused} shorter than {self._config.data.min_seconds:g} s left out"
-                if unused
-                else ""
-            )
-            lines[manifest.source] += f"; {left_out}" if left_out else ""
+            line = f"{clips} clips, {seconds / 3600:.2f} h"
+            if unused:
+                line += f", {unused} shorter than {self._config.data.min_seconds:g} s left out"
+            lines[manifest.source] = line + (f"; {left_out}" if left_out else "")
         lines["batches"] = "; ".join(f"{rows} x {b / rate:g} s" for b, rows in self.rows.items())
         if self._merged:
             lines["padding"] = "; ".join(self._merged)

@@ -96,6 +96,8 @@ def run(config: Config, workdir: str, group: Group) -> bool:
         closing.callback(writer.close)
         writer.truncate_after(first)
         evaluator = Evaluator(task, config, features, mesh, workdir, writer)
+        for line in evaluator.summary():
+            log(line)
         progress = Progress(config.train.steps, first, task.headline, enabled=lead)
         closing.callback(progress.close)
         meter = Meter(config, writer, progress)
