@@ -1,9 +1,9 @@
 """Decoders of audio files: blocks [n, channels] at the file's own rate, up to its real end.
 
-libsndfile reads the containers that state their length. FFmpeg (through PyAV) reads all others, of
-which libsndfile 1.2.2 reads too little without an error: MP3 without a Xing header ends where its
-first frames promise, chained Ogg after its first part, a WAV of a recorder that was killed (its
-sizes are 0) at once. FFmpeg also reads AAC, AMR, G.722 and the sound of videos.
+libsndfile reads plain samples and FLAC in containers that state their length. FFmpeg (through PyAV)
+reads everything else. libsndfile 1.2.2 would read too little of it without an error: MP3 without a
+Xing header ends where its first frames promise, chained Ogg after its first part, and a WAV of a
+recorder that was killed (its sizes are 0) at once; or too much, as the padding of GSM 6.10.
 """
 
 import contextlib
@@ -16,10 +16,12 @@ import numpy as np
 import soundfile
 from etils import epath
 
-# Containers whose length libsndfile knows, and encodings in which it seeks to the exact sample.
-TRUSTED = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "AIFF", "AU", "CAF", "NIST")
-SEEKABLE = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+# First bytes of the containers whose length libsndfile knows: WAV, W64, FLAC, AIFF, AU, CAF, NIST.
+TRUSTED = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"FORM", b".snd", b"caff", b"NIST")
+# Encodings, besides FLAC, that it seeks to the exact sample and whose last block is not padded.
+PLAIN = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 UNKNOWN_LENGTH = 2**62  # libsndfile reports 2**63 - 1 for a FLAC that was written to a pipe
+MAX_DAMAGED = 0.01  # share of the packets that cannot be decoded, beyond which a file is damaged
 RAW_FORMATS = {".g722": "g722"}  # files without a header that names their format
 
 
@@ -90,50 +92,30 @@ def _open(path: str) -> Decoder:
     remote = "://" in path
     if not remote and not os.path.exists(path):
         raise FileNotFoundError(path)
-    source = io.BytesIO(read_bytes(path)) if remote else path
-    try:
-        file = _SoundFile(source)
-    except soundfile.LibsndfileError as error:
-        if remote:
-            source.seek(0)
-        try:
-            return _FFmpeg(source, path)
-        except (av.FFmpegError, ValueError):
-            raise error from None  # libsndfile describes damage in more detail
-    if file.file.format in TRUSTED and 0 < file.file.frames < UNKNOWN_LENGTH:
-        return file
-    empty = file.file.frames == 0
-    file.close()
-    if remote:
-        source.seek(0)
-    try:
-        return _FFmpeg(source, path)
-    except (av.FFmpegError, ValueError):
-        if empty:
-            raise BadAudioError("has no audio") from None
-        raise
-
-
-class _Forward(soundfile.SoundFile):
-    """A file that is read without the seek that soundfile adds to each read.
-
-    In some encodings that seek changes the samples of the next read, in others it fails.
-    """
-
-    def seekable(self) -> bool:
-        return False
+    data = read_bytes(path) if remote else None
+    if data is not None:
+        head = data[:4]
+    else:
+        with open(path, "rb") as start:
+            head = start.read(4)
+    if head in TRUSTED:
+        file = _SoundFile(path if data is None else io.BytesIO(data))
+        if file.reliable and 0 < file.samples < UNKNOWN_LENGTH:
+            return file
+        file.close()  # FFmpeg finds the audio, if there is any
+    return _FFmpeg(path if data is None else io.BytesIO(data), path)
 
 
 class _SoundFile(Decoder):
     def __init__(self, source: str | io.BytesIO) -> None:
-        self.file = _Forward(source)
+        self.file = soundfile.SoundFile(source)
         self.sample_rate, self.channels = self.file.samplerate, self.file.channels
         self.samples = self.file.frames
         self.stored = self.file.subtype == "PCM_16"
-        self._exact = self.file.format == "FLAC" or self.file.subtype in SEEKABLE
+        self.reliable = self.file.format == "FLAC" or self.file.subtype in PLAIN
 
     def seek(self, sample: int) -> int:
-        return self.file.seek(min(sample, self.samples)) if self._exact else 0
+        return self.file.seek(min(sample, self.samples))
 
     def read(self, count: int) -> np.ndarray:
         dtype = "int16" if self.stored else "float32"
@@ -151,7 +133,11 @@ class _FFmpeg(Decoder):
             self.close()
             raise ValueError("there is no sound in it")
         self._blocks = self._decode()
-        self._rest = next(self._blocks, None)
+        try:
+            self._rest = next(self._blocks, None)
+        except Exception:
+            self.close()
+            raise
         if self._rest is None:
             self.close()
             raise BadAudioError("has no audio")
@@ -159,7 +145,7 @@ class _FFmpeg(Decoder):
 
     def _decode(self) -> Iterator[np.ndarray]:
         to_float, self.sample_rate = None, 0
-        for frame in self._container.decode(audio=0):
+        for frame in self._frames():
             if to_float is None:
                 to_float, self.sample_rate = av.AudioResampler(format="fltp"), frame.sample_rate
             if frame.sample_rate != self.sample_rate:
@@ -168,6 +154,18 @@ class _FFmpeg(Decoder):
                     " cut it there"
                 )
             yield from (block.to_ndarray().T for block in to_float.resample(frame))
+
+    def _frames(self) -> Iterator[av.AudioFrame]:
+        """All frames; a few damaged packets are left out, as the headers between joined MP3s."""
+        packets, damaged = 0, []
+        for packet in self._container.demux(audio=0):
+            packets += 1
+            try:
+                yield from packet.decode()
+            except av.InvalidDataError as error:
+                damaged.append(error)
+        if len(damaged) > MAX_DAMAGED * packets:
+            raise damaged[0]
 
     def read(self, count: int) -> np.ndarray:
         parts, missing = [], count

@@ -154,7 +154,7 @@ class BatchPlan:
             for bucket, rows in self.rows.items()
         }
         self._counts = [(len(n), n.sum() / rate, int((n < shortest).sum())) for n in lengths]
-        self.clips = sum(len(np.unique(s[:, 0])) for s in per_corpus)  # those that are used
+        self.clips = sum(np.count_nonzero(np.bincount(s[:, 0])) for s in per_corpus)  # used
         self.__setstate__(self.__dict__)
 
     def __getstate__(self) -> dict[str, Any]:
