@@ -246,7 +246,7 @@ def _segment(row: dict[str, Any], place: str) -> tuple[float, float | None]:
     start = times.get("start", 0.0)
     end = times.get("end", start + times["duration"] if "duration" in times else None)
     if start < 0 or (end is not None and not end > start):
-        raise UserError(f"{place}: the segment from {start:g} s to {end:g} s has no audio")
+        raise UserError(f"{place}: the segment from {start} s to {end} s has no audio")
     return start, end
 
 
