@@ -141,11 +141,15 @@ def run(config: Config, workdir: str, group: Group) -> bool:
                 state = start(state, batch)
             state, metrics = train_step(state, batch)
             meter.add(step + 1, metrics, waited)
-    if first > config.train.steps:
-        log(f"step {first} is saved, beyond train.steps={config.train.steps}: nothing to do")
-    else:
-        log(f"finished {config.train.steps} steps; see {workdir}")
+    log(finished_line(first, config.train.steps, workdir))
     return True
+
+
+def finished_line(first: int, steps: int, workdir: epath.Path) -> str:
+    """The last line of a run of `steps` updates, which started at step `first`."""
+    if first > steps:
+        return f"step {first} is saved, beyond train.steps={steps}: nothing to do; see {workdir}"
+    return f"finished {steps} steps; see {workdir}"
 
 
 class Meter:
