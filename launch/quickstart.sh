@@ -94,7 +94,7 @@ done
 
 stage "environment"
 # shellcheck source=launch/venv.sh
-source "$repository/launch/venv.sh" convert
+source "$repository/launch/venv.sh" cpu
 
 stage "speech"
 if [ -n "$audio" ]; then

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the virtual environment, installs uniwav_jax into it once, and activates it.
 #
-#   source launch/venv.sh [EXTRAS]     EXTRAS as in pip: convert, dev, "tpu,gcs"; cpu: none
+#   source launch/venv.sh [EXTRAS]     EXTRAS as in pip: align, dev, "tpu,gcs"; cpu: none
 #   bash launch/venv.sh [EXTRAS]       the same, without activating it
 #
 # UNIWAV_VENV   folder of the environment (default: .venv in the repository)

@@ -45,7 +45,6 @@ class Prompts:
 
     def __init__(self, folder: pathlib.Path) -> None:
         """Fetches the packages when the cache does not have them; skips when that fails."""
-        pytest.importorskip("av", reason='real speech needs pip install -e ".[convert]"')
         self.folder = folder
         unpacked = CACHE / "prompts"
         CACHE.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,9 @@
 """Greedy words and their times; beam search with an n-gram model."""
 
+import gzip
 import math
+import pathlib
+import shutil
 import subprocess
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from uniwav_jax import cli
 from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.errors import UserError
+from uniwav_jax.inference import recognize
 from uniwav_jax.inference.recognize import Beam, Recognizer, Word
 
 ARPA = """\\data\\
@@ -162,3 +166,23 @@ def test_words_beside_a_binary_model_are_given_to_the_search(recognizer, tmp_pat
     (tmp_path / "lm.bin.words").write_text("to\ntu\n")
     Beam(recognizer, str(model))
     assert given == [None, ["to", "tu"]]
+
+
+def test_a_model_means_the_same_by_any_name(recognizer, tmp_path):
+    """pyctcdecode reads the words of lm.arpa only; they tell the search how words begin."""
+    pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
+    model = pathlib.Path(write_words(tmp_path / "lm.arpa", to=-1.5, tu=-0.5))
+    shutil.copy(model, tmp_path / "lm.ARPA")
+    (tmp_path / "lm.arpa.gz").write_bytes(gzip.compress(model.read_bytes()))
+    names = ("lm.arpa", "lm.ARPA", "lm.arpa.gz")
+    assert len({tuple(recognize.known_words(tmp_path / name)) for name in names}) == 1
+    posteriors = log_probs([T, BLANK, U, BLANK], {2: (LETTER_O, 0.5)})
+    best = [
+        Beam(recognizer, str(tmp_path / name)).decoder.decode_beams(posteriors)[0][-1]
+        for name in names
+    ]
+    assert best[0] == best[1] == best[2]
+    upper = tmp_path / "upper.arpa"
+    upper.write_text(model.read_text().replace("tu", "TU").replace("to", "TO"))
+    with pytest.raises(UserError, match="cannot spell any of its words"):
+        Beam(recognizer, str(upper))

@@ -79,3 +79,72 @@ def test_textgrid_errors(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "praatio", None)
     with pytest.raises(UserError, match="pip install"):
         textgrid.phones(str(words))
+
+
+LONG = """File type = "ooTextFile"
+Object class = "TextGrid"
+
+xmin = 0
+xmax = 2.03
+tiers? <exists>
+size = 2
+item []:
+    item [1]:
+        class = "IntervalTier"
+        name = "words"
+        xmin = 0
+        xmax = 2.03
+        intervals: size = 2
+        intervals [1]:
+            xmin = 1e-05
+            xmax = 5.0E-1
+            text = " SP "
+        intervals [2]:
+            xmin = 1.0
+            xmax = 1.5
+            text = "1e-05 x"
+    item [2]:
+        class = "TextTier"
+        name = "points"
+        xmin = 0
+        xmax = 2.03
+        points: size = 1
+        points [1]:
+            number = 1e-1
+            mark = "x"
+"""
+
+
+def test_gaps_are_pauses_and_times_have_exponents(tmp_path):
+    """Praat and Python write 1e-05, which praatio 6.2 does not read in this format."""
+    pytest.importorskip("praatio", reason="extra align")
+    file = tmp_path / "a.TextGrid"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        file.write_text(LONG, encoding=encoding)
+        assert textgrid.tier(str(file), "words") == [
+            (0.0, 1e-05, ""),
+            (1e-05, 0.5, "SP"),
+            (0.5, 1.0, ""),
+            (1.0, 1.5, "1e-05 x"),
+            (1.5, 2.03, ""),
+        ]
+    silent = [
+        label for *_, label in textgrid.tier(str(file), "words") if textgrid.is_silence(label)
+    ]
+    assert silent == ["", "SP", "", ""]
+    with pytest.raises(UserError, match="'points' has points in it; it must have intervals"):
+        textgrid.tier(str(file), "points")
+    empty = LONG.replace("intervals: size = 2", "intervals: size = 0")
+    start, end = empty.index("        intervals [1]"), empty.index("    item [2]")
+    file.write_text(empty[:start] + empty[end:])
+    with pytest.raises(UserError, match="'words' has nothing in it"):
+        textgrid.tier(str(file), "words")
+
+
+def test_written_grids_end_where_the_file_ends(tmp_path):
+    pytest.importorskip("praatio", reason="extra align")
+    textgrid.write(str(tmp_path / "a.TextGrid"), {"words": [(0.5, 1.02, "x")]}, 1.0111875)
+    assert textgrid.tier(str(tmp_path / "a.TextGrid"), "words") == [
+        (0.0, 0.5, ""),
+        (0.5, 1.0111875, "x"),
+    ]

@@ -53,7 +53,7 @@ def save(
     with new_folder(folder) as draft:
         text = json.dumps({**document, "info": info}, indent=2) + "\n"
         (draft / DESCRIPTION).write_text(text, encoding="utf-8")
-        safetensors.numpy.save_file(tensors, draft / WEIGHTS)
+        save_tensors(tensors, draft / WEIGHTS)
 
 
 @contextlib.contextmanager
@@ -77,6 +77,20 @@ def new_folder(folder: str) -> Iterator[pathlib.Path]:
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+
+
+def save_tensors(
+    tensors: dict[str, np.ndarray], path: pathlib.Path, notes: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file; safetensors 0.8 writes transposed views with wrong values.
+
+    Args:
+        tensors: {name: array}.
+        path: of the file.
+        notes: the file's metadata.
+    """
+    whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    safetensors.numpy.save_file(whole, path, notes)
 
 
 def describe(config: Structure) -> dict[str, Any]:

@@ -57,7 +57,11 @@ def score(
     Raises:
         UserError: a clip cannot be read, or there is no text.
     """
-    clips = [pair for pair in align.pairs(manifest, SUFFIXES) if pair[2].strip()]
+    found = align.pairs(manifest, SUFFIXES)
+    clips = [clip for clip in found if recognizer.vocabulary.count(clip[2]) > 0]
+    left_out = len(found) - len(clips)
+    if not clips:
+        raise UserError(f"{manifest}: no text consists of the recogniser's symbols")
     rate = recognizer.features.sample_rate
     files = ((n, read_blocks(path, sample_rate=rate)) for n, (path, *_) in enumerate(clips))
     began, posteriors = time.perf_counter(), []
@@ -71,11 +75,17 @@ def score(
     results: dict[str, Any] = {
         "command": " ".join(sys.argv),
         "clips": len(clips),
+        "clips_left_out": left_out,
         "audio_seconds": round(audio, 1),
         "listening_times_real_time": speed,
         "decodings": [],
     }
     print(f"{len(clips)} clips, {audio / 60:.1f} min of speech, {speed} times real time")
+    if left_out:
+        print(
+            f"warning: {left_out} of {len(found)} clips are left out, as in training: they have no"
+            " text, or symbols that the recogniser does not know"
+        )
     best = None
     for settings in decodings(lm, weights, word_scores):
         words_of = recognizer.greedy

@@ -1,13 +1,12 @@
 """Discrete units of speech against phones: aligned clips, and measures of codes on their frames."""
 
 import dataclasses
-import pathlib
 import tempfile
 
 import numpy as np
 
 from uniwav_jax.audio.reader import BadAudioError
-from uniwav_jax.data import manifest, sources
+from uniwav_jax.data import manifest, partners, sources
 from uniwav_jax.errors import UserError
 from uniwav_jax.features import SurfaceFeatures
 from uniwav_jax.measures import bootstrap, codebook_analysis
@@ -69,10 +68,10 @@ def read_clips(
     rate = features.sample_rate
     with tempfile.TemporaryDirectory() as cache:
         corpus = manifest.load(manifest_path, cache=cache)
-    rows, grids = list(range(len(corpus))), {}
+    rows, grids = list(range(len(corpus))), []
     if alignments is not None:
-        grids = {grid.stem: str(grid) for grid in pathlib.Path(alignments).glob("*.TextGrid")}
-        rows = [row for row in rows if pathlib.Path(corpus.name(row)).stem in grids]
+        grids = partners.match([corpus.name(row) for row in rows], alignments, ".TextGrid")
+        rows = [row for row in rows if grids[row]]
     if not rows and alignments is None:
         raise UserError(f"{manifest_path} has no clips")
     if not rows:
@@ -109,8 +108,7 @@ def read_clips(
                 frames = features.output_length(int(samples_B[place]))
                 clips.frames += frames
                 if alignments is not None:
-                    grid = grids[pathlib.Path(corpus.name(row)).stem]
-                    intervals = _phones(grid, reader.name(row), lengths[row] / rate)
+                    intervals = _phones(grids[row], reader.name(row), lengths[row] / rate)
                     labels = textgrid.frame_labels(intervals, frames, features.frame_rate)
                     clips.labels.append(labels)
             clips.batches.append(Batch(audio_BxS, samples_B, np.zeros(size, bool)))

@@ -44,12 +44,14 @@ class Ctc(Encoder):
 
 
 def write(folder: str) -> list[pathlib.Path]:
-    """Write FILE.onnx of the export in `folder` into it; returns the paths."""
+    """Write FILE.onnx of the export in `folder` into it; returns the paths of all files."""
     model = uniwav_model.load(folder)
     graphs: dict[str, Encoder] = {"encoder": Encoder(model)}
     if "ctc" in model.c["parts"]:
         graphs["ctc"] = Ctc(model)
     paths = []
+    # A file of protobuf holds 2 GiB; the weights of larger models go to FILE.onnx.data.
+    large = sum(p.numel() * p.element_size() for p in model.parameters()) > 1.9e9
     rows, time = torch.export.Dim("rows"), torch.export.Dim("time", min=2)
     example = (torch.zeros(2, 50, model.c["features"]["channels"]), torch.tensor([50, 40]))
     for name, graph in graphs.items():
@@ -62,8 +64,9 @@ def write(folder: str) -> list[pathlib.Path]:
             output_names=list(graph.names),
             dynamic_shapes={"features": {0: rows, 1: time}, "frames": {0: rows}},
             dynamo=True,
+            external_data=large,
             verbose=False,
         )
-        paths.append(path)
+        paths += sorted(path.parent.glob(f"{path.name}*"))
     write_sums(pathlib.Path(folder))
     return paths

@@ -18,7 +18,6 @@ import shutil
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 
 from uniwav_jax.checkpoint import reader, store
 from uniwav_jax.codec import files
@@ -84,7 +83,7 @@ def export(
     for name, fields in checkpoint.task.export_documents(config).items():
         documents[name] = _merged(documents.get(name, {}), fields)
     with files.new_folder(out) as draft:
-        safetensors.numpy.save_file(tensors, draft / uniwav_files.WEIGHTS, {"format": "pt"})
+        files.save_tensors(tensors, draft / uniwav_files.WEIGHTS, {"format": "pt"})
         for name, content in documents.items():
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             (draft / name).write_text(text, encoding="utf-8")
@@ -161,6 +160,7 @@ def describe(
         "hidden_size": c.width,
         "num_hidden_layers": c.layers,
         "num_attention_heads": c.heads,
+        "inputs_to_logits_ratio": features.hop,  # with which pipelines cut long audio
         "vocab_size": 1,
         "pad_token_id": 0,
         "uniwav": described,

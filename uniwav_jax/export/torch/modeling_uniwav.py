@@ -12,6 +12,9 @@ from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 from .configuration_uniwav import UniWavConfig
 from .uniwav_model import Networks, Output
 
+LOUDEST = 32.0  # beyond it floats are integers that were not scaled
+LEAST = -1e4  # the score of a symbol that is impossible
+
 
 class UniWavPreTrainedModel(Networks, PreTrainedModel):
     """The networks as a model of `transformers`; see `uniwav_model.Networks` for more methods."""
@@ -31,6 +34,10 @@ class UniWavPreTrainedModel(Networks, PreTrainedModel):
     def _encode_audio(
         self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[Output, torch.Tensor | None]:
+        if not input_values.is_floating_point():
+            raise ValueError(f"input_values must be floats in [-1, 1]; got {input_values.dtype}")
+        if input_values.numel() and input_values.abs().max() > LOUDEST:
+            raise ValueError("input_values are not scaled: divide int16 samples by 32768")
         samples = None if attention_mask is None else attention_mask.sum(-1)
         return self.run(input_values, samples), samples
 
@@ -68,6 +75,10 @@ class UniWavForCTC(UniWavPreTrainedModel):
         """Logits [B, T, V + 1] (token 0 is the blank); labels [B, U], -100 after each end."""
         output, _ = self._encode_audio(input_values, attention_mask)
         logits, loss = self.logits(output.encoded), None
+        # Padded frames are the blank, so that a batch has the texts of its clips alone.
+        blank = logits.new_full(logits.shape[-1:], LEAST)
+        blank[0] = 0.0
+        logits = torch.where(output.frame_mask[..., None], logits, blank)
         if labels is not None:
             real = labels >= 0
             loss = F.ctc_loss(

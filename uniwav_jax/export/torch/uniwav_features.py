@@ -38,10 +38,14 @@ class Features(nn.Module):
         self.register_buffer("std", torch.ones(channels))
 
     def encode(self, audio_BxS: torch.Tensor, *, surrounded: bool = False) -> torch.Tensor:
-        """Normalised frames, float32 [B, ceil(S / hop), C], of a waveform in [-1, 1].
+        """Normalised frames, float32 [B, ceil(S / hop), C], of a waveform, int16 or in [-1, 1].
 
         Around the S samples there is silence, or `context` more of them where `surrounded`.
         """
+        if audio_BxS.dtype == torch.int16:
+            audio_BxS = audio_BxS / 32768
+        if not audio_BxS.is_floating_point():
+            raise TypeError(f"a waveform is int16, or float in [-1, 1]; got {audio_BxS.dtype}")
         audio_BxS = audio_BxS.float() if surrounded else F.pad(audio_BxS.float(), self.context)
         return (self.raw(audio_BxS) - self.mean.float()) / self.std.float()
 
