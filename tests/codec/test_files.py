@@ -69,7 +69,7 @@ def test_damage_is_named(folder, params, tmp_path):
         with pytest.raises(UserError, match=rf"{name} is \(.*expected"):
             files.load(folder)
     safetensors.numpy.save_file({**tensors, "extra": np.zeros(2)}, weights)
-    with pytest.raises(UserError, match="has, and should not, the tensor extra"):
+    with pytest.raises(UserError, match="has, but should not have, the tensor extra"):
         files.load(folder)
     weights.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"model\.safetensors cannot be read"):

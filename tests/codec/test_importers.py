@@ -73,7 +73,7 @@ def test_import_is_complete_in_both_directions(source):
         importers.convert({k: v for k, v in state.items() if k != key}, SET)
     with pytest.raises(UserError, match=r"tensor decoder\.model\.2\.convtr\.convtr\.bias is"):
         importers.convert({**state, key: np.zeros(3)}, SET)
-    with pytest.raises(UserError, match=r"filters=32.*shapes say 4"):
+    with pytest.raises(UserError, match=r"filters=32.*shapes mean 4"):
         importers.convert(state, {**SET, "filters": 32})
     with pytest.raises(UserError, match="no SEANet encoder"):
         importers.convert({"weight": np.zeros(3)}, SET)
