@@ -96,13 +96,16 @@ def statistics(
 ) -> PyTree:
     """Sum and count the targets of each codeword.
 
-    Returns {"sums": m float32 [K, V, D], "counts": n float32 [K, V]}. They cover the whole (global) batch: under jit with sharded rows XLA inserts the all-reduce.
+    They cover the whole (global) batch: under jit with sharded rows XLA inserts the all-reduce.
 
     Args:
         targets_KxBxTxD: float32.
         codes_KxBxT: int32; frames with codes outside 0 ... codewords - 1 are ignored.
         mask_BxT: bool, True on frames that count.
         codewords: V.
+
+    Returns:
+        {"sums": m float32 [K, V, D], "counts": n float32 [K, V]}.
     """
     hit_KxBxTxV = jax.nn.one_hot(codes_KxBxT, codewords) * mask_BxT[None, :, :, None]
     sums = jnp.einsum("KBTV,KBTD->KVD", hit_KxBxTxV, targets_KxBxTxD, precision=EXACT)
