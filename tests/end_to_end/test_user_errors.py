@@ -46,7 +46,7 @@ def test_flags(program, tmp_path):
 
 def test_batch_that_does_not_divide_over_the_mesh(program, tmp_path):
     message = fails(program, tmp_path, devices=8, data__row_multiple=4, data__batch_seconds=8.0)
-    assert "does not divide over mesh data x fsdp = 8" in message
+    assert "is not divisible by mesh data x fsdp = 8" in message
     assert "config.data.row_multiple" in message
 
 
