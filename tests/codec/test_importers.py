@@ -66,7 +66,7 @@ def test_import_is_complete_in_both_directions(source):
         longer = np.concatenate([state[key], state[key]])
         with pytest.raises(UserError):
             importers.convert({**state, key: longer}, SET)
-    with pytest.raises(UserError, match=r"encoder\.model\.0\.conv\.norm\.weight has no place"):
+    with pytest.raises(UserError, match=r"encoder\.model\.0\.conv\.norm\.weight does not belong"):
         importers.convert({**state, "encoder.model.0.conv.norm.weight": np.zeros(4)}, SET)
     key = "decoder.model.2.convtr.convtr.bias"
     with pytest.raises(UserError, match=r"tensor decoder\.layers\.2\.conv\.bias .* is missing"):
@@ -77,7 +77,7 @@ def test_import_is_complete_in_both_directions(source):
         importers.convert(state, {**SET, "filters": 32})
     with pytest.raises(UserError, match="no SEANet encoder"):
         importers.convert({"weight": np.zeros(3)}, SET)
-    with pytest.raises(UserError, match="colour is no field"):
+    with pytest.raises(UserError, match="colour is not a field"):
         importers.convert(state, {**SET, "colour": 1})
     stereo = {**state, "encoder.model.0.conv.conv.weight": np.zeros((4, 2, 7))}
     with pytest.raises(UserError, match="2 audio channels"):

@@ -133,7 +133,7 @@ def test_what_is_no_encoder(tmp_path):
             {k: v for k, v in state.items() if k != "mask_embedding"},
             "mask_embedding is",
         ),
-        ("more", {**state, "extra": torch.zeros(1)}, "tensor extra has no place"),
+        ("more", {**state, "extra": torch.zeros(1)}, "tensor extra does not belong"),
     ):
         torch.save(changed, tmp_path / f"{name}.pt")
         with pytest.raises(UserError, match=message):
