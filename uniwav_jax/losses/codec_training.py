@@ -45,7 +45,7 @@ def multi_scale_mel(
             filters_FxC: np.ndarray = filters_FxC,
         ) -> jax.Array:
             spectrum = stft.transform(audio_BxS, stft.hann(window), window // 4)
-            # The slope of the square root at zero is infinite, and the gradient would be NaN in silence.
+            # The slope of the square root at zero is infinite: silence would have a NaN gradient.
             power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
             magnitude = jnp.sqrt(power + EPSILON)
             mel = jnp.einsum("btf,fc->btc", magnitude, filters_FxC, precision="highest")
