@@ -1,4 +1,4 @@
-"""EnCodec's weights under their own names: structure from shapes, nothing left over or missing."""
+"""EnCodec's weights are imported by name; missing and unexpected tensors are errors."""
 
 import jax
 import numpy as np
@@ -37,7 +37,7 @@ def as_encodec(params, config):
 
 @pytest.fixture(scope="module")
 def source():
-    """A state dict in EnCodec's spelling, and what it stands for."""
+    """A configuration, parameters, and the same parameters as a state dict with EnCodec's names."""
     config = SEANetConfig(
         filters=4, dimension=6, lstm=0, ratios=(5, 2), residual_layers=2, codebooks=2, codewords=8
     )
@@ -55,7 +55,7 @@ def test_import_reads_structure_from_shapes(source):
     equal(imported, params)
 
 
-def test_import_is_complete_in_both_directions(source):
+def test_every_tensor_is_needed_and_no_other_is_accepted(source):
     _, _, state = source
     for key in state:
         if "cluster_size" in key:

@@ -1,4 +1,4 @@
-"""An export gives its checkpoint's numbers, in every layer and end to end, on real speech."""
+"""An export agrees with its checkpoint in every layer and end to end, on real speech."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.export.conftest import make
 from uniwav_jax.export import check, write
 from uniwav_jax.export.torch import uniwav_model
 
-# Presets as they are, but for the number of layers: two of each kind are compared.
+# The larger presets have only two layers of each kind here, to save time.
 SHORT = {"flow__sample_steps": 2}
 CUT = {"model__encoder__layers": 2, "model__decoder__layers": 2, "distillation__top_layers": 2}
 CUT |= SHORT
@@ -42,7 +42,7 @@ def test_same_numbers(name, speech, tmp_path):
     assert len(rows) > 8
     for what, apart, bound in rows:
         assert apart <= bound, f"{what}: {apart}"
-    # The comparison itself can fail: a model of other weights is far away.
+    # The comparison can fail: a model with one changed bias differs by more than the bound.
     model = uniwav_model.load(str(tmp_path / "export"))
     model.encoder.layers[0].down.bias[0] += 1.0
     output = model(*map(torch.tensor, speech))
@@ -51,7 +51,7 @@ def test_same_numbers(name, speech, tmp_path):
     assert difference > 10 * check.BOUNDS["end"]
 
 
-def test_padding_changes_nothing(speech, tmp_path):
+def test_padding_does_not_change_real_frames(speech, tmp_path):
     write.export(make(tmp_path), str(tmp_path / "export"))
     model, (audio, samples) = uniwav_model.load(str(tmp_path / "export")), speech
     together = model(torch.tensor(audio), torch.tensor(samples))
@@ -61,8 +61,8 @@ def test_padding_changes_nothing(speech, tmp_path):
         assert (alone - there).abs().max() < 1e-4 * alone.abs().max()
 
 
-def test_bfloat16_stays_near(speech, tmp_path):
-    """The bound that the README states: 3 % of the largest value."""
+def test_bfloat16_is_close_to_float32(speech, tmp_path):
+    """The bound is that of docs/pytorch.md: 3 % of the largest value."""
     write.export(make(tmp_path), str(tmp_path / "export"))
     exact, short = (
         uniwav_model.load(str(tmp_path / "export"), dtype=dtype)
@@ -89,8 +89,8 @@ def test_teacher_and_trained_weights(speech, tmp_path):
     assert (finals[0] - finals[1]).abs().max() > 0.01
 
 
-def test_resynthesis_can_be_heard(speech, tmp_path):
-    """Griffin-Lim and the codec's decoder turn true features into sound like the input."""
+def test_features_are_decoded_to_similar_audio(speech, tmp_path):
+    """Griffin-Lim reconstructs the input from its features; a codec's decoder gives valid audio."""
     for kind in ("", "seanet"):
         folder = tmp_path / f"of_{kind}"
         folder.mkdir()
@@ -99,6 +99,6 @@ def test_resynthesis_can_be_heard(speech, tmp_path):
         output = model(torch.tensor(speech[0][:1]))
         audio = model.features.decode(output.features)
         assert audio.shape == (1, 48000) and audio.abs().max() <= 1.0
-        if not kind:  # the codec is random
+        if not kind:  # the codec has random weights
             again = model(audio).features
             assert (again - output.features).abs().mean() < 0.2 * output.features.abs().mean()
