@@ -1,4 +1,4 @@
-"""The same numbers on 1 device, 8 devices, 2 processes of 4 devices, and in microbatches."""
+"""Runs agree on 1 device, 8 devices, 2 processes of 4 devices, and with microbatches."""
 
 import jax
 import numpy as np
@@ -29,7 +29,7 @@ def test_eight_devices(program, short, tmp_path):
 
 
 def test_two_processes_of_four_devices(program, short, tmp_path):
-    mesh = {"mesh__fsdp": 2, "mesh__tensor": 2, "mesh__slices": 2}  # each process a slice
+    mesh = {"mesh__fsdp": 2, "mesh__tensor": 2, "mesh__slices": 2}  # each process is a slice
     program.run_processes(tmp_path, processes=2, devices=4, **SHORT, **mesh)
     assert_agree(tmp_path, short)
 
