@@ -44,7 +44,7 @@ def test_one_row_that_does_not_fit_is_an_error(monkeypatch):
     monkeypatch.setattr(report, "step_of", lambda *_: {"fits": False, "problem": "by 3G"})
     monkeypatch.setattr(report.mesh_lib, "make_mesh", lambda *_: None)
     monkeypatch.setattr(report.mesh_lib, "row_shards", lambda _: 4)
-    with pytest.raises(UserError, match=r"not even one row a chip fits; raise mesh\.fsdp"):
+    with pytest.raises(UserError, match=r"one row per chip does not fit; raise mesh\.fsdp"):
         report.largest(Config(), (), 1.0)
 
 
