@@ -103,7 +103,7 @@ def cudnn(
     v_BxTxHxd: jax.Array,
     frame_mask_BxT: jax.Array,
 ) -> jax.Array:
-    """cuDNN's kernel through `jax.nn`, [B, T, H, d] to [B, T, H, d].
+    """The cuDNN kernel through `jax.nn`, [B, T, H, d] to [B, T, H, d].
 
     The kernel receives the lengths of the rows instead of the mask.
 
