@@ -1,4 +1,4 @@
-"""A wrong configuration ends in one line that names the field."""
+"""A wrong configuration raises an error of one line that names the field."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ def test_presets_are_valid_and_survive_json(size):
     part = config.model.decoder
     assert (part.layers, part.width, part.heads, part.ffn) == decoder
     assert (config.model.size, config.distillation.top_layers) == (size, top_layers)
-    hash(config)  # a static argument of jit
+    hash(config)  # because it is a static argument of jit
 
 
 def test_base_is_the_default_and_follows_dinosr():
@@ -49,9 +49,9 @@ def recipe(name, *arguments):
     return from_dict(load_tool(name, "configs").get_config(*arguments))
 
 
-# (updates, peak learning rate, updates of the head alone, time mask, channel mask, layer drop,
-# seconds per update) of examples/wav2vec/config/finetuning/{base,vox}_*.yaml in fairseq; seconds:
-# max_tokens x distributed_world_size x update_freq / 16 000.
+# (updates, peak learning rate, updates of the head only, time mask, channel mask, layer drop,
+# seconds of audio per update) of examples/wav2vec/config/finetuning/{base,vox}_*.yaml in fairseq.
+# Seconds are max_tokens x distributed_world_size x update_freq / 16 000.
 FAIRSEQ = {
     ("asr_1h", "base"): (13_000, 5e-5, 10_000, 0.65, 0.25, 0.1, 3.2e6 * 2 * 4 / 16e3),
     ("asr_10h", "base"): (20_000, 5e-5, 10_000, 0.65, 0.5, 0.05, 3.2e6 * 2 * 4 / 16e3),
@@ -63,7 +63,7 @@ FAIRSEQ = {
 
 
 @pytest.mark.parametrize("row", FAIRSEQ, ids="_".join)
-def test_recognition_rows_are_fairseqs(row):
+def test_recognition_settings_equal_those_of_fairseq(row):
     values = load_tool(row[0], "configs").get_config(row[1])
     values.init_from = "a pretrained run"
     config = from_dict(values)
@@ -73,7 +73,7 @@ def test_recognition_rows_are_fairseqs(row):
         *(config.asr.time_mask, config.asr.channel_mask),
         *(encoder.layer_drop, config.data.batch_seconds),
     )
-    # What all of these files share, or fairseq's default where they are silent.
+    # These values are equal in all of these files, or fairseq's defaults if the files lack them.
     assert (encoder.dropout, encoder.attention_dropout, encoder.activation_dropout) == (0, 0, 0.1)
     assert (optim.clip, optim.weight_decay, optim.eps) == (0, 0, 1e-8)
     assert (optim.beta1, optim.beta2, optim.final_scale) == (0.9, 0.98, 0.05)
@@ -81,7 +81,7 @@ def test_recognition_rows_are_fairseqs(row):
     assert (config.asr.time_length, config.asr.channel_length) == (10, 64)
 
 
-def test_small_models_are_pretrained_alike():
+def test_small_models_have_the_same_pretraining_settings():
     ours, own = recipe("pretrain_small_1gpu"), recipe("pretrain_own_data")
     assert (ours.distillation, ours.masking) == (own.distillation, own.masking)
     assert (ours.model.encoder, ours.optim) == (own.model.encoder, own.optim)
@@ -102,7 +102,7 @@ def test_unknown_size_lists_the_known_ones():
         default_config("huge")
 
 
-def test_unknown_key_suggests_the_near_one():
+def test_unknown_key_suggests_a_similar_one():
     with pytest.raises(UserError, match=r"config\.train\.stepz.*did you mean steps"):
         from_dict(changed("train.stepz", 3))
     with pytest.raises(UserError, match=r"config\.trian"):
@@ -130,7 +130,7 @@ def test_wrong_type_names_the_field(field, value):
     assert "\n" not in str(error.value)
 
 
-def test_integers_are_fine_where_floats_are_meant():
+def test_integers_are_accepted_for_floats():
     config = from_dict(changed("data.batch_seconds", 400))
     assert isinstance(config.data.batch_seconds, float)
     assert from_dict(changed("data.buckets", [4, 8])).data.buckets == (4.0, 8.0)
@@ -140,7 +140,7 @@ def test_integers_are_fine_where_floats_are_meant():
     ("field", "value", "named"),
     [
         ("task", "sing", "task"),
-        ("task", "codec", "features.kind"),  # wants the waveform
+        ("task", "codec", "features.kind"),  # this task needs the waveform
         ("features.kind", "opus", "features.kind"),
         ("features.kind", "waveform", "features.kind"),
         ("features.kind", "codec", "features.codec"),

@@ -1,4 +1,4 @@
-"""What is written is what was read, and what is too loud is clipped."""
+"""Written samples equal the samples that were read; louder ones are clipped."""
 
 import io
 
@@ -9,7 +9,7 @@ from uniwav_jax.audio.reader import read_audio, read_blocks
 from uniwav_jax.audio.writer import write_audio
 
 
-def test_reading_and_writing_changes_no_sample(file, tmp_path):
+def test_reading_and_writing_keeps_all_samples(file, tmp_path):
     path = str(tmp_path / "a.wav")
     blocks = read_blocks(str(file), sample_rate=16000)
     written = write_audio(path, blocks, sample_rate=16000)

@@ -1,4 +1,4 @@
-"""Files that commands take, and what is not there."""
+"""Commands find the files in folders; missing files are errors."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from uniwav_jax.cli import files
 from uniwav_jax.errors import UserError
 
 
-def test_folders_are_searched_and_files_taken(tmp_path, capsys):
+def test_folders_are_searched_and_files_are_accepted(tmp_path, capsys):
     (tmp_path / "in" / "deep").mkdir(parents=True)
     for name in ("b.WAV", "deep/a.flac", "c.txt"):
         (tmp_path / "in" / name).write_text("")

@@ -1,4 +1,4 @@
-"""`uniwav transcribe` and `uniwav align` by a recogniser with random weights, on real speech."""
+"""`uniwav transcribe` and `uniwav align` with a recogniser of random weights on real speech."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Pretraining on codec latents: encoded in the step, or extracted; samples through the codec."""
+"""Pretraining on codec latents, which are encoded in the training step or extracted before."""
 
 import json
 
@@ -42,7 +42,7 @@ def test_pretraining_on_latents(program, small_corpus, tmp_path):
     Program(latents).run(
         whole, **{**settings, "data__manifest": latents, "data__eval_manifest": latents}
     )
-    # The same batches: losses agree to float16.
+    # Both runs have the same batches, so losses agree to the precision of float16 latents.
     pairs = list(zip(read_metrics(audio), read_metrics(whole), strict=True))
     assert len(pairs) == 5  # four updates, one evaluation
     for ours, theirs in pairs:
@@ -50,6 +50,6 @@ def test_pretraining_on_latents(program, small_corpus, tmp_path):
             if name in ours:
                 assert abs(ours[name] - theirs[name]) < 2e-2 * ours[name], (name, ours, theirs)
     assert len(described["mean"]) == 16
-    # Another run's codec weights come out of its checkpoint.
+    # A resumed run reads the codec's weights from its checkpoint.
     more = {**settings, "train__steps": 5, "data__eval_manifest": ""}
     assert "resuming at step 4" in program.run(audio, **more)

@@ -14,7 +14,7 @@ from tests.end_to_end.conftest import STEPS, ends, read_metrics, wait_for
 
 
 def saved(workdir):
-    """The newest finished checkpoint."""
+    """Step of the newest finished checkpoint."""
     folders = (workdir / "checkpoints").iterdir()
     return max(int(f.name) for f in folders if (f / "commit_success.txt").exists())
 
@@ -53,6 +53,6 @@ def test_two_processes_become_one(program, undisturbed, whole, tmp_path):
     for name, count in (("loss", STEPS), ("eval_loss", STEPS // 10)):
         mine, other = ([line[name] for line in lines if name in line] for lines in (ours, theirs))
         assert len(mine) == count
-        # Sums in another order: equal at first, then drifting as any such run.
+        # Sums are computed in another order, so the runs are equal at first and then diverge.
         np.testing.assert_allclose(mine[: count // 3], other[: count // 3], rtol=1e-4)
         np.testing.assert_allclose(mine, other, rtol=2e-2)

@@ -1,4 +1,4 @@
-"""Scores of a recogniser are those of its texts; end_to_end compares them with a run's."""
+"""Scores of a recogniser agree with its texts; end_to_end compares them with a run's metrics."""
 
 import json
 
@@ -48,7 +48,7 @@ def test_scores(checkpoint, spoken, tmp_path, capsys):
     assert "lowest word error rate" in printed and "2 of 5 clips are left out" in printed
 
 
-def test_a_clip_that_cannot_be_read_stops(checkpoint, tmp_path):
+def test_a_clip_that_cannot_be_read_is_an_error(checkpoint, tmp_path):
     (tmp_path / "m.tsv").write_text(
         "path\tsamples\tsample_rate\tspeaker\ttext\nno.flac\t9\t16000\t\ta\n"
     )
@@ -57,7 +57,7 @@ def test_a_clip_that_cannot_be_read_stops(checkpoint, tmp_path):
         recognition.score(model.recognizer, str(tmp_path / "m.tsv"))
 
 
-def test_all_weights_are_tried_with_all_scores():
+def test_each_weight_is_combined_with_each_word_score():
     assert recognition.decodings(None, [1.0], [0.0]) == [{}]
     tried = recognition.decodings("lm", [1.0, 2.0], [-1.0, 0.0])
     assert tried[0] == {} and len(tried) == 5

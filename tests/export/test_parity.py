@@ -1,4 +1,4 @@
-"""An export gives its checkpoint's numbers, in every layer and end to end, on real speech."""
+"""An export agrees with its checkpoint in every layer and end to end, on real speech."""
 
 import pytest
 
@@ -58,7 +58,7 @@ def test_the_comparison_can_fail(speech, tmp_path):
     assert difference > 10 * check.BOUNDS["end"]
 
 
-def test_padding_changes_nothing(speech, tmp_path):
+def test_padding_does_not_change_real_frames(speech, tmp_path):
     write.export(make(tmp_path), str(tmp_path / "export"))
     model, (audio, samples) = uniwav_model.load(str(tmp_path / "export")), speech
     together = model(torch.tensor(audio), torch.tensor(samples))
@@ -68,8 +68,8 @@ def test_padding_changes_nothing(speech, tmp_path):
         assert (alone - there).abs().max() < 1e-4 * alone.abs().max()
 
 
-def test_bfloat16_stays_near(speech, tmp_path):
-    """The bound that the README states: 3 % of the largest value."""
+def test_bfloat16_is_close_to_float32(speech, tmp_path):
+    """The bound is that of docs/pytorch.md: 3 % of the largest value."""
     write.export(make(tmp_path), str(tmp_path / "export"))
     exact, short = (
         uniwav_model.load(str(tmp_path / "export"), dtype=dtype)
@@ -96,8 +96,8 @@ def test_teacher_and_trained_weights(speech, tmp_path):
     assert (finals[0] - finals[1]).abs().max() > 0.01
 
 
-def test_resynthesis_can_be_heard(speech, tmp_path):
-    """Griffin-Lim and the codec's decoder turn true features into sound like the input."""
+def test_features_are_decoded_to_similar_audio(speech, tmp_path):
+    """Griffin-Lim reconstructs the input from its features; a codec's decoder gives valid audio."""
     for kind in ("", "seanet"):
         folder = tmp_path / f"of_{kind}"
         folder.mkdir()
@@ -106,6 +106,6 @@ def test_resynthesis_can_be_heard(speech, tmp_path):
         output = model(torch.tensor(speech[0][:1]))
         audio = model.features.decode(output.features)
         assert audio.shape == (1, 48000) and audio.abs().max() <= 1.0
-        if not kind:  # the codec is random
+        if not kind:  # the codec has random weights
             again = model(audio).features
             assert (again - output.features).abs().mean() < 0.2 * output.features.abs().mean()

@@ -1,4 +1,4 @@
-"""The export where it is used: without this package, in transformers, s3prl and ONNX."""
+"""Exports work without this package: in PyTorch, transformers, s3prl and ONNX."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tests.export.conftest import make
 from uniwav_jax.export import onnx, write
 from uniwav_jax.export.torch import uniwav_model
 
-# Everything that is not torch, safetensors or numpy, or what those import, is not there.
+# Code that runs first and blocks imports of the packages {blocked}, as if they were not installed.
 ALONE = """
 import sys
 class Nothing:
@@ -31,7 +31,7 @@ OURS = "('uniwav_jax', 'jax', 'flax', 'orbax', 'ml_collections', 'absl', 'transf
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    """{"pretrain", "asr"}: folders."""
+    """{task: exported folder} of the tasks "pretrain" and "asr"."""
     found = {}
     for task in ("pretrain", "asr"):
         folder = tmp_path_factory.mktemp(task)
@@ -41,7 +41,7 @@ def exports(tmp_path_factory):
 
 
 def run(code: str, folder, *, blocked: str = OURS) -> str:
-    """What the code prints in a process of its own that knows the folder only."""
+    """Run code in a new process in `folder`, without the packages `blocked`; returns its output."""
     done = subprocess.run(
         [sys.executable, "-c", ALONE.format(blocked=blocked) + code],
         cwd=folder,
@@ -59,7 +59,7 @@ def states(folder, audio) -> np.ndarray:
 
 
 def test_model_card_without_this_package(exports, speech):
-    """The lines of the exported README.md, with torch and safetensors only."""
+    """The example in the exported README.md runs with torch and safetensors only."""
     folder = exports["pretrain"]
     np.save(folder.parent / "audio.npy", speech[0])
     lines = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
@@ -75,7 +75,7 @@ numpy.save("../states.npy", model(audio).hidden_states)
 
 
 def test_lines_of_the_documentation(exports):
-    """Each where only its packages are: torch and safetensors, then transformers too."""
+    """Each example runs with the packages that it needs: torch and safetensors, or transformers."""
     pages = [(REPOSITORY / name).read_text() for name in ("README.md", "docs/pytorch.md")]
     pattern = r"<!-- test: torch -->\n```python\n(.*?)```"
     in_readme, first, second = (
@@ -105,11 +105,12 @@ model = AutoModelForCTC.from_pretrained(".", trust_remote_code=True).eval()
 labels = processor(text=["some words", "more", "a"], padding=True, return_tensors="pt").input_ids
 labels = labels.masked_fill(labels == 0, -100)
 with torch.no_grad():
-    said = model(**batch, labels=labels, output_hidden_states=True)
+    result = model(**batch, labels=labels, output_hidden_states=True)
 output = model.run(batch["input_values"], batch["attention_mask"].sum(-1))
-path = said.logits.argmax(-1).masked_fill(~output.frame_mask, 0)
+path = result.logits.argmax(-1).masked_fill(~output.frame_mask, 0)
 print(json.dumps({
-    "logits": said.logits.tolist(), "states": len(said.hidden_states), "loss": said.loss.item(),
+    "logits": result.logits.tolist(), "states": len(result.hidden_states),
+    "loss": result.loss.item(),
     "texts": processor.batch_decode(path), "ours": model.transcribe(output),
 }))
 other = AutoModel.from_pretrained(PRETRAIN, trust_remote_code=True).eval()
@@ -148,8 +149,8 @@ def test_onnx(exports, speech):
     runtime = pytest.importorskip("onnxruntime", reason="see tests/requirements-oracles.txt")
     folder, names = exports["asr"], ("encoder", "ctc")
     assert tuple(path.stem for path in onnx.write(str(folder))) == names
-    model = uniwav_model.load(str(folder))  # the new files are under SHA256SUMS
-    for rows in (3, 1):  # other rows and lengths than those of the example
+    model = uniwav_model.load(str(folder))  # SHA256SUMS includes the new files
+    for rows in (3, 1):  # these rows and lengths differ from those of the traced example
         output = model(torch.tensor(speech[0][-rows:]), torch.tensor(speech[1][-rows:]))
         mask = output.frame_mask.numpy()
         feeds = {"features": output.features.numpy(), "frames": mask.sum(-1)}
@@ -173,7 +174,7 @@ def test_torch_export_and_compile(exports, speech):
         assert (final - output.encoded.final).abs().max() < 1e-5 * output.encoded.final.abs().max()
 
 
-def test_what_is_not_there(exports, speech):
+def test_missing_parts_are_errors(exports, speech):
     model = uniwav_model.load(str(exports["asr"]))
     output = model(torch.tensor(speech[0][:1]))
     with pytest.raises(uniwav_model.ExportError, match=r"no heads; it has ctc, encoder"):

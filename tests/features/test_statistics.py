@@ -1,4 +1,4 @@
-"""Statistics of features: what is measured, and the file that keeps it."""
+"""Statistics of features: the measurement, and the file that stores it."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Pronunciations as CMUdict and the Montreal Forced Aligner write them."""
+"""Pronunciations in the formats of CMUdict and the Montreal Forced Aligner."""
 
 import pytest
 

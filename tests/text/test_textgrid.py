@@ -1,4 +1,4 @@
-"""TextGrids as labels of frames: closed forms, real files, real sound."""
+"""TextGrids as labels of frames: closed forms, real files, real speech."""
 
 import itertools
 import sys
@@ -12,7 +12,7 @@ from uniwav_jax.text import textgrid
 
 
 def test_frame_labels_at_centres():
-    """At 50 per second centres lie at 10, 30, 50 ... ms; 50 ms is the second interval's start."""
+    """At 50 frames per second centres are at 10, 30, 50 ms, and so on."""
     intervals = [(0.0, 0.05, "sil"), (0.05, 0.09, "AH"), (0.11, 0.13, "N")]
     labels = textgrid.frame_labels(intervals, 8, 50.0)
     assert labels.tolist() == ["sil", "sil", "AH", "AH", "sil", "N", "sil", "sil"]
@@ -30,14 +30,14 @@ def test_real_textgrids(librispeech):
         assert intervals[-1][1] == pytest.approx(seconds, abs=0.05)
         for before, after in itertools.pairwise(intervals):
             assert before[1] == after[0]
-        # As many phones as the plain text of the file has stress-marked or bare ARPAbet labels.
+        # There are as many phones as ARPAbet labels in the text of the file.
         text = grid.read_text().split('name = "phones"')[1]
         marks = [line.split('"')[1] for line in text.splitlines() if "text =" in line]
         assert len(marks) == len(intervals)
         spoken = [phone for _, _, phone in intervals if phone != "sil"]
         assert len(spoken) == sum(mark not in ("", "sil", "sp", "spn") for mark in marks)
         assert all(phone.isalpha() and phone.isupper() for phone in spoken)
-        # 50 labels a second; each interval covers its length to within one frame.
+        # With 50 labels per second, each interval has labels for its length, up to a frame per end.
         labels = textgrid.frame_labels(intervals, round(seconds * 50), 50.0)
         for start, end, phone in intervals:
             here = labels[round(start * 50) : round(end * 50)]
@@ -45,7 +45,7 @@ def test_real_textgrids(librispeech):
 
 
 def test_labels_line_up_with_the_sound(prompts, tmp_path):
-    """Frames labelled silence are quieter than speech; labels reversed in time are not."""
+    """Frames labelled as silence are quieter than speech; with reversed labels they are not."""
     pytest.importorskip("praatio", reason="extra align")
     prompts.digits("31415926", tmp_path / "a.flac")
     grid = tmp_path / "a.TextGrid"

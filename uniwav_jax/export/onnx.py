@@ -1,11 +1,12 @@
-"""ONNX of an export's encoder, or of encoder and CTC head; rows and frames are dynamic.
+"""Converts an export's encoder, and encoder with CTC head, to ONNX; B and T are dynamic.
 
     features float32 [B, T, C]   normalised surface features
     frames int64 [B]             real frames of each row
-    -> encoder.onnx: hidden_states [L + 1, B, T, D] (h_0 .. h_L) and final [B, T, D]
-    -> ctc.onnx: logits [B, T, V + 1]
+    -> encoder.onnx: hidden_states [L + 1, B, T, D] (h_0 .. h_L) and final [B, T, D], float32
+    -> ctc.onnx: logits float32 [B, T, V + 1]
 
-The features stay outside: ONNX has no complex numbers, and a codec's are a model of their own.
+The computation of surface features is not included, because ONNX has no complex numbers for the
+log-mel spectrogram, and codec latents need a model of their own.
 """
 
 import pathlib
@@ -17,7 +18,7 @@ from uniwav_jax.export.write import write_sums
 
 
 class Encoder(torch.nn.Module):
-    """Features to all states."""
+    """The encoder: features to the states of all layers."""
 
     names = ("hidden_states", "final")
 
@@ -35,7 +36,7 @@ class Encoder(torch.nn.Module):
 
 
 class Ctc(Encoder):
-    """Features to CTC's scores."""
+    """Encoder and CTC head: features to logits."""
 
     names = ("logits",)
 
@@ -44,7 +45,17 @@ class Ctc(Encoder):
 
 
 def write(folder: str) -> list[pathlib.Path]:
-    """Write FILE.onnx of the export in `folder` into it; returns the paths of all files."""
+    """Write encoder.onnx and, for recognisers, ctc.onnx into an export's folder.
+
+    Args:
+        folder: the export.
+
+    Returns:
+        Paths of all new files.
+
+    Raises:
+        ExportError: the export is incomplete or damaged.
+    """
     model = uniwav_model.load(folder)
     graphs: dict[str, Encoder] = {"encoder": Encoder(model)}
     if "ctc" in model.c["parts"]:
