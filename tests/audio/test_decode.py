@@ -109,6 +109,8 @@ def test_every_command_sees_the_same_audio(written, tmp_path):
     for row in range(len(corpus)):
         name = corpus.name(row)
         wanted, rate = reference(written[name])
+        if name.startswith("one."):  # plain Ogg, which libsndfile decodes, Opus at its own rate
+            wanted, rate = soundfile.read(written[name], always_2d=True, dtype="float32")
         assert (corpus.samples[row], corpus.sample_rate[row]) == (len(wanted), rate), name
         found = check.check_clip(corpus, row)
         assert not set(found.problems) & {"broken", "length_mismatch", "rate_mismatch"}, name

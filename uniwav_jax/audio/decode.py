@@ -1,14 +1,17 @@
 """Decoders of audio files: blocks [n, channels] at the file's own rate, up to its real end.
 
-libsndfile reads plain samples and FLAC in containers that state their length. FFmpeg (through PyAV)
-reads everything else. libsndfile 1.2.2 would read too little of it without an error: MP3 without a
-Xing header ends where its first frames promise, chained Ogg after its first part, and a WAV of a
-recorder that was killed (its sizes are 0) at once; or too much, as the padding of GSM 6.10.
+libsndfile reads plain samples and FLAC in containers that state their length, and Ogg of one part.
+FFmpeg (through PyAV) reads everything else. libsndfile 1.2.2 would read too little of it without an
+error: MP3 without a Xing header ends where its first frames promise, chained Ogg after its first
+part, and a WAV of a recorder that was killed (its sizes are 0) at once; or too much, as the padding
+of GSM 6.10.
 """
 
 import contextlib
 import io
 import os
+import pathlib
+import re
 from collections.abc import Iterator
 
 import av
@@ -20,6 +23,7 @@ from etils import epath
 TRUSTED = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"FORM", b".snd", b"caff", b"NIST")
 # Encodings, besides FLAC, that it seeks to the exact sample and whose last block is not padded.
 PLAIN = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+OGG_PAGE = re.compile(rb"OggS\x00(.)", re.DOTALL)
 UNKNOWN_LENGTH = 2**62  # libsndfile reports 2**63 - 1 for a FLAC that was written to a pipe
 MAX_DAMAGED = 0.01  # share of the packets that cannot be decoded, beyond which a file is damaged
 RAW_FORMATS = {".g722": "g722"}  # files without a header that names their format
@@ -98,24 +102,44 @@ def _open(path: str) -> Decoder:
     else:
         with open(path, "rb") as start:
             head = start.read(4)
-    if head in TRUSTED:
+    ogg = head == b"OggS"
+    if head in TRUSTED or (ogg and not _chained(data or pathlib.Path(path).read_bytes())):
         file = _SoundFile(path if data is None else io.BytesIO(data))
-        if file.reliable and 0 < file.samples < UNKNOWN_LENGTH:
+        if (ogg or file.exact) and 0 < file.samples < UNKNOWN_LENGTH:
             return file
         file.close()  # FFmpeg finds the audio, if there is any
     return _FFmpeg(path if data is None else io.BytesIO(data), path)
 
 
+def _chained(ogg: bytes) -> bool:
+    """Whether streams begin after the first page of sound: the file has parts one after another.
+
+    In the header of a page byte 5 has the bit 2 at the beginning of a stream (RFC 3533, section 6).
+    """
+    beginnings = [bool(page[1][0] & 2) for page in OGG_PAGE.finditer(ogg)]
+    return any(beginnings[beginnings.index(False) :]) if False in beginnings else False
+
+
+class _Forward(soundfile.SoundFile):
+    """A file that is read without the seek that soundfile adds to each read.
+
+    In some encodings that seek changes the samples of the next read.
+    """
+
+    def seekable(self) -> bool:
+        return False
+
+
 class _SoundFile(Decoder):
     def __init__(self, source: str | io.BytesIO) -> None:
-        self.file = soundfile.SoundFile(source)
+        self.file = _Forward(source)
         self.sample_rate, self.channels = self.file.samplerate, self.file.channels
         self.samples = self.file.frames
         self.stored = self.file.subtype == "PCM_16"
-        self.reliable = self.file.format == "FLAC" or self.file.subtype in PLAIN
+        self.exact = self.file.format == "FLAC" or self.file.subtype in PLAIN
 
     def seek(self, sample: int) -> int:
-        return self.file.seek(min(sample, self.samples))
+        return self.file.seek(min(sample, self.samples)) if self.exact else 0
 
     def read(self, count: int) -> np.ndarray:
         dtype = "int16" if self.stored else "float32"
