@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Everything a change must pass: environment, style, the whole test suite.
+# Runs all checks that a change must pass: it creates the environment, checks the style, and runs
+# the test suite.
 #
 #   bash tests/run.sh [PYTEST ARGUMENTS]
 #
-# UNIWAV_VENV, PYTHON: see launch/venv.sh. The speech of the tests is a package of Debian and Ubuntu,
-# which launch/prompts.sh fetches. UNIWAV_SPEECH: a folder of LibriSpeech with alignments,
-# UNIWAV_LYRA: one with Lyra's files; the few tests that want them say so when they run without.
-# UNIWAV_ORACLES=0 leaves out torch and the implementations on it against which numbers are compared
-# (torch is large).
+# UNIWAV_VENV, PYTHON: see launch/venv.sh. The speech for the tests is a package of Debian and
+# Ubuntu, which launch/prompts.sh downloads. A few tests need a folder of LibriSpeech with alignments
+# (UNIWAV_SPEECH) or one with Lyra's files (UNIWAV_LYRA), and are skipped without them.
+# UNIWAV_ORACLES=0 omits torch, which is large, and the implementations in torch with which our
+# results are compared.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=launch/venv.sh
