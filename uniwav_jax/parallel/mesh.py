@@ -81,7 +81,7 @@ def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
                 f"config.mesh.data ({sizes[0]}) must be a multiple of mesh.slices ({config.slices})"
             )
         inner = (sizes[0] // config.slices, sizes[1], sizes[2])
-        found = {getattr(device, "slice_index", 0) for device in devices}  # one CPU has none
+        found = {getattr(device, "slice_index", 0) for device in devices}  # CPU devices have no slice_index
         processes = {device.process_index for device in devices}
         if config.slices not in (len(found), len(processes)):
             raise UserError(
