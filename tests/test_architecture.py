@@ -60,7 +60,7 @@ SOURCES = [p for p in sorted(PACKAGE.rglob("*.py")) if p != PACKAGE / "__init__.
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_go_one_way(path):
+def test_imports_follow_the_order(path):
     part = part_of(path)
     for other in imports(path) - {part}:
         assert LEVEL[other] < LEVEL[part], f"{path} ({part}) imports {other}"

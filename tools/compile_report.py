@@ -214,7 +214,8 @@ def largest(config: Config, chips: tuple[Any, ...], hbm: float) -> int:
             low, before, units = units, peak, units + more
             units = units if high is None else min(units, high - 1)
         elif units == 1:
-            raise UserError("one row per chip does not fit; raise mesh.fsdp or set remat=full")
+            message = "one row per chip does not fit; raise mesh.fsdp or set model.remat=full"
+            raise UserError(message)
         else:
             high, units = units, (low + units) // 2
         if units - low <= low // 8:
@@ -251,7 +252,7 @@ def lines(report: dict[str, Any]) -> list[str]:
         text[-1] += f"; MFU at most {b['mfu_bound']:.0%}"
     cycles = sorted(report["estimated_cycles"].items(), key=lambda item: -item[1])
     total = sum(report["estimated_cycles"].values())
-    text.append(f"{total / 1e6:.0f} M cycles by the compiler's estimate, without our kernels:")
+    text.append(f"{total / 1e6:.0f} M cycles by the compiler's estimate, without custom kernels:")
     text += [f"  {count / total:5.1%} {part}" for part, count in cycles[:10]]
     return text
 

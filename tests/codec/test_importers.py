@@ -89,7 +89,7 @@ def tool():
     return load_tool("import_codec")
 
 
-def test_tool(tool, source, tmp_path, capsys):
+def test_import_tool(tool, source, tmp_path, capsys):
     config, params, state = source
     file = tmp_path / "encodec.safetensors"
     safetensors.numpy.save_file(state, file)

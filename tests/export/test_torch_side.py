@@ -74,7 +74,7 @@ numpy.save("../states.npy", model(audio).hidden_states)
     np.testing.assert_array_equal(np.load(folder.parent / "states.npy"), states(folder, speech[0]))
 
 
-def test_lines_of_the_documentation(exports):
+def test_examples_of_the_documentation(exports):
     """Each example runs with the packages that it needs: torch and safetensors, or transformers."""
     pages = [(REPOSITORY / name).read_text() for name in ("README.md", "docs/pytorch.md")]
     pattern = r"<!-- test: torch -->\n```python\n(.*?)```"

@@ -14,7 +14,7 @@ CHOICES = ((0, 2), "sum", "codes", "teacher_codes")
 
 
 @pytest.mark.parametrize("codec", ["", "small"])
-def test_the_same_as_in_torch(codec, clip, tmp_path):
+def test_representations_equal_those_of_pytorch(codec, clip, tmp_path):
     model_lib = pytest.importorskip("uniwav_jax.export.torch.uniwav_model", reason="needs torch")
     import torch
 

@@ -56,7 +56,7 @@ def test_value_is_the_sum_over_all_paths():
     np.testing.assert_allclose(loss, [-total], rtol=1e-5)
 
 
-def test_texts_that_do_not_fit_are_left_out():
+def test_texts_that_are_too_long_have_no_loss():
     """Texts that need more frames than there are have neither a loss nor a gradient."""
     logits = jnp.asarray(np.random.default_rng(2).standard_normal((4, 6, 4)), jnp.float32)
     tokens = np.array([[1, 1, 2, 3, -1], [1, 1, 1, 2, -1], [1, 2, 3, -1, -1], [-1] * 5])

@@ -26,7 +26,7 @@ def test_more_noise_scores_worse(clip):
         assert table[0]["pesq_wb"] == pytest.approx(4.64, abs=0.01)
 
 
-def test_other_rates_have_the_mel_distance_alone(clip):
+def test_other_rates_have_the_mel_distance_only(clip):
     assert set(signal.scores(clip, clip, sample_rate=24000)) == {"mel_distance"}
 
 

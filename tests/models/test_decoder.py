@@ -201,7 +201,7 @@ def test_context_is_a_separate_input(make_config, scramble, compiled):
     assert np.abs(outputs[0] - outputs[1]).max() > 1e-3
 
 
-def test_dropout_depends_on_the_key_alone(make_config, scramble, compiled):
+def test_dropout_depends_on_the_key_only(make_config, scramble, compiled):
     apply, params, arguments = build(
         make_config({"model.decoder.dropout": 0.2}), scramble, compiled
     )

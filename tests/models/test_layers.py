@@ -17,7 +17,7 @@ def noise(*shape, seed=0):
 @pytest.mark.parametrize("form", ["grouped", "merged", "blocked"])
 @pytest.mark.parametrize("frames", [1, 7, 18, 50])
 @pytest.mark.parametrize(("size", "groups"), [(1, 1), (3, 4), (19, 2), (19, 8)])
-def test_convolutions_equal_the_one_of_xla(form, frames, size, groups):
+def test_convolutions_equal_that_of_xla(form, frames, size, groups):
     width = 8
     x, kernel = noise(2, frames, width), noise(size, width // groups, width, seed=1)
     expected = jax.lax.conv_general_dilated(
@@ -44,7 +44,7 @@ def test_gelu():
     assert [(leaf.shape, leaf.dtype) for leaf in kept] == [(half.shape, half.dtype)]
 
 
-def test_merged_groups_fill_the_matrix_unit_and_no_more():
+def test_merged_groups_do_not_exceed_the_matrix_unit():
     for width, groups, expected in ((768, 16, 8), (1024, 16, 8), (384, 16, 4), (2048, 16, 16)):
         kernel = jnp.zeros((3, width // groups, width))
         program = str(

@@ -61,7 +61,7 @@ def test_about_57_percent_are_hidden():
     assert 0.55 < share < 0.59
 
 
-def test_shorter_rows_get_proportionally_fewer_and_padding_none():
+def test_shorter_rows_have_fewer_spans_and_padding_has_none():
     frames = np.repeat([0, 5, 10, 15, 100, 200, 400], 500)
     mask = spans(frames, total=400)
     assert not (mask & (np.arange(400) >= frames[:, None])).any()

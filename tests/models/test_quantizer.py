@@ -40,7 +40,7 @@ def test_assign_divides_the_sums_by_the_counts():
     np.testing.assert_array_equal(quantizer.assign(books, jnp.full((1, 1, 1, 1), 1.9)), [[[0]]])
 
 
-def test_update_equals_a_loop_and_leaves_other_codewords_alone():
+def test_update_equals_a_loop_and_keeps_other_codewords():
     targets, mask, books = problem()
     codes = nearest(targets, books)
     expected = {name: value.astype(np.float64) for name, value in books.items()}

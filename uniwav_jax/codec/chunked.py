@@ -19,7 +19,7 @@ from uniwav_jax.codec.config import Structure
 from uniwav_jax.codec.network import Codec, chain
 from uniwav_jax.types import PyTree
 
-SECONDS = 4.0  # per window
+SECONDS = 4.0  # seconds of audio per window
 PIECE = 256  # largest number of LSTM steps in one call
 
 

@@ -16,18 +16,18 @@ class SEANetConfig:
     filters: int = 32  # channels at the waveform's rate; each downsampling doubles them
     residual_layers: int = 1  # residual units per rate
     ratios: tuple[int, ...] = (8, 5, 4, 2)  # upsampling factors in the decoder's order
-    kernel: int = 7  # of the first convolution, in steps
-    last_kernel: int = 7  # of the last convolution, in steps
-    residual_kernel: int = 3  # of the first convolution of a residual unit, in steps
+    kernel: int = 7  # steps, in the first convolution
+    last_kernel: int = 7  # steps, in the last convolution
+    residual_kernel: int = 3  # steps, in the first convolution of a residual unit
     dilation_base: int = 2  # residual unit j of a rate has dilation base ** j
     compress: int = 2  # a residual unit of width w has w / compress channels inside
-    lstm: int = 2  # layers; 0: none
+    lstm: int = 2  # number of LSTM layers; 0: no LSTM
     causal: bool = False
     padding: str = "reflect"  # or "constant" (zeros)
     true_skip: bool = False  # residual units add their input itself, not a 1x1 convolution of it
     trim_right: float = 1.0  # share of a causal transposed convolution's extra steps cut at the end
-    codebooks: int = 0  # quantiser stages; 0: continuous latents only
-    codewords: int = 1024  # per stage
+    codebooks: int = 0  # number of quantiser stages; 0: continuous latents only
+    codewords: int = 1024  # number of codewords per stage
 
     @property
     def hop(self) -> int:
@@ -70,8 +70,8 @@ class SEANetConfig:
 class LyraConfig:
     """Lyra's codec; its structure is fixed, except that the quantiser can be left out."""
 
-    codebooks: int = 46  # of 16 codewords each: 9.2 kbit/s; 0: continuous latents only
-    codewords: int = 16
+    codebooks: int = 46  # number of stages, 9.2 kbit/s in all; 0: continuous latents only
+    codewords: int = 16  # number of codewords per stage
 
     sample_rate: ClassVar[int] = 16000
     dimension: ClassVar[int] = 64

@@ -27,7 +27,7 @@ from uniwav_jax.types import PyTree
 
 State = dict[str, np.ndarray]
 
-# Tensors that only the training of codebooks needs.
+# Only the training of codebooks needs the tensors of these names.
 TRAINING_ONLY = re.compile(r"quantizer\.layers\.\d+\.codebook\.(inited|cluster_size|embed_avg)")
 NAMES = (  # part of a project's name -> part of the common name
     (".model.", ".layers."),

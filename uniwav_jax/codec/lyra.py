@@ -16,7 +16,7 @@ from flax import linen as nn
 from uniwav_jax.codec import layers
 from uniwav_jax.codec.config import LyraConfig
 
-DILATIONS = (1, 3, 9)  # of the three units per rate
+DILATIONS = (1, 3, 9)  # dilations of the three units per rate
 
 leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.3)
 Convolution = functools.partial(layers.Convolution, causal=True)
@@ -26,7 +26,7 @@ class SeparableUnit(nn.Module):
     """Residual unit: x + grouped(leaky(pointwise(depthwise(leaky(x)))))."""
 
     width: int  # channels
-    dilation: int  # of the depthwise convolution
+    dilation: int  # dilation of the depthwise convolution
 
     def setup(self) -> None:
         self.block = unit(self.width, self.dilation)

@@ -23,7 +23,7 @@ class ResidualUnit(nn.Module):
 
     config: SEANetConfig
     width: int  # channels
-    dilation: int  # of the inner convolution
+    dilation: int  # dilation of the inner convolution
 
     def setup(self) -> None:
         self.block, shortcut = unit(self.config, self.width, self.dilation)

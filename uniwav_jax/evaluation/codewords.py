@@ -48,9 +48,9 @@ FIT_DECAY = 0.9  # decay of new codebooks' averages; equal in all runs, so that 
 INPUTS = ("log_mel", "log_mel_deltas", "mfcc39")
 KINDS = ("feed_forward", "states")
 
-# batch -> layers float32 [L, B, T, D], real frames bool [B, T]
+# Function of a batch that returns layers, float32 [L, B, T, D], and real frames, bool [B, T].
 Frames = Callable[[Batch], tuple[jax.Array, jax.Array]]
-# batch -> codes int32 [K, B, T], real frames bool [B, T]
+# Function of a batch that returns codes, int32 [K, B, T], and real frames, bool [B, T].
 Codes = Callable[[Batch], tuple[jax.Array, jax.Array]]
 
 assign = jax.jit(quantizer.assign)  # compiled once for all rows of one shape

@@ -21,7 +21,7 @@ from uniwav_jax.types import PyTree
 State = dict[str, np.ndarray]
 NETWORKS = ("student", "teacher")
 # DinoSR and SpidR scale clips to unit variance. LibriSpeech's clips have a standard deviation of
-# about 1 / 16, so this gain approximates the scaling; our choice.
+# about 1 / 16, so this gain, which is our choice, is close to it.
 GAIN = 16.0
 FAIRSEQ = (  # fairseq's names -> spidr's
     (r"^_ema\.layers\.", "teacher.layers."),

@@ -100,7 +100,7 @@ RULES = (
     Rule(r"(.*)/scale", r"\1/weight", _same, _reshape),
     Rule(r"((?:encoder|decoder|condition)/.*)/kernel", r"\1/weight", *_matrix(1)),
     Rule(r"((?:encoder|decoder|condition)/.*/bias)", r"\1", _flat, _reshape),
-    # A task's head that is one linear layer on the encoder's states.
+    # These rules are for a task's head that is one linear layer on the encoder's states.
     Rule(r"(\w+)/kernel", r"linear/\1/weight", *_matrix(1)),
     Rule(r"(\w+)/bias", r"linear/\1/bias", _same, _reshape),
 )

@@ -30,7 +30,7 @@ from uniwav_jax.features import SurfaceFeatures
 from uniwav_jax.types import PyTree
 
 TORCH = pathlib.Path(__file__).parent / "torch"
-# Parts that have classes of their own in the PyTorch model.
+# These parts have classes of their own in the PyTorch model.
 KNOWN = ("ctc", "heads")
 # For `transformers`: waveforms are only padded, because the model computes the features.
 PREPROCESSOR = {

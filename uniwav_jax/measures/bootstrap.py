@@ -43,7 +43,7 @@ def interval(
     )
 
     def repeat(counts: Counts) -> np.ndarray:
-        flat = counts.reshape(len(counts), -1).astype(np.float64)  # float: numpy's fast matmul
+        flat = counts.reshape(len(counts), -1).astype(np.float64)  # for a fast matmul
         return np.array([measure((row @ flat).reshape(counts.shape[1:])) for row in weights])
 
     values = repeat(per_clip) - (0.0 if minus is None else repeat(minus))

@@ -13,8 +13,8 @@ from flax import linen as nn
 
 from uniwav_jax.audio import stft
 
-DILATIONS = (1, 2, 4)  # over time; EnCodec
-SLOPE = 0.2  # of the leaky ReLU; EnCodec
+DILATIONS = (1, 2, 4)  # dilations over time; EnCodec
+SLOPE = 0.2  # slope of the leaky ReLU; EnCodec
 
 
 def complex_stft(audio_BxS: jax.Array, window: int) -> jax.Array:

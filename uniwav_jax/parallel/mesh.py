@@ -81,7 +81,8 @@ def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
                 f"config.mesh.data ({sizes[0]}) must be a multiple of mesh.slices ({config.slices})"
             )
         inner = (sizes[0] // config.slices, sizes[1], sizes[2])
-        found = {getattr(device, "slice_index", 0) for device in devices}  # one CPU has none
+        # CPU devices have no slice_index.
+        found = {getattr(device, "slice_index", 0) for device in devices}
         processes = {device.process_index for device in devices}
         if config.slices not in (len(found), len(processes)):
             raise UserError(
@@ -92,7 +93,8 @@ def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
             inner,
             (config.slices, 1, 1),
             devices=devices,
-            process_is_granule=len(found) != config.slices,  # hosts of GPUs, or processes on CPU
+            # Otherwise a slice is a GPU host or a CPU process.
+            process_is_granule=len(found) != config.slices,
             allow_split_physical_axes=True,
         )
     elif devices[0].platform == "tpu":

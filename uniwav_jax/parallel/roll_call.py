@@ -74,7 +74,7 @@ async def _serve(address: str, count: int, seconds: float) -> dict[str, str]:
         await asyncio.wait({left, outcome}, return_when=asyncio.FIRST_COMPLETED)
         if outcome.done():
             writer.write(json.dumps(outcome.result()).encode() + b"\n")
-            with contextlib.suppress(OSError):  # the process did not wait for the answer
+            with contextlib.suppress(OSError):  # the process did not wait for the outcome
                 await writer.drain()
         else:
             del present[index]  # the process ended early; it may be started again
@@ -88,11 +88,13 @@ async def _serve(address: str, count: int, seconds: float) -> dict[str, str]:
         await asyncio.wait({outcome}, timeout=LOOK)
         if full and len(present) == count and not outcome.done():
             outcome.set_result({})
-        full = len(present) == count  # at two counts in a row, so that no process has just ended
+        # Two counts in a row must be complete, because a process may just have ended.
+        full = len(present) == count
         if not full and not printed and time.monotonic() > began + NOTICE:
             print(f"waiting for {_missing(present, count)} at {address}", flush=True)
             printed = True
-    server.close()  # before the answers, so that no process takes this port for JAX's
+    # Close the port before the answers, so that no process mistakes it for JAX's.
+    server.close()
     if not outcome.done():
         who = _missing(present, count)
         outcome.set_result({"missing": f"{who} did not connect to {address} in {seconds:g} s"})
