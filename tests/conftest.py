@@ -17,6 +17,9 @@ from collections.abc import Callable
 FAST_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 FAST_COMPILE += " --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Torch's threads wait for one another in busy loops, which on cores that other workers use takes up
+# to thirty times as long as one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["XLA_FLAGS"] = " ".join(
     [
         "--xla_force_host_platform_device_count=8",

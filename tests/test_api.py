@@ -8,10 +8,7 @@ import pytest
 import soundfile
 
 import uniwav_jax
-from tests.codec.random_codec import random_codec
-from tests.export.conftest import make
-from uniwav_jax import config as config_lib
-from uniwav_jax.checkpoint import store
+from tests.export.conftest import make, make_codec_run
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.errors import UserError
@@ -184,16 +181,8 @@ def test_codec_features_encode_and_decode_latents(on_codec, wave, tmp_path):
 
 
 def test_a_codec_run_is_a_codec(wave, tmp_path):
-    values = config_lib.default_config("tiny")
-    values.task, values.features.kind = "codec", "waveform"
-    values.codec.bottleneck = "rvq"
-    values.codec.structure.update(filters=4, dimension=8, lstm=0, codebooks=3, codewords=16)
-    config = config_lib.from_dict(values)
-    params = random_codec(config.codec.structure)
-    books = {"sums": params["codebooks"], "counts": np.ones((3, 16), np.float32)}
-    state = {"ema": {"generator": params["network"]}, "state": {"codebooks": books}}
-    store.save_parts(str(tmp_path / "run"), {"params": {}, **state}, config, step=3)
-    model = uniwav_jax.load(tmp_path / "run")
+    path, config, params = make_codec_run(tmp_path, codebooks=3, codewords=16)
+    model = uniwav_jax.load(path)
     codes = model.encode_latents(wave, codebooks=2)
     assert codes.shape == (2, FRAMES) and codes.dtype == np.int16
     expected = FileCodec(config.codec.structure, params, name="").encode([wave], stages=2)

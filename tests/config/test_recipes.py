@@ -1,4 +1,4 @@
-"""Configs are found by name or path, and an unknown one lists the others."""
+"""Configs are found by name or path, and the rows of recognition are those of their source."""
 
 import pytest
 
@@ -43,3 +43,45 @@ def test_argument_reaches_get_config():
     config = recipes.load("asr_demo:scratch")
     assert from_dict(config).asr.freeze_steps == 0
     assert recipes.load("asr_demo").asr.freeze_steps == 50
+
+
+# (updates, peak learning rate, updates of the head alone, time mask, channel mask, layer drop,
+# seconds per update) of examples/wav2vec/config/finetuning/{base,vox}_*.yaml in fairseq; seconds:
+# max_tokens x distributed_world_size x update_freq / 16 000.
+FAIRSEQ = {
+    ("asr_1h", "base"): (13_000, 5e-5, 10_000, 0.65, 0.25, 0.1, 3.2e6 * 2 * 4 / 16e3),
+    ("asr_10h", "base"): (20_000, 5e-5, 10_000, 0.65, 0.5, 0.05, 3.2e6 * 2 * 4 / 16e3),
+    ("asr_100h", "base"): (80_000, 3e-5, 0, 0.65, 0.5, 0.1, 3.2e6 * 2 * 4 / 16e3),
+    ("asr_960h", "base"): (320_000, 1e-4, 0, 0.5, 0.1, 0.1, 3.2e6 * 8 / 16e3),
+    ("asr_100h", "large"): (80_000, 3e-5, 10_000, 0.5, 0.5, 0.1, 1.28e6 * 4 * 5 / 16e3),
+    ("asr_960h", "large"): (320_000, 3e-5, 10_000, 0.5, 0.25, 0.1, 1.28e6 * 24 / 16e3),
+}
+
+
+@pytest.mark.parametrize("row", FAIRSEQ, ids="_".join)
+def test_recognition_rows_are_fairseqs(row):
+    values = recipes.load(":".join(row))
+    values.init_from = "a pretrained run"
+    config = from_dict(values)
+    encoder, optim = config.model.encoder, config.optim
+    assert FAIRSEQ[row] == (
+        *(config.train.steps, optim.lr, config.asr.freeze_steps),
+        *(config.asr.time_mask, config.asr.channel_mask),
+        *(encoder.layer_drop, config.data.batch_seconds),
+    )
+    # What all of these files share, or fairseq's default where they are silent.
+    assert (encoder.dropout, encoder.attention_dropout, encoder.activation_dropout) == (0, 0, 0.1)
+    assert (optim.clip, optim.weight_decay, optim.eps) == (0, 0, 1e-8)
+    assert (optim.beta1, optim.beta2, optim.final_scale) == (0.9, 0.98, 0.05)
+    assert (optim.warmup, optim.hold, optim.decay) == (0.1, 0.4, 0.5)
+    assert (config.asr.time_length, config.asr.channel_length) == (10, 64)
+
+
+def test_small_models_are_pretrained_alike():
+    names = ("pretrain_small_1gpu", "pretrain_own_data")
+    ours, own = (from_dict(recipes.load(name)) for name in names)
+    assert (ours.distillation, ours.masking) == (own.distillation, own.masking)
+    assert (ours.model.encoder, ours.optim) == (own.model.encoder, own.optim)
+    assert ours.model.decoder == own.model.decoder and ours.train.steps == own.train.steps
+    encoder = own.model.encoder
+    assert (encoder.dropout, encoder.layer_drop) == (0.1, 0.05)

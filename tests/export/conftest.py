@@ -1,4 +1,4 @@
-"""Checkpoints of models with random parameters, none of which are zero."""
+"""Checkpoints of models with random parameters, none of which are zero, and exports of them."""
 
 import dataclasses
 import pathlib
@@ -15,6 +15,7 @@ from uniwav_jax import tasks
 from uniwav_jax.checkpoint import store
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import LyraConfig, SEANetConfig
+from uniwav_jax.export import write
 
 CODECS = {
     "small": SEANetConfig(filters=4, dimension=16, lstm=0),
@@ -85,7 +86,40 @@ def state(config: config_lib.Config) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture
+def make_codec_run(folder: pathlib.Path, **structure: Any) -> tuple[str, config_lib.Config, Any]:
+    """A run of task codec in `folder`/run after three updates: path, configuration, weights.
+
+    Only the averaged weights are there, and with codebooks the quantiser's statistics.
+    """
+    values = config_lib.default_config("tiny")
+    values.task, values.features.kind = "codec", "waveform"
+    values.codec.bottleneck = "rvq" if structure.get("codebooks") else "noise"
+    values.codec.structure.update(filters=4, dimension=8, lstm=0, **structure)
+    config = config_lib.from_dict(values)
+    params = random_codec(config.codec.structure)
+    state = {"params": {}, "ema": {"generator": params["network"]}, "state": {}}
+    if "codebooks" in params:
+        counts = np.full(params["codebooks"].shape[:2], 4.0, np.float32)
+        books = {"sums": 4.0 * params["codebooks"], "counts": counts}
+        state["state"] = {"codebooks": books}
+    store.save_parts(str(folder / "run"), state, config, step=3)
+    return str(folder / "run"), config, params
+
+
+@pytest.fixture(scope="session")
+def exported(made_once):
+    """A function task -> folder with the tiny model in run/ and its export in export/."""
+
+    def get(task: str) -> pathlib.Path:
+        def both(folder: pathlib.Path) -> None:
+            write.export(make(folder, task=task), str(folder / "export"))
+
+        return made_once(f"exported_{task}", both)
+
+    return get
+
+
+@pytest.fixture(scope="session")
 def speech(clip) -> tuple[np.ndarray, np.ndarray]:
     """Three real clips, 3, 2 and 1.1 s, padded; float32 [3, S] and samples [3]."""
     samples = np.array([48000, 32000, 17700])

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.export.dinosr_states import as_fairseq
 from uniwav_jax import cli
 from uniwav_jax.checkpoint import reader
-from uniwav_jax.errors import UserError
 from uniwav_jax.export import check, write
 from uniwav_jax.features.batch import surface
 from uniwav_jax.models import uniwav
@@ -87,61 +87,6 @@ def test_same_numbers_from_the_waveform(cls, form, clip, tmp_path, capsys):
     for layer in range(3):
         near(np.asarray(encoded.feed_forward[layer]), fed[layer])
         near(np.asarray(encoded.states[layer]), states[layer])
-
-
-def as_fairseq(state):
-    """The same tensors under fairseq's names, with separate query, key and value."""
-    renamed, average = {}, {}
-    for name, value in state.items():
-        target, short = (average, name.removeprefix("teacher."))
-        if not name.startswith("teacher."):
-            target, short = renamed, name.replace("student.", "encoder.")
-        for ours, theirs in (
-            ("mask_embedding", "mask_emb"),
-            ("feature_projection.layer_norm", "layer_norm"),
-            ("feature_projection.projection", "post_extract_proj"),
-            ("pos_conv_embed.convs.", "pos_conv."),
-            ("feed_forward.intermediate_dense", "fc1"),
-            ("feed_forward.output_dense", "fc2"),
-            ("attention.proj", "self_attn.out_proj"),
-        ):
-            short = short.replace(ours, theirs)
-        if "pos_conv." in short:
-            head, kind = short.rsplit(".", 1)
-            short = f"{head}.0.{kind}"
-        if "conv_layers" in short:
-            short = short.replace(".conv.weight", ".0.weight").replace(".layer_norm.", ".2.1.")
-        elif "layers." in short and ".layer_norm." in short:
-            short = short.replace(".layer_norm.", ".self_attn_layer_norm.")
-        if "attention.qkv" in short:
-            for part, piece in zip("qkv", value.chunk(3), strict=True):
-                target[short.replace("attention.qkv", f"self_attn.{part}_proj")] = piece.clone()
-                bias = short.replace("attention.qkv.weight", f"self_attn.{part}_proj.bias")
-                target[bias] = torch.zeros(len(piece))
-        elif not short.startswith(("heads", "codebooks", "current_step")):
-            target[short] = value
-    return {**renamed, "_ema": average}
-
-
-def test_files_without_an_encoder_are_errors(tmp_path):
-    state = build("DinoSR").state_dict()
-    tool = cli.shortcut("import", "model")
-    for name, changed, message in (
-        ("empty", {}, "no feature_extractor"),
-        (
-            "less",
-            {k: v for k, v in state.items() if k != "mask_embedding"},
-            "mask_embedding is",
-        ),
-        ("more", {**state, "extra": torch.zeros(1)}, "tensor extra does not belong"),
-    ):
-        torch.save(changed, tmp_path / f"{name}.pt")
-        with pytest.raises(UserError, match=message):
-            tool([str(tmp_path / f"{name}.pt"), "--out", str(tmp_path / "out"), "--heads", "4"])
-    (tmp_path / "harm.pt").write_bytes(b"cos\nsystem\n(S'touch harmed'\ntR.")
-    with pytest.raises(UserError, match="cannot be read as plain tensors"):
-        tool([str(tmp_path / "harm.pt"), "--out", str(tmp_path / "out")])
-    assert not (tmp_path / "out").exists()
 
 
 def test_an_import_is_exported(clip, tmp_path):

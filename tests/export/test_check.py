@@ -1,6 +1,10 @@
 """An export agrees with its checkpoint in every layer and end to end, on real speech."""
 
+import math
+
+import numpy as np
 import pytest
+import soundfile
 
 pytest.importorskip("torch", reason="the export's reader; see tests/requirements-oracles.txt")
 
@@ -58,32 +62,8 @@ def test_the_comparison_can_fail(speech, tmp_path):
     assert difference > 10 * check.BOUNDS["end"]
 
 
-def test_padding_does_not_change_real_frames(speech, tmp_path):
-    write.export(make(tmp_path), str(tmp_path / "export"))
-    model, (audio, samples) = uniwav_model.load(str(tmp_path / "export")), speech
-    together = model(torch.tensor(audio), torch.tensor(samples))
-    for row, count in enumerate(samples):
-        alone = model(torch.tensor(audio[row : row + 1, :count])).hidden_states[:, 0]
-        there = together.hidden_states[:, row, : alone.shape[1]]
-        assert (alone - there).abs().max() < 1e-4 * alone.abs().max()
-
-
-def test_bfloat16_is_close_to_float32(speech, tmp_path):
-    """The bound is that of docs/pytorch.md: 3 % of the largest value."""
-    write.export(make(tmp_path), str(tmp_path / "export"))
-    exact, short = (
-        uniwav_model.load(str(tmp_path / "export"), dtype=dtype)
-        for dtype in (torch.float32, torch.bfloat16)
-    )
-    arguments = list(map(torch.tensor, speech))
-    ours, theirs = exact(*arguments).encoded.final, short(*arguments).encoded.final
-    assert theirs.dtype == torch.bfloat16
-    mask = exact(*arguments).frame_mask
-    assert check.apart(theirs.float(), ours.numpy(), mask) < 0.03
-
-
-def test_teacher_and_trained_weights(speech, tmp_path):
-    path = make(tmp_path)
+def test_teacher_and_trained_weights(exported, speech, tmp_path):
+    path = str(exported("pretrain") / "run")
     for number, weights in enumerate(({"encoder": "teacher"}, {"decoder": "trained"})):
         folder = str(tmp_path / str(number))
         write.export(path, folder, **weights)
@@ -96,16 +76,46 @@ def test_teacher_and_trained_weights(speech, tmp_path):
     assert (finals[0] - finals[1]).abs().max() > 0.01
 
 
-def test_features_are_decoded_to_similar_audio(speech, tmp_path):
-    """Griffin-Lim reconstructs the input from its features; a codec's decoder gives valid audio."""
-    for kind in ("", "seanet"):
-        folder = tmp_path / f"of_{kind}"
-        folder.mkdir()
-        write.export(make(folder, codec=kind), str(folder / "export"))
-        model = uniwav_model.load(str(folder / "export"))
-        output = model(torch.tensor(speech[0][:1]))
-        audio = model.features.decode(output.features)
-        assert audio.shape == (1, 48000) and audio.abs().max() <= 1.0
-        if not kind:  # the codec has random weights
-            again = model(audio).features
-            assert (again - output.features).abs().mean() < 0.2 * output.features.abs().mean()
+def test_report_counts_what_is_beyond_its_bound(exported, monkeypatch, capsys):
+    rows = [("good", 1e-6, 1e-5), ("far", 2e-5, 1e-5), ("not a number", math.nan, 1.0)]
+    given = []
+    monkeypatch.setattr(check, "compare", lambda *arguments: given.append(arguments) or rows)
+    run = str(exported("pretrain") / "run")
+    assert check.report(run, "folder") == 2
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert [line.endswith("FAILED") for line in lines] == [False, False, True, True]
+    assert "2 of 3 differ by more than their bound" in printed.err
+    ((path, folder, audio, samples),) = given
+    assert (path, folder) == (run, "folder") and audio.shape == (3, 96000) and len(samples) == 3
+    rows[:] = rows[:1]
+    assert check.report(run, "folder") == 0 and not capsys.readouterr().err
+
+
+def test_clips_are_cut_and_padded(clip, tmp_path):
+    paths = [str(tmp_path / f"{name}.flac") for name in ("long", "short")]
+    soundfile.write(paths[0], np.tile(clip, 2), 16000)
+    soundfile.write(paths[1], clip[:8000], 16000)
+    audio, samples = check.clips(paths, 16000)
+    assert samples.tolist() == [96000, 8000] and audio.shape == (2, 96000)
+    np.testing.assert_allclose(audio[1, :8000], clip[:8000], atol=1e-4)
+    assert not audio[1, 8000:].any() and audio[0, 80000:].any()
+
+
+def test_differences_are_relative_and_of_real_frames():
+    ours = np.array([[[1.0], [-4.0], [100.0]]])
+    theirs = torch.tensor([[[1.5], [-4.0], [0.0]]])
+    mask = torch.tensor([[True, True, False]])
+    assert check.apart(theirs, ours, mask) == 0.5 / 4
+    assert check.apart(theirs[None], ours[None], mask) == 0.5 / 4  # layers first
+    assert math.isnan(check.apart(theirs * math.nan, ours, mask))
+
+
+def test_codewords_of_equal_cost_are_no_error():
+    costs = np.array([[[[1.0, 1.0, 3.0], [2.0, 5.0, 2.5]]]])
+    ours, mask = np.array([[[0, 0]]]), np.array([[True, True]])
+    for theirs, cost, share in (([0, 0], 0, 0), ([1, 0], 0, 0.5), ([1, 2], 0.1, 1.0)):
+        rows = check._codes("codes", np.array([[theirs]]), ours, costs, mask)
+        assert [row[1] for row in rows] == pytest.approx([cost, share])
+    rows = check._codes("codes", np.array([[[0, 1]]]), ours, costs, np.array([[True, False]]))
+    assert [row[1] for row in rows] == [0, 0]

@@ -1,0 +1,77 @@
+"""Options of tasks: impossible combinations are named."""
+
+import dataclasses
+
+import pytest
+
+from uniwav_jax.codec.config import SEANetConfig
+from uniwav_jax.config import AsrConfig, CodecConfig, Config, TextConfig, from_dict
+from uniwav_jax.errors import UserError
+
+
+def refused(config: Config, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        from_dict(dataclasses.asdict(config))
+    assert "\n" not in str(error.value)
+
+
+RECOGNITION = dataclasses.replace(
+    Config(),
+    task="asr",
+    init_from="a pretrained run",
+    evaluate=dataclasses.replace(Config().evaluate, sample_every=0),
+)
+CODING = dataclasses.replace(
+    Config(), task="codec", features=dataclasses.replace(Config().features, kind="waveform")
+)
+
+
+def test_what_is_changed_here_is_valid():
+    for config in (RECOGNITION, CODING):
+        assert from_dict(dataclasses.asdict(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"units": "words"}, "text.units must be one of letters, tokens; got 'words'"),
+        ({"lexicon": "cmudict"}, "text.lexicon .* set text.units=tokens too"),
+        ({"symbols": ("b", "a", "c", "b", "a")}, "text.symbols .* more than once: a b$"),
+    ],
+)
+def test_text(options, message):
+    refused(dataclasses.replace(RECOGNITION, text=TextConfig(**options)), f"config.{message}")
+
+
+def test_tokens_may_have_a_lexicon():
+    text = TextConfig(units="tokens", lexicon="cmudict")
+    config = dataclasses.replace(RECOGNITION, text=text)
+    assert from_dict(dataclasses.asdict(config)).text == text
+
+
+def test_recognition():
+    refused(dataclasses.replace(RECOGNITION, asr=AsrConfig(layers="all")), "asr.layers .* 'all'")
+    untrained = dataclasses.replace(RECOGNITION, init_from="")
+    refused(untrained, "asr.freeze_steps .* untrained encoder; name a pretrained run in init_from")
+    for fine in (AsrConfig(freeze_steps=0), AsrConfig(frozen=True)):
+        from_dict(dataclasses.asdict(dataclasses.replace(untrained, asr=fine)))
+    refused(dataclasses.replace(RECOGNITION, evaluate=Config().evaluate), "sample_every must be 0")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bottleneck": "vae"}, "codec.bottleneck must be one of noise, rvq; got 'vae'"),
+        ({"bottleneck": "rvq"}, "codec.structure.codebooks must be given for the bottleneck rvq"),
+        ({"structure": SEANetConfig(codebooks=4)}, "codec.structure.codebooks .* and only for it"),
+        ({"structure": SEANetConfig(sample_rate=24000)}, r"sample_rate \(24000\) .* \(16000\)"),
+        ({"structure": SEANetConfig(kernel=6)}, "codec: kernel must be odd"),
+    ],
+)
+def test_codec(options, message):
+    refused(dataclasses.replace(CODING, codec=CodecConfig(**options)), message)
+
+
+def test_a_codec_is_trained_on_waveforms():
+    features = dataclasses.replace(CODING.features, kind="log_mel")
+    refused(dataclasses.replace(CODING, features=features), "features.kind must be waveform")
