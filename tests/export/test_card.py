@@ -42,11 +42,11 @@ def test_fields(step):
     rows = [line.strip("| ").split(" | ") for line in rest.splitlines() if line.startswith("|")]
     assert dict(row for row in rows if len(row) == 2 and row[0] != "---") == {
         "updates": "1000",
-        "audio a batch": "360 s",
+        "audio per batch": "360 s",
         "training data": "LibriSpeech, CC-BY-4.0",
         "licence of the weights": "cc0-1.0",
         "encoder": "3 layers of 48, post-norm",
-        "numbers in all": "3,456",
+        "parameters and statistics": "3,456",
         "parts": "ctc, encoder, features",
         "configuration, sha256": digest,
         "made with": "jax 1.2.3, uniwav_jax 4.5",

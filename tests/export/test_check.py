@@ -85,7 +85,7 @@ def test_report_counts_what_is_beyond_its_bound(exported, monkeypatch, capsys):
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     assert [line.endswith("FAILED") for line in lines] == [False, False, True, True]
-    assert "2 of 3 differ by more than their bound" in printed.err
+    assert "2 of 3 rows exceed their bound" in printed.err
     ((path, folder, audio, samples),) = given
     assert (path, folder) == (run, "folder") and audio.shape == (3, 96000) and len(samples) == 3
     rows[:] = rows[:1]

@@ -57,5 +57,5 @@ def test_grouped_transposed_convolutions_there_and_back():
 
 def test_no_codec_has_no_rules_and_no_other_layer_is_known():
     assert codec_chains.rules(None) == []
-    with pytest.raises(TypeError, match="no layer of a codec"):
+    with pytest.raises(TypeError, match="is not a layer of a codec"):
         codec_chains._layer(nn.tanh)

@@ -94,7 +94,7 @@ def test_what_is_no_encoder_is_named(state):
     for changed, message in (
         ({}, "there is no feature_extractor"),
         (without("mask_embedding"), "tensor mask_embedding is missing"),
-        ({**state, "extra": np.zeros(1)}, r"tensor extra has no place .* \(1 such\)"),
+        ({**state, "extra": np.zeros(1)}, r"tensor extra does not belong .* \(1 unexpected"),
         ({**state, "mask_embedding": np.zeros(3)}, r"mask_embedding is \(3,\), expected \(16,\)"),
         (without("student.layers"), "there is no student with layers and positions"),
     ):

@@ -92,7 +92,10 @@ def test_what_has_no_place_is_named():
     tensors = names.to_torch(params)
     for changed, message in (
         ({"ctc.head.weight": tensors["ctc.head.weight"]}, "ctc.head.bias is missing"),
-        ({**tensors, "z": np.zeros(1), "y": np.zeros(1)}, r"tensor y has no place .* \(2 such\)"),
+        (
+            {**tensors, "z": np.zeros(1), "y": np.zeros(1)},
+            r"tensor y does not belong .* \(2 unexpected",
+        ),
         (
             {**tensors, "ctc.head.weight": np.zeros((4, 3))},
             r"ctc.head.weight is \(4, 3\), expected \(3, 4\)",

@@ -43,7 +43,9 @@ def test_a_config_that_says_nothing(content, tmp_path):
 
 
 def test_a_config_of_another_version(tmp_path):
-    with pytest.raises(ExportError, match="schema 9; this reader knows 3: export the checkpoint"):
+    with pytest.raises(
+        ExportError, match="schema 9, but this version reads 3; export the checkpoint"
+    ):
         uniwav_files.read_config(folder_of(tmp_path, {"schema": 9}))
 
 
@@ -51,7 +53,7 @@ def test_what_does_not_agree_with_the_sums(tmp_path):
     folder = folder_of(tmp_path, {"schema": 3})
     weights, sums = folder / "model.safetensors", folder / "SHA256SUMS"
     weights.write_bytes(b"other weights")
-    with pytest.raises(ExportError, match=r"model\.safetensors is not what was exported"):
+    with pytest.raises(ExportError, match=r"model\.safetensors differs from its checksum"):
         uniwav_files.verify(folder)
     weights.unlink()
     with pytest.raises(ExportError, match=r"model\.safetensors cannot be read"):
@@ -60,7 +62,7 @@ def test_what_does_not_agree_with_the_sums(tmp_path):
     weights.write_bytes(b"weights")
     lines = sums.read_text().splitlines(keepends=True)
     sums.write_text("".join(line for line in lines if "model" not in line))
-    with pytest.raises(ExportError, match=r"model\.safetensors is not what was exported"):
+    with pytest.raises(ExportError, match=r"model\.safetensors differs from its checksum"):
         uniwav_files.verify(folder)
     sums.unlink()
     with pytest.raises(ExportError, match="is no export: SHA256SUMS cannot be read"):
