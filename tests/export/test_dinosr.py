@@ -100,7 +100,7 @@ def test_what_is_no_encoder_is_named(state):
     ):
         with pytest.raises(UserError, match=message):
             convert(changed)
-    with pytest.raises(UserError, match="5 heads do not divide the width 16; give --heads"):
+    with pytest.raises(UserError, match="5 heads do not divide the width 16; set --heads"):
         convert(state, heads=5)
     with pytest.raises(UserError, match="0 heads"):  # less than one of 64 channels
         convert(state, heads=None)

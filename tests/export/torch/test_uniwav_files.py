@@ -65,5 +65,5 @@ def test_what_does_not_agree_with_the_sums(tmp_path):
     with pytest.raises(ExportError, match=r"model\.safetensors differs from its checksum"):
         uniwav_files.verify(folder)
     sums.unlink()
-    with pytest.raises(ExportError, match="is no export: SHA256SUMS cannot be read"):
+    with pytest.raises(ExportError, match="is not an export: SHA256SUMS cannot be read"):
         uniwav_files.verify(folder)
