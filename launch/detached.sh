@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
 # Keeps one command running on this machine after the connection that started it has ended.
 #
-#   bash launch/detached.sh start COMMAND...   starts it, unless one is running
+#   bash launch/detached.sh start COMMAND...   starts the command, unless one is running
 #   bash launch/detached.sh state              "none", "running LINES COMMAND" or "ended STATUS"
-#   bash launch/detached.sh follow [N]         its log after line N until it ends, then its status
-#   bash launch/detached.sh stop [SECONDS]     SIGTERM, SIGKILL after SECONDS (60); its status
+#   bash launch/detached.sh follow [N]         the log after line N until it ends, then its status
+#   bash launch/detached.sh stop [SECONDS]     SIGTERM, SIGKILL after SECONDS (60); then its status
 #
-# UNIWAV_JOB: folder with the log (of all starts, oldest first), command and status; default
-# ~/uniwav_job
+# UNIWAV_JOB is the folder with the log of all starts, the command and its status (default
+# ~/uniwav_job).
 set -euo pipefail
 job="${UNIWAV_JOB:-$HOME/uniwav_job}"
 action="${1:-}"
 [ $# = 0 ] || shift
 
-# The lock ends with the process that has it, also when the machine restarts. A pid could be reused.
+# The lock ends with the process that holds it, also when the machine restarts. A pid could be
+# reused.
 running() {
   [ -e "$job/lock" ] && ! flock -n "$job/lock" true
 }
@@ -38,7 +39,7 @@ case "$action" in
     printf '%s\n' "$*" >"$job/command"
     echo "== $(date -u '+%F %T') $*" >>"$job/log"
     wc -l <"$job/log" >"$job/first"
-    # It runs in a session of its own and inherits the lock.
+    # It runs in a new session and inherits the lock.
     setsid bash "${BASH_SOURCE[0]}" run "$@" </dev/null >>"$job/log" 2>&1 &
     until [ -s "$job/pid" ]; do
       kill -0 $! || exit 1
@@ -69,8 +70,8 @@ case "$action" in
     fi
     ;;
   follow)
-    # Lines are N:TEXT, so that the reader can continue after a lost connection; the last is
-    # end:STATUS.
+    # Lines have the form N:TEXT, so that the reader can continue after a lost connection. The last
+    # line is end:STATUS.
     from=$(($(cat "$job/first") + ${1:-0}))
     if running; then
       tail -n "+$from" -f -s 0.2 --pid="$(cat "$job/keeper")" "$job/log"

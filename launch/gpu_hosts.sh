@@ -47,7 +47,7 @@ on_host() { # HOST WORD...: runs in this folder; %q keeps the words intact in th
   fi
 }
 
-# First on one host alone: on a shared file system the others then find the environment ready.
+# Prepare one host first, so that the others find the environment ready on a shared file system.
 on_host "${hosts[0]}" bash "$launch/gpu_run.sh" </dev/null
 
 start() { # RANK WORD...

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Fetches recorded English prompts (0.4 h of one voice) for the quickstart and the tests.
+# Downloads recorded English prompts (0.4 h of one voice) for the quickstart and the tests.
 #
 #   bash launch/prompts.sh FOLDER
 #
-# They are two packages of Debian and Ubuntu, which are downloaded and unpacked below FOLDER; nothing
-# is installed, so this needs no root. FOLDER appears complete or not at all; an existing one is left
-# as it is. Ends with status 2 and one line of advice when the packages cannot be fetched.
+# They are two packages of Debian and Ubuntu, which are downloaded and unpacked below FOLDER.
+# Nothing is installed, so this needs no root. After a failure there is no FOLDER; an existing one
+# is kept. If the packages cannot be downloaded, it ends with status 2 and one line of advice.
 set -euo pipefail
 packages=(asterisk-core-sounds-en-g722 asterisk-core-sounds-en) # sound; texts
 folder="${1:?give the folder to unpack into}"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to a pretrained model: environment, speech, manifest, ArrayRecord, training on CPU.
+# Pretrains a model on CPU, with all steps: environment, speech, manifest, ArrayRecord, training.
 #
 #   bash launch/quickstart.sh                       recorded English prompts (0.4 h, one voice)
 #   bash launch/quickstart.sh AUDIO_FOLDER          your own recordings
@@ -8,7 +8,7 @@
 #   --workdir DIR    folder of the run (default runs/demo; runs/demo-NAME for other speech)
 #   --steps N        length of the run        --config.KEY=VALUE    any other setting of the run
 #
-# Running it again continues: finished stages are skipped, training resumes from its checkpoint.
+# The same command continues: finished stages are skipped, training resumes from its checkpoint.
 # UNIWAV_VENV, PYTHON: see venv.sh. UNIWAV_DATA: folder for speech (default data/).
 # UNIWAV_LIBRISPEECH_URL: another mirror, such as https://us.openslr.org/resources/12
 set -euo pipefail
@@ -18,7 +18,7 @@ mirror="${UNIWAV_LIBRISPEECH_URL:-https://www.openslr.org/resources/12}"
 
 fail() {
   echo "error: $*" >&2
-  trap - EXIT # the message says it all
+  trap - EXIT # report_failure would add nothing to the message
   exit 2
 }
 
@@ -37,7 +37,7 @@ report_failure() {
 }
 trap report_failure EXIT
 
-# OUTPUT exists and is newer than everything in INPUT (a file or a folder).
+# Whether OUTPUT exists and is newer than everything in INPUT (a file or a folder).
 up_to_date() { # OUTPUT INPUT
   [ -e "$1" ] && [ -z "$(find "$2" -newer "$1" -print -quit)" ]
 }
@@ -47,13 +47,13 @@ download_librispeech() { # PART
   case "$part" in
     dev-clean) md5=42e2234ba48799c1f50f24a7926300a1 ;;
     train-clean-100) md5=2a93770f6d5c6c964bc36631d331a522 ;;
-    *) fail "--librispeech=$part is not known here; use dev-clean or train-clean-100" ;;
+    *) fail "--librispeech=$part is not supported; use dev-clean or train-clean-100" ;;
   esac
   command -v curl >/dev/null || fail "curl is missing: 'sudo apt-get install curl'"
   mkdir -p "$data"
   verified() { echo "$md5  $archive" | md5sum --check --status 2>/dev/null; }
   if ! verified; then
-    # Continues a partial download. A failure shows in the checksum, unless there is no file at all.
+    # This continues a partial download. The checksum detects failures, unless there is no file.
     curl -fL --retry 3 -C - --progress-bar -o "$archive" "$mirror/$part.tar.gz" ||
       [ -f "$archive" ] || fail "could not download $mirror/$part.tar.gz; check the network, or set" \
       "UNIWAV_LIBRISPEECH_URL to a mirror"
@@ -94,11 +94,12 @@ done
 
 stage "environment"
 # shellcheck source=launch/venv.sh
-source "$repository/launch/venv.sh" convert
+source "$repository/launch/venv.sh" cpu
 
 stage "speech"
 if [ -n "$audio" ]; then
-  # Two folders of one name must not share a manifest; a comma would separate two manifests.
+  # Folders with the same name must have different manifests, and names must have no comma, which
+  # would separate two manifests.
   name="$(basename "$audio" | tr -c 'A-Za-z0-9._\n-' _)-$(echo "$audio" | md5sum | cut -c -6)"
   echo "your recordings in $audio"
 elif [ -n "$librispeech" ]; then
@@ -113,7 +114,7 @@ else
   texts="$data/asterisk/usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz"
   bash "$repository/launch/prompts.sh" "$data/asterisk" || {
     code=$?
-    trap - EXIT # the script's message says it all
+    trap - EXIT # report_failure would add nothing to the script's message
     exit "$code"
   }
   echo "English Asterisk prompts, read by Allison Smith (CC BY-SA 3.0), in $audio"
@@ -140,33 +141,33 @@ packed="$data/$name/packed"
 if [ -d "$packed" ] && up_to_date "$packed.done" "$manifest"; then
   echo "$packed is up to date"
 else
-  rm -rf "$packed" # made from an older manifest
+  rm -rf "$packed" # it was made from an older manifest
   python "$repository/tools/pack_array_record.py" "$manifest" --out "$packed"
   touch "$packed.done"
 fi
 
 stage "training"
-# Ctrl-C and kill reach the training as SIGTERM: it saves before it ends.
+# Ctrl-C and kill are passed to the training as SIGTERM, so that it saves before it ends.
 training="" stopped=""
 trap 'stopped=1; [ -z "$training" ] || kill -TERM "$training" 2>/dev/null' INT TERM
 python -m uniwav_jax.main --config="$repository/configs/demo.py" --workdir="$workdir" \
   --config.data.manifest="$packed" --config.data.eval_manifest="$eval_manifest" \
   "${settings[@]}" &
 training=$!
-[ -z "$stopped" ] || kill -TERM "$training" # stopped before it started
+[ -z "$stopped" ] || kill -TERM "$training" # the signal came before the training started
 while :; do
   code=0
   wait "$training" || code=$?
-  kill -0 "$training" 2>/dev/null || break # else it was a signal that ended the wait
+  kill -0 "$training" 2>/dev/null || break # otherwise a signal ended the wait
 done
 [ "$code" = 0 ] || exit "$code"
 
 stage "done"
 cat <<END
-What the run left in $workdir:
+Files of the run in $workdir:
   checkpoints/    the model; the same command continues from the newest one
-  metrics.jsonl   losses, perplexities, speed: one JSON object a line
-  samples/        per evaluation: spectrograms (png) and real, masked and generated speech (wav)
+  metrics.jsonl   losses, perplexities and speed, one JSON object per line
+  samples/        for each evaluation spectrograms (png) and real, masked and generated speech (wav)
 What to do next:
   source ${UNIWAV_VENV:-$repository/.venv}/bin/activate
   tensorboard --logdir $workdir     curves, pictures and sound (pip install tensorboard)

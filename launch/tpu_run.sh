@@ -10,7 +10,7 @@
 # --type=TYPE          v4-32, v5litepod-16, v5p-32, v6e-16, ...
 # --version=VERSION    runtime image; default: that of the type
 # --project=PROJECT    default: gcloud's
-# --queued             waits in Google's queue instead of asking repeatedly
+# --queued             waits in Google's queue instead of requesting a slice repeatedly
 # --spot, --reserved   a cheaper slice that may be preempted; a slice of a reservation
 # --slices=N           several slices, always queued (give it with --stop too); see mesh.slices
 # --env=NAME=VALUE     variable for the workers, such as UNIWAV_EXTRA; may be repeated
@@ -107,7 +107,7 @@ check_run() {
     gs://*) ;;
     "") fail "--workdir of the run is missing; it comes after --" ;;
     /*) say "note: --workdir=$workdir must be a mount that all workers share and that stays" ;;
-    *) fail "--workdir=$workdir would lie on the workers' disks and go with them; use gs://..." ;;
+    *) fail "--workdir=$workdir would be on the workers' disks and lost with them; use gs://..." ;;
   esac
   git -C "$repository" rev-parse --quiet --verify HEAD >/dev/null ||
     fail "$repository has no commit of git to copy to the workers"
@@ -183,7 +183,7 @@ else
   describe=("${describe_node[@]}") delete=("${delete_node[@]}")
 fi
 create+=("${place[@]}" "--accelerator-type=$type" ${tier:+"$tier"} "${create_flags[@]}")
-# With this, a dead connection ends the following of the log instead of blocking it.
+# With this option a dead connection ends the output of the log instead of blocking it.
 follow_flags=("--ssh-flag=-oServerAliveInterval=30" "${ssh_flags[@]}")
 environment=""
 [ ${#variables[@]} = 0 ] || environment="env $(quoted "${variables[@]}") "
@@ -242,7 +242,7 @@ while :; do
     say "not all workers of $name answer (try $tries of $ssh_tries)"
     if [ "$tries" -ge "$ssh_tries" ]; then
       tries=0
-      # Perhaps only the ssh of this machine fails, and a job is running there.
+      # If no worker ever answered, perhaps only ssh fails here, and a job is running there.
       [ -n "$reached" ] || fail "no worker of $name ever answered; repair ssh, or $me --down"
       failed "workers of $name do not answer"
       delete_slice

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# The calls of gcloud in tpu_run.sh: states, creation, deletion, commands on the workers. Source it.
-# A dry run takes the same path: commands are printed and assumed to succeed.
+# The calls of gcloud for tpu_run.sh, which sources this file: states, creation, deletion, commands
+# on the workers. A dry run takes the same path; its commands are printed and assumed to succeed.
 
 say() {
   echo "${dry_run:+# }== $*" # a comment among the commands of a dry run
@@ -15,7 +15,7 @@ pause() { # [SECONDS]
   [ -n "$dry_run" ] || sleep "${1:-$poll}"
 }
 
-quoted() { # WORD...: prints one line that a shell splits into the same words
+quoted() { # WORD...: prints a line that a shell splits into the same words
   local word line=""
   for word; do
     [[ "$word" =~ ^[A-Za-z0-9_./:=@%+,-]+$ ]] || word="${word@Q}"
@@ -33,7 +33,7 @@ run() { # COMMAND...
 }
 
 # Whether a message of gcloud means that trying again is useless. Waiting for capacity helps,
-# waiting for quota does not; both are RESOURCE_EXHAUSTED.
+# waiting for quota does not, although both have the code RESOURCE_EXHAUSTED.
 hopeless() { # MESSAGE
   local hopeless='quota|PERMISSION_DENIED|not have permission|INVALID_ARGUMENT|bad request'
   hopeless+='|UNAUTHENTICATED|gcloud auth|active account|reauthentic|billing|SERVICE_DISABLED'
@@ -45,7 +45,7 @@ no_capacity() { # MESSAGE
   grep -qiE 'capacity|resource_pool_exhausted|resource_availability|stockout' <<<"$1"
 }
 
-# Failures in a row; a job that ran for a while resets the count.
+# The number of failures in a row; a job that ran for a while resets it.
 failures=0
 failed() { # WHAT
   failures=$((failures + 1))
@@ -148,7 +148,8 @@ copy_code() {
   done
 }
 
-# Asks all workers about the job: `job` is none, running, ended or mixed; `lines` the shortest log.
+# Asks all workers about the job. Sets `job` to none, running, ended or mixed, and `lines` to the
+# length of the shortest log.
 probe() {
   local out word number rest code=0
   job="" running_command="" lines=""
@@ -176,8 +177,8 @@ start_job() {
   return "$code"
 }
 
-# Shows the log of worker 0; sets `result` to the job's status, stopped or lost. Lines are numbered,
-# because gcloud itself repeats the command when the connection breaks.
+# Shows the log of worker 0, and sets `result` to the job's status, "stopped" or "lost". Lines are
+# numbered, because gcloud itself repeats the command when the connection breaks.
 follow() {
   local line number base="$seen"
   result=lost

@@ -2,9 +2,9 @@
 # Runs the training on this TPU VM; tpu_run.sh starts it on every worker of a slice.
 #
 #   bash launch/tpu_worker.sh --config=configs/pretrain_base.py --workdir=gs://BUCKET/runs/base
-#   bash launch/tpu_worker.sh                                     only makes the environment
+#   bash launch/tpu_worker.sh                                     only creates the environment
 #
-# UNIWAV_EXTRA   pip extras (default tpu,gcs); cpu: none     UNIWAV_CHIP   v4, v5e, v5p, v6e
+# UNIWAV_EXTRA   pip extras (default tpu,gcs); cpu installs none     UNIWAV_CHIP   v4, v5e, v5p, v6e
 # UNIWAV_VENV, PYTHON: see venv.sh     JAX_COMPILATION_CACHE_DIR: default under ~/.cache
 set -euo pipefail
 launch="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
@@ -14,7 +14,7 @@ extras="${UNIWAV_EXTRA:-tpu,gcs}"
 source "$launch/venv.sh" "$extras"
 [ $# -gt 0 ] || exit 0
 
-metadata() { # NAME: prints an attribute of this VM, nothing outside Google Cloud
+metadata() { # NAME: prints an attribute of this VM; outside Google Cloud it prints nothing
   curl -sf -m 5 -H 'Metadata-Flavor: Google' \
     "http://metadata.google.internal/computeMetadata/v1/instance/attributes/$1" || true
 }

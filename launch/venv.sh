@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Makes the virtual environment, installs uniwav_jax into it once, and activates it.
+# Creates the virtual environment, installs uniwav_jax into it once, and activates it.
 #
-#   source launch/venv.sh [EXTRAS]     EXTRAS as in pip: convert, dev, "tpu,gcs"; cpu: none
+#   source launch/venv.sh [EXTRAS]     EXTRAS as in pip: align, dev, "tpu,gcs"; cpu: none
 #   bash launch/venv.sh [EXTRAS]       the same, without activating it
 #
 # UNIWAV_VENV   folder of the environment (default: .venv in the repository)
-# PYTHON        the interpreter to make it with (default: python3.12, 3.13, 3.11 or python3)
+# PYTHON        the interpreter for it (default: python3.12, 3.13, 3.11 or python3)
 # A script that sources this file must give EXTRAS, even if empty; otherwise its own $1 is used.
 
-_uniwav_usable() { # whether a Python is new enough and can make an environment with pip
+_uniwav_usable() { # whether a Python is new enough and can create an environment with pip
   "$1" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
@@ -27,8 +27,8 @@ print(platform.python_version())' 2>/dev/null))"
     fi
   done
   if [ -n "${PYTHON:-}" ]; then
-    echo "error: PYTHON=$PYTHON is no Python >= 3.11 that can make environments (module venv);" \
-      "give another one or unset it" >&2
+    echo "error: PYTHON=$PYTHON is not a Python >= 3.11 that can create environments;" \
+      "set another one or unset it" >&2
     return 2
   fi
   uv="$(command -v uv || command -v "$HOME/.local/bin/uv")"
@@ -52,15 +52,15 @@ _uniwav_venv() { # EXTRAS
   venv="${UNIWAV_VENV:-$repository/.venv}"
   if ! "$venv/bin/python" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
   then
-    # Only our own folder is cleared without asking; it may be incomplete, or its Python removed.
+    # Only our own folder is cleared without asking. It may be incomplete, or its Python removed.
     if [ -n "${UNIWAV_VENV:-}" ] && [ -n "$(ls -A "$venv" 2>/dev/null)" ]; then
-      echo "error: UNIWAV_VENV=$venv is not empty and no environment of Python >= 3.11 with pip;" \
-        "delete it or choose another folder" >&2
+      echo "error: UNIWAV_VENV=$venv is not empty and not an environment of Python >= 3.11 with" \
+        "pip; delete it or choose another folder" >&2
       return 2
     fi
     _uniwav_make_venv "$venv" || return
   fi
-  # The first line describes Python and setup.py; one line follows for each installed set of extras.
+  # The first line describes Python and setup.py. A line follows for each installed set of extras.
   stamp="$venv/uniwav-installed"
   base="$("$venv/bin/python" -c 'import platform; print(platform.python_version())')" || return
   base="Python $base, $repository, setup.py $(sha256sum <"$repository/setup.py")"
@@ -83,6 +83,6 @@ _uniwav_venv() { # EXTRAS
 
 _uniwav_venv "${1:-}" || {
   _uniwav_status=$?
-  # shellcheck disable=SC2317  # sourced: return; run: exit
+  # shellcheck disable=SC2317  # a sourced script returns, an executed one exits
   return "$_uniwav_status" 2>/dev/null || exit "$_uniwav_status"
 }

@@ -1,4 +1,4 @@
-"""Commands of documentation, taken apart and given to the parsers of their programs."""
+"""Checks commands of the documentation with the parsers of their programs."""
 
 import argparse
 import importlib
@@ -19,17 +19,17 @@ from uniwav_jax import cli
 from uniwav_jax import config as config_lib
 from uniwav_jax.config import recipes
 
-PLAIN = {"cd", "source", "git", "python3", "ruff"}  # programs that are not ours
+PLAIN = {"cd", "source", "git", "python3", "ruff"}  # programs of others, which are not checked
 LAUNCHERS = {"gpu_run.sh", "tpu_worker.sh", "slurm.sbatch"}  # pass their arguments on to the run
 
 
 def lines(block: str) -> list[str]:
-    """Lines of a block of bash, continued lines joined."""
+    """The lines of a bash block; continued lines are joined."""
     return [line for line in block.replace("\\\n", " ").splitlines() if line.strip()]
 
 
 def split(line: str) -> list[tuple[dict[str, str], list[str]]]:
-    """The commands of a line: variables that are set before each, and its words."""
+    """The commands of a line, each as the variables that are set for it and its words."""
     found, words = [], []
     for word in [*shlex.split(line, comments=True), "&&"]:
         if word != "&&":
@@ -45,13 +45,13 @@ def split(line: str) -> list[tuple[dict[str, str], list[str]]]:
 
 
 def check(line: str) -> None:
-    """Raise unless every command of a line is one that its program accepts."""
+    """Raise an exception unless each command of a line is accepted by its program."""
     for _, words in split(line):
         check_words(words)
 
 
 def check_words(words: list[str]) -> None:
-    """The same for one command."""
+    """Check one command."""
     if words[-1] == "...":
         words = words[:-1]
     program, *arguments = words
@@ -69,11 +69,11 @@ def check_words(words: list[str]) -> None:
     elif program == "xpk":
         check(arguments[arguments.index("--command") + 1])
     else:
-        assert program in PLAIN, f"a program that is not known here: {words}"
+        assert program in PLAIN, f"unknown program: {words}"
 
 
 def check_uniwav(arguments: list[str]) -> None:
-    """By the parser of the command."""
+    """Check the arguments of `uniwav` with the command's parser."""
     count = 2 if " ".join(arguments[:2]) in cli.COMMANDS else 1
     name, rest = " ".join(arguments[:count]), arguments[count:]
     if name == "--help":
@@ -92,20 +92,20 @@ def check_uniwav(arguments: list[str]) -> None:
 
 
 def check_training(arguments: list[str]) -> None:
-    """By the flags of `uniwav train`; the configuration must be a valid one."""
+    """Check arguments with the flags of `uniwav train`; the configuration must be valid."""
     values = flags.FlagValues()
     config_flags.DEFINE_config_file("config", None, flag_values=values)
     flags.DEFINE_string("workdir", None, "", flag_values=values)
     argv = recipes.with_paths(["uniwav train", *arguments])
-    with mock.patch.object(sys, "argv", argv):  # where config_flags looks for --config.FIELD
+    with mock.patch.object(sys, "argv", argv):  # config_flags reads --config.FIELD from there
         left = values(argv)
     assert left == ["uniwav train"] and values.workdir, arguments
-    if ":" not in values.config.task:  # else it is a task of the page, which is not imported here
+    if ":" not in values.config.task:  # otherwise the task is defined on the page
         config_lib.from_dict(values.config)
 
 
 def check_script(path: str, *arguments: str) -> None:
-    """A script exists, and its options stand in its text."""
+    """Check that a script exists and contains the options."""
     text = (REPOSITORY / path).read_text()
     for argument in arguments:
         if argument == "--":
@@ -118,7 +118,7 @@ def check_script(path: str, *arguments: str) -> None:
 
 
 def check_launcher(path: str, arguments: list[str]) -> None:
-    """A shell script exists and has its options; the run's arguments are a run's."""
+    """Check that a shell script exists and contains the options, and check the run's arguments."""
     text, name = (REPOSITORY / path).read_text(), pathlib.Path(path).name
     if name in LAUNCHERS:
         if arguments and arguments[0] == "--dry_run":
@@ -139,7 +139,7 @@ def check_launcher(path: str, arguments: list[str]) -> None:
 
 
 def check_extras(arguments: list[str]) -> None:
-    """The extras that pip is asked for exist."""
+    """Check that the extras in a pip command exist."""
     known = set(setup_arguments()["extras_require"])
     for argument in arguments:
         for extras in re.findall(r"\[([\w,]+)\]", argument):
@@ -147,7 +147,7 @@ def check_extras(arguments: list[str]) -> None:
 
 
 def setup_arguments() -> dict[str, Any]:
-    """What setup.py gives to setuptools."""
+    """The arguments that setup.py passes to setuptools."""
     given: dict[str, Any] = {}
     with mock.patch.object(setuptools, "setup", given.update):
         runpy.run_path(str(REPOSITORY / "setup.py"))

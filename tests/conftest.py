@@ -1,4 +1,4 @@
-"""Shared fixtures: where real speech lies, and a small corpus cut from it."""
+"""Settings for compilation, and shared fixtures such as real speech."""
 
 import contextlib
 import fcntl
@@ -10,10 +10,10 @@ import shutil
 import sys
 from collections.abc import Callable
 
-# Before JAX starts. Eight CPU devices for the sharding tests, and code that is compiled ten times
-# faster than it would be for long runs: without LLVM's optimizations, with the older emitters of
-# fused operations, which need a third of the time of those by MLIR, and each in one thread, as the
-# workers have all cores.
+# These are set before JAX starts: eight CPU devices for the sharding tests, and compilation in a
+# tenth of the usual time. It omits LLVM's optimizations, uses the older emitters of fused
+# operations, which need a third of the time of those by MLIR, and runs in one thread, because the
+# other workers use the other cores.
 FAST_COMPILE = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 FAST_COMPILE += " --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -24,7 +24,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     [
         "--xla_force_host_platform_device_count=8",
         *([FAST_COMPILE] if os.environ["JAX_PLATFORMS"] == "cpu" else []),
-        os.environ.get("XLA_FLAGS", ""),  # the caller's come last and win
+        os.environ.get("XLA_FLAGS", ""),  # the caller's flags come last and override the others
     ]
 )
 
@@ -35,7 +35,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 
 
 def load_tool(name: str, folder: str = "tools"):
-    """FOLDER/NAME.py as a module."""
+    """Import FOLDER/NAME.py as a module."""
     spec = importlib.util.spec_from_file_location(name, REPOSITORY / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -45,7 +45,7 @@ def load_tool(name: str, folder: str = "tools"):
 
 @contextlib.contextmanager
 def limited_files(size: int):
-    """No file can grow beyond so many bytes, here and in processes started here: a full disk."""
+    """Limit the size of files in bytes, also for child processes, to imitate a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
@@ -54,8 +54,8 @@ def limited_files(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-# Files in the order in which they are given to the workers: those that take minutes first, so that
-# all workers end at about the same time.
+# The order in which files are given to the workers. Files that take minutes are first, so that all
+# workers end at about the same time.
 SLOWEST_FIRST = """
     end_to_end/test_resume end_to_end/test_codec_training end_to_end/test_hosts
     end_to_end/test_recognition end_to_end/test_wheel test_docs end_to_end/test_devices
@@ -81,9 +81,9 @@ def common_folder(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def made_once(common_folder):
-    """A function (name, make) -> folder of that name, which the first worker to ask has made.
+    """A function (name, make) -> folder of that name, which only the first worker fills.
 
-    `make` is called with the empty folder. Tests leave what is in it as it is.
+    `make` is called with the empty folder. Tests must not change the content.
     """
 
     def get(name: str, make: Callable[[pathlib.Path], object]) -> pathlib.Path:
@@ -91,7 +91,7 @@ def made_once(common_folder):
         with open(common_folder / f"{name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not done.exists():
-                shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
+                shutil.rmtree(folder, ignore_errors=True)  # left by a worker that failed
                 folder.mkdir()
                 make(folder)
                 done.touch()
@@ -102,7 +102,7 @@ def made_once(common_folder):
 
 @pytest.fixture(scope="session", autouse=True)
 def compiled_once(common_folder) -> None:
-    """Tests and the programs that they start share what they compile, in all xdist workers."""
+    """Share compiled programs between tests and the programs that they start, in all workers."""
     settings = {
         "jax_compilation_cache_dir": str(common_folder / "compiled"),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -117,7 +117,7 @@ def compiled_once(common_folder) -> None:
 
 @pytest.fixture(scope="module")
 def fast_compilation():
-    """For modules that mostly compile: XLA's slower passes do not pay."""
+    """Omit XLA's slower passes, in modules that spend most of their time on compilation."""
     import jax
 
     before = jax.config.read("jax_disable_most_optimizations")
@@ -129,14 +129,14 @@ def fast_compilation():
 @pytest.fixture(scope="session")
 def prompts(tmp_path_factory):
     """Recorded English prompts; see tests/speech.py."""
-    from tests.speech import Prompts  # which builds on this module
+    from tests.speech import Prompts  # imported here, because it imports this module
 
     return Prompts(tmp_path_factory.mktemp("prompts"))
 
 
 @pytest.fixture(scope="session")
 def small_corpus(prompts, tmp_path_factory) -> pathlib.Path:
-    """A folder of 12 FLAC clips of real speech, of 3 s and a little less, and its manifest.tsv."""
+    """A folder of 12 FLAC clips of real speech, at most 3 s long, and manifest.tsv."""
     folder = tmp_path_factory.mktemp("corpus")
     lines = ["path\tsamples\tsample_rate\tspeaker\ttext"]
     for number, name in enumerate(prompts.sentences[:12]):
@@ -150,13 +150,13 @@ def small_corpus(prompts, tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def clip(prompts):
-    """Nearly five seconds of real speech, float32 [79877]; not a whole number of frames."""
+    """Nearly five seconds of real speech, float32 [79877], not a whole number of frames."""
     return (prompts.speech(79877) / 32768).astype("float32")
 
 
 @pytest.fixture(scope="session")
 def librispeech() -> pathlib.Path:
-    """Folder with LibriSpeech clips and TextGrids of a forced aligner; UNIWAV_SPEECH names it."""
+    """The folder UNIWAV_SPEECH with LibriSpeech clips and TextGrids of a forced aligner."""
     default = REPOSITORY.parent / "shared" / "data"
     folder = pathlib.Path(os.environ.get("UNIWAV_SPEECH", default))
     if not (folder / "alignments").is_dir():

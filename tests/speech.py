@@ -1,6 +1,7 @@
 """Real speech for the tests: the recorded English prompts that the quickstart trains on.
 
-One voice, 16 kHz. The packages are fetched once for this machine, into the user's cache folder.
+They have one voice at 16 kHz. Their packages are downloaded once per machine, into the user's cache
+folder.
 """
 
 import fcntl
@@ -18,13 +19,13 @@ from uniwav_jax.text import textgrid
 
 RATE = 16000
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "uniwav_jax"
-# Sentences of at least four seconds, the longest first.
+# Sentences of at least four seconds, longest first.
 SENTENCES = """
     demo-congrats basic-pbx-ivr-main demo-echotest demo-abouttotry demo-moreinfo
     confbridge-mute-extended demo-nogo tt-allbusy queue-periodic-announce vm-record-prepend
     confbridge-lock-extended vm-newuser vm-invalid-password agent-alreadyon vm-rec-temp
 """.split()
-DIGITS = {  # ARPAbet, as forced aligners write it
+DIGITS = {  # pronunciations in ARPAbet, with stress marks as in TextGrids of forced aligners
     "zero": "Z IH1 R OW0",
     "one": "W AH1 N",
     "two": "T UW1",
@@ -39,17 +40,16 @@ DIGITS = {  # ARPAbet, as forced aligners write it
 
 
 class Prompts:
-    """The prompts by name; `folder` is for the converted files."""
+    """The prompts by name; `folder` receives the converted files."""
 
     sentences = SENTENCES
 
     def __init__(self, folder: pathlib.Path) -> None:
-        """Fetches the packages when the cache does not have them; skips when that fails."""
-        pytest.importorskip("av", reason='real speech needs pip install -e ".[convert]"')
+        """Download the packages unless they are in the cache; skip the test if that fails."""
         self.folder = folder
         unpacked = CACHE / "prompts"
         CACHE.mkdir(parents=True, exist_ok=True)
-        with open(CACHE / "prompts.lock", "w") as lock:  # one worker of pytest-xdist at a time
+        with open(CACHE / "prompts.lock", "w") as lock:  # for one worker of pytest-xdist at a time
             fcntl.flock(lock, fcntl.LOCK_EX)
             command = ["bash", str(REPOSITORY / "launch" / "prompts.sh"), str(unpacked)]
             done = subprocess.run(command, capture_output=True, text=True)
@@ -67,7 +67,7 @@ class Prompts:
         return soundfile.read(target, dtype="int16")[0]
 
     def speech(self, samples: int) -> np.ndarray:
-        """One sentence after the other, int16 [samples]."""
+        """The sentences one after another, int16 [samples]."""
         whole = np.concatenate([self.read(name) for name in SENTENCES])
         return np.tile(whole, -(-samples // len(whole)))[:samples]
 
@@ -81,13 +81,13 @@ class Prompts:
     def digits(self, numbers: str, path: pathlib.Path) -> None:
         """Spoken digits with pauses of 0.3 s, as a FLAC file and a TextGrid beside it.
 
-        Words begin and end where the recording of the digit is louder than -45 dBFS; the phones of
-        a word have equal lengths, which is enough to test with.
+        Words begin and end where the recording of the digit exceeds -45 dBFS. The phones of a word
+        have equal lengths, which is accurate enough for tests.
         """
         audio, words, phones = [np.zeros(0, np.int16)], [], []
         for number in numbers:
-            said = self.read(f"digits/{number}")
-            blocks = said[: len(said) // 320 * 320].reshape(-1, 320) / 32768.0
+            digit = self.read(f"digits/{number}")
+            blocks = digit[: len(digit) // 320 * 320].reshape(-1, 320) / 32768.0
             (loud,) = np.nonzero(np.square(blocks).mean(1) > 10**-4.5)
             (word, spelled), begin = list(DIGITS.items())[int(number)], sum(map(len, audio)) / RATE
             start, end = begin + loud[0] * 0.02, begin + (loud[-1] + 1) * 0.02
@@ -95,7 +95,7 @@ class Prompts:
             labels = spelled.split()
             edges = np.linspace(start, end, len(labels) + 1)
             phones += zip(edges, edges[1:], labels)
-            audio += [said, np.zeros(RATE * 3 // 10, np.int16)]
+            audio += [digit, np.zeros(RATE * 3 // 10, np.int16)]
         audio = np.concatenate(audio)
         soundfile.write(path, audio, RATE, subtype="PCM_16")
         tiers = {"words": words, "phones": [(float(a), float(b), c) for a, b, c in phones]}

@@ -27,7 +27,7 @@ SMALL = {
     "distillation__codewords": 16,
     "data__buckets": (2.0,),
 }
-FRAMES = 75  # of `wave`
+FRAMES = 75  # number of frames of `wave`
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +47,18 @@ def recogniser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def on_codec(tmp_path_factory):
-    """A pretraining checkpoint on codec features, its folder and the codec's."""
+    """A pretraining checkpoint on codec features, and the folder of the codec."""
     folder = tmp_path_factory.mktemp("codec")
     return make(folder, codec="small", **SMALL), folder / "codec"
 
 
 @pytest.fixture(scope="module")
 def wave():
-    """A second and a half of noise at 16 kHz, less one sample, float32."""
+    """Noise at 16 kHz, one sample shorter than 1.5 s, float32."""
     return np.random.default_rng(0).uniform(-0.3, 0.3, 24000 - 1).astype(np.float32)
 
 
-def test_encode_gives_every_layer_z_codes_and_times(model, wave):
+def test_encode_returns_states_z_codes_and_times(model, wave):
     assert (model.task, model.step, model.sample_rate, model.frame_rate) == (
         "pretrain",
         7,
@@ -77,7 +77,7 @@ def test_encode_gives_every_layer_z_codes_and_times(model, wave):
     assert "pretrain" in repr(model) and "7 updates" in repr(model)
 
 
-def test_waves_of_any_kind_give_the_same(model, wave, tmp_path):
+def test_waves_of_all_types_have_the_same_result(model, wave, tmp_path):
     torch, jax = pytest.importorskip("torch"), pytest.importorskip("jax")
     integers = np.round(wave * 32768).astype(np.int16)
     soundfile.write(tmp_path / "a.wav", integers, 16000)
@@ -100,13 +100,13 @@ def test_another_rate_is_converted(model, wave):
     assert abs(len(model.encode(wave, 8000).times) - 2 * FRAMES) <= 1
 
 
-def test_long_waves_go_through_in_windows(model, wave):
-    """Windows of the training's longest clips, 2 s, of which each gives its middle."""
+def test_long_waves_are_computed_in_windows(model, wave):
+    """Windows have the length of the longest training clips, 2 s, and contribute their middle."""
     long = np.tile(wave, 6)
     found = model.encode(long)
     assert len(found.times) == -(-len(long) // 320)
     assert np.isfinite(found.states).all()
-    # Frames 75 to 125 are the second window's middle, as if it were the wave.
+    # Frames 75 to 125 are the middle of the second window.
     alone = model.encode(long[50 * 320 : 150 * 320])
     np.testing.assert_allclose(found.z[75:125], alone.z[25:75], atol=1e-4)
 
@@ -127,7 +127,7 @@ def test_transcribe_and_align(recogniser, wave):
 
 
 @pytest.mark.parametrize("name", ["model", "recogniser"])
-def test_an_export_gives_the_same_without_torch(name, wave, tmp_path, request):
+def test_an_export_has_the_same_results_without_torch(name, wave, tmp_path, request):
     model = request.getfixturevalue(name)
     write.export(model.path, str(tmp_path / "export"))
     program = (
@@ -169,7 +169,7 @@ def test_codec_features_encode_and_decode_latents(on_codec, wave, tmp_path):
     decoded = codec.decode_latents(latents)
     assert decoded.shape == (24000,) and decoded.dtype == np.float32
     np.testing.assert_allclose(model.decode_latents(latents), decoded, atol=1e-5)
-    # The export has the codec inside.
+    # The export includes the codec.
     write.export(path, str(tmp_path / "export"))
     folder.rename(tmp_path / "elsewhere")
     try:
@@ -197,7 +197,7 @@ def test_a_codec_run_is_a_codec(wave, tmp_path):
         model.encode(wave)
 
 
-def test_a_method_that_is_missing_says_what_trains_it(model, recogniser, wave):
+def test_a_missing_method_names_the_config_that_trains_it(model, recogniser, wave):
     for call in (lambda: model.transcribe(wave), lambda: model.align(wave, "go")):
         with pytest.raises(UserError, match=r"task pretrain.*--config=asr_demo.*init_from"):
             call()
@@ -215,7 +215,7 @@ def test_a_method_that_is_missing_says_what_trains_it(model, recogniser, wave):
             getattr(model, method)(*arguments)
 
 
-def test_what_is_no_model_is_named(tmp_path):
+def test_errors_name_folders_that_are_not_models(tmp_path):
     with pytest.raises(UserError, match=r"no model of that name ships .*none yet.*--config=demo"):
         uniwav_jax.load("uniwav-base")
     with pytest.raises(UserError, match="has no checkpoint"):

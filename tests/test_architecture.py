@@ -1,4 +1,4 @@
-"""The shape of the package: who imports whom, how long files are, where tests are."""
+"""Rules for the package: which modules may import which, length of files, names of tests."""
 
 import ast
 import graphlib
@@ -12,36 +12,37 @@ import pytest
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = REPOSITORY / "uniwav_jax"
-# Each room imports from rooms before it only.
+# Each folder or module of the package imports only from those in the lines before it.
 ORDER = (
     {"errors", "types", "terminal"},
-    {"codec"},  # stands alone: a network, its files, importers
+    {"codec"},  # an independent part: a network, its files, importers
     {"config"},
-    {"parallel"},  # meshes and processes: knows batches, no task
+    {"parallel"},  # meshes and processes, for batches of any task
     {"audio", "text"},
     {"data", "features"},
-    {"measures"},  # formulas on arrays and texts
-    {"losses"},  # formulas on arrays
+    {"measures"},  # functions of arrays and texts
+    {"losses"},  # functions of arrays
     {"models"},
     {"tasks"},
     {"checkpoint"},
     {"inference"},
     {"export"},
-    {"api"},  # a model ready for use; nothing before it knows training
+    {"api"},  # models for users; neither this nor the folders before it import training
     {"evaluation"},  # measures on arrays, files and models
     {"train"},
     {"main"},
     {"cli"},
 )
-LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
+LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 
 
-def room_of(path: pathlib.Path) -> str:
+def part_of(path: pathlib.Path) -> str:
+    """The folder or module at the top of the package that a file belongs to."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
 def imports(path: pathlib.Path) -> set[str]:
-    """Rooms of this package that a file imports."""
+    """Folders and modules at the top of the package that a file imports."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
@@ -59,17 +60,17 @@ SOURCES = [p for p in sorted(PACKAGE.rglob("*.py")) if p != PACKAGE / "__init__.
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_imports_go_one_way(path):
-    room = room_of(path)
-    for other in imports(path) - {room}:
-        assert LEVEL[other] < LEVEL[room], f"{path} ({room}) imports {other}"
+def test_imports_follow_the_order(path):
+    part = part_of(path)
+    for other in imports(path) - {part}:
+        assert LEVEL[other] < LEVEL[part], f"{path} ({part}) imports {other}"
 
 
 def module_of(path: pathlib.Path) -> str:
     return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
 
 
-def test_no_modules_import_one_another_in_a_circle():
+def test_there_are_no_circular_imports():
     """Imports inside functions count too."""
     graph = {module_of(path): set() for path in (*SOURCES, PACKAGE / "__init__.py")}
     for path in SOURCES:
@@ -79,11 +80,11 @@ def test_no_modules_import_one_another_in_a_circle():
                 members = (f"{node.module}.{alias.name}" for alias in node.names)
                 names = [name if name in graph else node.module for name in members]
             graph[module_of(path)] |= {name for name in names if name in graph}
-    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
 
 
 def test_private_parts_of_jax_are_imported_in_one_file():
-    """tests/parallel/test_jax_internals.py says what breaks when JAX moves them."""
+    """tests/parallel/test_jax_internals.py shows what breaks if JAX moves them."""
     private = {str(p.relative_to(PACKAGE)) for p in SOURCES if "jax._src" in p.read_text()}
     assert private == {"parallel/jax_internals.py"}
 
@@ -106,7 +107,7 @@ def test_files_stay_short():
 
 
 def test_core_runs_without_tensorflow_and_torch():
-    """Nor does it import them where they are installed: that takes seconds."""
+    """They are not imported even if they are installed, because that takes seconds."""
     program = (
         "import sys, uniwav_jax.main, uniwav_jax.train.loop, uniwav_jax.data.packed;"
         "print({'tensorflow', 'torch'} & set(sys.modules))"
@@ -115,8 +116,8 @@ def test_core_runs_without_tensorflow_and_torch():
     assert result.stdout.strip() == "set()", result.stderr
 
 
-def test_names_that_are_taken_from_our_modules_exist():
-    """A function that moved must not be missed in a script that no other test runs."""
+def test_attributes_of_our_modules_exist():
+    """Renamed functions are found even in scripts that no other test runs."""
     sources = [p for f in ("uniwav_jax", "tools", "benchmarks", "tests") for p in python_files(f)]
     missing = []
     for path in sources:
@@ -152,14 +153,14 @@ RECIPES = sorted((REPOSITORY / "configs").glob("*.py"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.name)
-def test_recipes_say_once_whose_their_numbers_are(path):
+def test_recipes_state_the_source_of_their_numbers(path):
     described = ast.get_docstring(ast.parse(path.read_text()))
     assert re.search(r"uniwav train|launch/", described)
     assert "without a source are ours" in " ".join(described.lower().split())
 
 
-def test_only_what_the_paper_states_is_called_the_papers():
-    """Nothing that is reachable to us states its learning rates, K, crops, bands or updates."""
+def test_only_values_that_the_paper_states_are_attributed_to_it():
+    """No source that we have states its learning rates, K, crops, bands or updates."""
     stated = {"sample_rate", "hop"}
     for path in (*RECIPES, *(PACKAGE / "config").glob("*.py")):
         for line in path.read_text().splitlines():
@@ -168,29 +169,29 @@ def test_only_what_the_paper_states_is_called_the_papers():
 
 
 def messages(path: pathlib.Path) -> list[str]:
-    """Text that a user may see: strings, and in cli/ the docstrings, which are the help."""
+    """Text that a user may see: strings, and in cli/ also docstrings, which are the help."""
     tree = ast.parse(path.read_text())
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
     docstrings = {
         id(node.body[0].value)
         for node in ast.walk(tree)
-        if isinstance(node, documented) and ast.get_docstring(node) and room_of(path) != "cli"
+        if isinstance(node, documented) and ast.get_docstring(node) and part_of(path) != "cli"
     }
     strings = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and id(n) not in docstrings]
     return [node.value for node in strings if isinstance(node.value, str)]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_messages_name_no_file_that_pip_does_not_install(path):
-    """Messages name a `uniwav` command or a config; a user may have no repository."""
+def test_messages_name_only_files_that_pip_installs(path):
+    """Messages name `uniwav` commands and configs, because a user may not have the repository."""
     folders = r"\b(tools|configs|launch|tests|benchmarks|findings|docs|examples)/"
     for text in messages(path):
         assert not re.search(folders, text), text
         assert "pip install -e" not in text, text
 
 
-def test_tasks_are_asked_and_not_named():
-    """Only tasks/ and the configuration read a task's options; no other code compares its name."""
+def test_only_tasks_and_config_depend_on_which_task_it_is():
+    """No other code reads a task's options or compares its name."""
     found = []
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -198,6 +199,6 @@ def test_tasks_are_asked_and_not_named():
             options = isinstance(inner, ast.Attribute) and inner.attr in ("asr", "codec")
             options = options and ast.unparse(inner.value).endswith("config")
             compared = isinstance(node, ast.Compare) and ast.unparse(node.left).endswith(".task")
-            if (options or compared) and room_of(path) not in ("tasks", "config"):
+            if (options or compared) and part_of(path) not in ("tasks", "config"):
                 found.append(f"{path.relative_to(PACKAGE)}:{node.lineno} {ast.unparse(node)}")
     assert not found

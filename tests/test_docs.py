@@ -1,9 +1,9 @@
-"""The commands of README.md and docs/ are run or checked, and what the pages name exists.
+"""The commands of README.md and docs/ are run or checked, and the names on the pages exist.
 
 Every block of bash or Python follows a comment `<!-- test: KIND -->`, where KIND is one of `KINDS`.
-All bash blocks are parsed by bash, and each command in them by its own parser (`tests.commands`).
+bash parses all its blocks, and the parser of each command checks its arguments (`tests.commands`).
 Blocks of the kind "run" are executed in one folder, those of README.md and data.md first, then
-those of the other pages. Only the training is made small: `SHORT` is added to its command.
+those of the other pages. Training is made short by the settings `SHORT`.
 """
 
 import contextlib
@@ -31,15 +31,15 @@ from uniwav_jax.config import default_config
 KINDS = {
     "run": "executed here",
     "file": "Python that later blocks use: saved under the name that follows",
-    "again": "the same program on the same kind of data as a block that is executed",
+    "again": "runs the same program on the same kind of data as another, executed block",
     "elsewhere": "executed by tests/end_to_end/test_codec_features.py",
     "torch": "executed by tests/export/torch, where this package is not installed",
-    "slow": "the quickstart, executed below on a folder of recordings; it fetches packages",
+    "slow": "the quickstart, executed below on a folder of recordings; it downloads packages",
     "network": "installs from the package registry, as tests/run.sh does",
     "hardware": "needs GPUs, TPUs, ssh or a cluster; tests/launch runs the scripts with stand-ins",
     "hours": "trains or compiles for minutes to hours; tests of the named programs run them small",
     "extra": "needs data or a program that the tests may lack; tests/cli and tests/data run it",
-    "weights": "needs weights that we may not ship; tests/oracles imports random ones",
+    "weights": "needs weights that we must not distribute; tests/oracles imports random ones",
     "template": "has placeholders",
 }
 PAGES = [
@@ -49,7 +49,7 @@ PAGES = [
     *sorted((REPOSITORY / "docs").glob("*.md")),
     *sorted((REPOSITORY / "benchmarks" / "results").glob("*/README.md")),
 ]
-# A smaller model and two updates: what a block's training is made of in this test.
+# Settings for training in this test: a smaller model and two updates.
 SHORT = SMALL | {
     "train.steps": 2,
     "features.stats_seconds": 4.0,
@@ -86,13 +86,13 @@ def blocks_of(page: pathlib.Path) -> list[Block]:
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 RUN = [block for block in BLOCKS if block.kind in ("run", "file")]
-# The pages whose blocks make what the blocks of the others use.
+# The pages whose blocks create the files that blocks of other pages use.
 FIRST = [block for block in RUN if block.page.name in ("README.md", "data.md")]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
 def test_block_is_of_a_known_kind_and_parses(block):
-    if "benchmarks" not in block.page.parts:  # whose commands are those of measured runs
+    if "benchmarks" not in block.page.parts:  # their commands are those of measured runs
         assert block.kind in KINDS, f"write one of {', '.join(KINDS)} before the block"
     if block.language == "python":
         compile(block.text, str(block), "exec")
@@ -105,7 +105,7 @@ def test_block_is_of_a_known_kind_and_parses(block):
 
 @pytest.fixture(scope="module")
 def place(small_corpus, tmp_path_factory) -> pathlib.Path:
-    """A reader's folder: recordings with texts, a codec, and what README and data.md make."""
+    """A folder with recordings, texts, a codec, and the files that README and data.md create."""
     folder = tmp_path_factory.mktemp("reader")
     audio = folder / "my_audio"
     audio.mkdir()
@@ -133,7 +133,7 @@ def execute(block: Block, folder: pathlib.Path) -> None:
 
 
 def run_command(variables: dict[str, str], words: list[str], folder: pathlib.Path) -> None:
-    """Training in a process of its own, because its flags are global; all else in this one."""
+    """Run training in a new process, because its flags are global, and other commands here."""
     assert words[0] == "uniwav", f"only commands of uniwav are executed, not {words}"
     if words[1] != "train" and not variables:
         with contextlib.chdir(folder):
@@ -141,7 +141,7 @@ def run_command(variables: dict[str, str], words: list[str], folder: pathlib.Pat
         return
     if words[1] == "train":
         given = {word.split("=")[0] for word in words}
-        sampled = "--workdir=runs/mine" in words  # its samples are looked at below
+        sampled = "--workdir=runs/mine" in words  # its samples are checked below
         values = SHORT | ({"evaluate.sample_every": 2} if sampled else {})
         settings = {f"--config.{name}": value for name, value in values.items()}
         words = words + [f"{k}={v}" for k, v in settings.items() if k not in given]
@@ -169,7 +169,7 @@ def test_block_runs(block, place):
 
 
 def test_own_data(place):
-    """The run of data.md."""
+    """The run of data.md has a checkpoint, samples and an evaluation."""
     run = place / "runs" / "mine"
     assert (run / "checkpoints" / "2" / "commit_success.txt").exists()
     assert len(list((run / "samples").glob("*/clip0_*.wav"))) == 3
@@ -177,7 +177,7 @@ def test_own_data(place):
 
 
 def test_notebook_runs(place):
-    """Its cells in one namespace, without Jupyter; it is stored without anybody's results."""
+    """The cells run in one namespace without Jupyter; the notebook is stored without outputs."""
     document = json.loads((REPOSITORY / "examples" / "quickstart.ipynb").read_text())
     cells = [cell for cell in document["cells"] if cell["cell_type"] == "code"]
     assert len(cells) >= 5 and not any(cell["outputs"] for cell in cells)
@@ -215,7 +215,7 @@ def test_names_exist(page):
             assert field in known[group], f"{group}.{field} is no field"
 
 
-def test_every_section_of_the_method_that_the_code_names_exists():
+def test_sections_of_the_method_that_the_code_names_exist():
     titles = re.findall(r"^## (\d+)\. ", (REPOSITORY / "docs" / "method.md").read_text(), re.M)
     named = set()
     for file in (REPOSITORY / "uniwav_jax").rglob("*.py"):
@@ -236,9 +236,8 @@ def test_workflow_runs_the_pythons_of_setup_py():
 
 
 MEASURED = """
-# Runs its arguments, then prints the peak resident memory of the largest process among them in KiB.
-# In a process of its own, because Linux counts the memory of the forking process too: all of
-# pytest's here.
+# Runs its arguments, then prints the peak resident memory of their largest process in KiB. It is a
+# separate process, because Linux also counts the memory of the process that forks, here pytest.
 import resource, subprocess, sys
 code = subprocess.call(sys.argv[1:])
 print("peak KiB:", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
@@ -266,5 +265,5 @@ def test_quickstart_on_own_folder_and_again(small_corpus, tmp_path):
         peak = int(re.search(r"peak KiB: (\d+)", done.stdout)[1])
         assert 2**18 < peak < 4 * 2**20
         assert "packed is up to date" not in done.stdout
-        next((tmp_path / "data").glob("*/manifest.tsv")).touch()  # so the ArrayRecord is outdated
+        next((tmp_path / "data").glob("*/manifest.tsv")).touch()  # makes the ArrayRecord outdated
     assert (tmp_path / "run" / "checkpoints" / "2").exists()

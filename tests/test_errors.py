@@ -1,4 +1,4 @@
-"""Exceptions that end in one line."""
+"""Exceptions whose message is one line."""
 
 import errno
 

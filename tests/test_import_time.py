@@ -1,4 +1,4 @@
-"""Nothing heavy is imported before it is needed: user seconds of processes of their own."""
+"""Large packages are imported only when needed, measured by user seconds of new processes."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import resource
 import subprocess
 import sys
 
-# A bound for each command, and modules that it must not import.
+# A bound in seconds for each command, and modules that the commands must not import.
 IMPORT = ["-c", "import uniwav_jax"]
 HELP = ["-m", "uniwav_jax.cli", "--help"]
 BOUNDS = {"import uniwav_jax": (IMPORT, 0.15), "uniwav --help": (HELP, 0.3)}
@@ -14,7 +14,7 @@ HEAVY = "jax numpy flax orbax rich grain tensorflow_datasets soundfile ml_collec
 
 
 def user_seconds(arguments: list[str]) -> float:
-    """The least user time of several runs: other processes only add to it."""
+    """The smallest user time of several runs, because other processes only increase it."""
     found = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
@@ -28,7 +28,7 @@ def test_import_and_help_are_quick():
     assert all(measured[name] <= bound for name, (_, bound) in BOUNDS.items()), measured
 
 
-def test_import_and_help_load_nothing_heavy():
+def test_import_and_help_load_no_large_package():
     program = (
         "import json, sys; import uniwav_jax; from uniwav_jax import cli; cli.main(['--help']);"
         "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"

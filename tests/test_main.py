@@ -1,4 +1,4 @@
-"""Flags of the program; what follows them is tested end to end."""
+"""Flags of the program; tests/end_to_end tests the program itself."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The progress bar gives the items on, on a terminal and elsewhere."""
+"""The progress bar yields all items, on a terminal and elsewhere."""
 
 import sys
 

@@ -1,13 +1,13 @@
-"""Compile the real training step for a TPU slice without having one: its memory and its bounds.
+"""Compile the training step for a TPU slice without a TPU, and report its memory and time bounds.
 
     python tools/compile_report.py --config=pretrain_base --topology=v5p:4x4x4
     python tools/compile_report.py ... --topology=v6e:4x4,slices=2 --config.mesh.slices=2
     python tools/compile_report.py ... --largest_batch --out report.json
 
-Needs the extra tpu (the compiler; no TPU). The step is compiled with the flags of launch/flags.sh
-for rows of the longest bucket. A chip gets data.batch_seconds / chips seconds of audio, or
---seconds_per_chip. Times are bounds from peak rates, not measurements: a step takes at least the
-longest of compute, memory and network.
+It needs the extra tpu, which installs the compiler, but no TPU. The step is compiled with the flags
+of launch/flags.sh for rows of the longest bucket. Each chip computes data.batch_seconds / chips
+seconds of audio, or --seconds_per_chip. Times are bounds from peak rates, not measurements: a step
+takes at least the longest of the times for compute, memory and network.
 """
 
 import collections
@@ -44,19 +44,19 @@ from uniwav_jax.train import step as step_lib
 from uniwav_jax.types import Batch, PyTree
 
 TOPOLOGY = flags.DEFINE_string("topology", "v5e:4x4", "CHIP:AxB[xC][,slices=N]")
-SECONDS = flags.DEFINE_float("seconds_per_chip", None, "audio of a batch on each chip")
-LARGEST = flags.DEFINE_bool("largest_batch", False, "search the most rows a chip that fit")
-OUT = flags.DEFINE_string("out", None, "JSON file of the report")
+SECONDS = flags.DEFINE_float("seconds_per_chip", None, "seconds of audio per batch on each chip")
+LARGEST = flags.DEFINE_bool("largest_batch", False, "search the largest batch that fits in memory")
+OUT = flags.DEFINE_string("out", None, "JSON file for the report")
 
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
     """Peak rates of one chip, from Google Cloud's system architecture pages."""
 
-    flops: float  # bfloat16, a second
-    memory: float  # bytes a second, HBM
-    network: float  # bytes a second over all ICI links, one direction
-    hbm: float  # bytes
+    flops: float  # operations per second in bfloat16
+    memory: float  # bytes per second of HBM
+    network: float  # bytes per second over all ICI links, in one direction
+    hbm: float  # bytes of memory
 
 
 CHIPS = {
@@ -65,22 +65,23 @@ CHIPS = {
     "v5p": Chip(459e12, 2765e9, 600e9, 95e9),
     "v6e": Chip(918e12, 1640e9, 400e9, 32e9),
 }
-TOKENS_A_SECOND, LETTERS = 15, tuple("'abcdefghijklmnopqrstuvwxyz|")  # of recognition
+# Assumptions about texts, for the task asr.
+TOKENS_A_SECOND, LETTERS = 15, tuple("'abcdefghijklmnopqrstuvwxyz|")
 
 
 def parse_topology(text: str) -> tuple[str, str, int]:
-    """Chip, grid and slices of 'v5p:4x4x4,slices=2'."""
+    """Parse a topology such as 'v5p:4x4x4,slices=2' into chip, grid and number of slices."""
     match = re.fullmatch(r"(v\w+):(\d+(?:x\d+){1,2})(?:,slices=(\d+))?", text)
     if not match or match[1] not in CHIPS:
         raise UserError(
-            f"--topology={text}: give CHIP:AxB, or AxBxC for v4 and v5p, and ,slices=N after it;"
-            f" chips: {', '.join(CHIPS)}"
+            f"--topology={text} must have the form CHIP:AxB[,slices=N], or CHIP:AxBxC for v4 and"
+            f" v5p; chips: {', '.join(CHIPS)}"
         )
     return match[1], match[2], int(match[3] or 1)
 
 
 def devices(chip: str, grid: str, slices: int) -> list[Any]:
-    """Devices of the slice, as the compiler sees them."""
+    """The devices of the slice, for the compiler only."""
     flags_file = pathlib.Path(__file__).parents[1] / "launch" / "flags.sh"
     command = ["bash", "-euc", 'source "$0"; tpu_flags "$@"', str(flags_file), chip, str(slices)]
     os.environ["LIBTPU_INIT_ARGS"] = subprocess.check_output(command, text=True).strip()
@@ -100,7 +101,7 @@ def devices(chip: str, grid: str, slices: int) -> list[Any]:
 
 @functools.cache
 def step_of(config: Config, rows: int, chips: tuple[Any, ...]) -> dict[str, Any]:
-    """Report of the step for `rows` rows of the longest bucket in all."""
+    """Compile the step for a global batch of `rows` rows of the longest bucket; the report."""
     mesh = mesh_lib.make_mesh(config.mesh, list(chips))
     mesh_lib.check_rows(rows, mesh, config.train.accumulate)
     task, features = tasks.get(config.task), features_lib.build(config.features)
@@ -178,9 +179,9 @@ def _placed(leaf: jax.ShapeDtypeStruct, sharding: NamedSharding) -> jax.ShapeDty
 
 
 def bounds(report: dict[str, Any], chip: Chip) -> dict[str, float]:
-    """Least milliseconds of a step by resource, and the MFU that they allow."""
+    """Lower bounds of a step's milliseconds by resource, and the upper bound of MFU."""
     moved = sum(
-        # An all-reduce is a reduce-scatter and an all-gather.
+        # An all-reduce consists of a reduce-scatter and an all-gather.
         counts["bytes"] * (2 if kind == "all-reduce" else 1)
         for kind, counts in report["collectives_per_chip"].items()
     )
@@ -196,13 +197,13 @@ def bounds(report: dict[str, Any], chip: Chip) -> dict[str, float]:
 
 
 def largest(config: Config, chips: tuple[Any, ...], hbm: float) -> int:
-    """The most rows that fit, to an eighth.
+    """The largest number of rows that fit in memory, to within an eighth.
 
-    The memory of a row is estimated from the tries that fit; a try is a compilation of minutes.
+    Each try is a compilation that takes minutes, so the memory per row is estimated from tries.
     """
     unit = mesh_lib.row_shards(mesh_lib.make_mesh(config.mesh, list(chips)))
     unit *= config.train.accumulate
-    low, before, high, units = 0, 0.0, None, 1  # `before`: bytes at `low`
+    low, before, high, units = 0, 0.0, None, 1  # `before` is the memory in bytes with `low` units
     while True:
         report = step_of(config, units * unit, chips)
         print(f"{units * unit} rows: {'fits' if report['fits'] else report['problem']}", flush=True)
@@ -213,7 +214,8 @@ def largest(config: Config, chips: tuple[Any, ...], hbm: float) -> int:
             low, before, units = units, peak, units + more
             units = units if high is None else min(units, high - 1)
         elif units == 1:
-            raise UserError("not even one row a chip fits; raise mesh.fsdp or use model.remat=full")
+            message = "one row per chip does not fit; raise mesh.fsdp or set model.remat=full"
+            raise UserError(message)
         else:
             high, units = units, (low + units) // 2
         if units - low <= low // 8:
@@ -225,9 +227,9 @@ def lines(report: dict[str, Any]) -> list[str]:
     gib = 2**30
     text = [
         f"{report['topology']}: {report['chips']} chips, mesh {report['mesh']},"
-        f" {report['rows']} rows ({report['seconds_per_chip']:g} s of audio a chip),"
+        f" {report['rows']} rows ({report['seconds_per_chip']:g} s of audio per chip),"
         f" compiled in {report['compile_seconds']:.0f} s",
-        f"state {report['state_bytes_per_chip'] / gib:.2f} GiB a chip",
+        f"state {report['state_bytes_per_chip'] / gib:.2f} GiB per chip",
     ]
     if not report["fits"]:
         return [*text, f"does NOT fit: {report['problem']}"]
@@ -238,11 +240,11 @@ def lines(report: dict[str, Any]) -> list[str]:
     for kind, counts in sorted(report["collectives_per_chip"].items()):
         text.append(
             f"{kind}: {counts['count']} ({counts['asynchronous']} asynchronous),"
-            f" run {counts['runs']} times, {counts['bytes'] / 2**20:.1f} MiB a chip"
+            f" run {counts['runs']} times, {counts['bytes'] / 2**20:.1f} MiB per chip"
         )
     b = report["bounds"]
     text.append(
-        f"matmuls {report['executed_flops_per_chip'] / 1e12:.2f} TFLOP a chip; at least"
+        f"matmuls {report['executed_flops_per_chip'] / 1e12:.2f} TFLOP per chip; at least"
         f" {b['compute_ms']:.1f} ms compute, {b['memory_ms']:.1f} ms memory,"
         f" {b['network_ms']:.1f} ms network"
     )
@@ -250,20 +252,20 @@ def lines(report: dict[str, Any]) -> list[str]:
         text[-1] += f"; MFU at most {b['mfu_bound']:.0%}"
     cycles = sorted(report["estimated_cycles"].items(), key=lambda item: -item[1])
     total = sum(report["estimated_cycles"].values())
-    text.append(f"{total / 1e6:.0f} M cycles by the compiler's estimate, kernels not counted:")
+    text.append(f"{total / 1e6:.0f} M cycles by the compiler's estimate, without custom kernels:")
     text += [f"  {count / total:5.1%} {part}" for part, count in cycles[:10]]
     return text
 
 
 def report_main(argv: list[str]) -> None:
-    """Flags to report."""
+    """Compile by the flags, and print the report."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]!r}")
     try:
         if not main.CONFIG.value:
-            raise UserError("give --config=NAME or PATH")
+            raise UserError("--config=NAME or --config=PATH is missing")
         config = config_lib.from_dict(main.CONFIG.value)
-        if not config.text.symbols:  # in a run the training data decides
+        if not config.text.symbols:  # a run takes them from its training data
             config = dataclasses.replace(
                 config, text=dataclasses.replace(config.text, symbols=LETTERS)
             )

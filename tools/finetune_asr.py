@@ -4,14 +4,15 @@
     python tools/finetune_asr.py --pretrained runs/demo --manifest data/train.tsv \
         --eval_manifest data/dev.tsv --minutes 10,60 --seeds 0,1 --out results/asr
 
-For each amount of labels and each seed the same config is trained from the pretrained encoder and
-from scratch (CONFIG:scratch), on the same clips, in the same batches, for as many updates. The
-last hypotheses on --eval_manifest are scored: the error rate of each seed, their mean, and the
-difference that pretraining makes. Mean and difference come with 95 % intervals over seeds and
-utterances (Student's t over the seeds, for the difference over the pairs with one seed; a bootstrap
-over the utterances; added in quadrature). Two seeds give very wide intervals; with a single seed
-the intervals are over the utterances alone, and "intervals" in the results says so. Finished runs
-are not run again. Settings for all runs come last: `-- --config.train.steps=500`.
+For each amount of labels and each seed, the same config is trained from the pretrained encoder and
+from scratch (CONFIG:scratch), on the same clips in the same batches and for the same number of
+updates. The last hypotheses on --eval_manifest are scored. The results are the error rates of all
+seeds, their mean, and the difference between the two starts, where mean and difference have 95 %
+intervals over seeds and utterances: Student's t interval over the seeds (for the difference over
+pairs with the same seed) and a bootstrap over the utterances, added in quadrature. Intervals from
+two seeds are very wide; with a single seed they are over the utterances only, which the field
+"intervals" of the results states. Finished runs are not repeated. Settings for all runs come last:
+`-- --config.train.steps=500`.
 """
 
 import argparse
@@ -31,20 +32,22 @@ MEASURES = {"cer": word_error.characters, "wer": word_error.words}
 
 
 def main(argv: list[str]) -> int:
-    """Train what is missing, score all; see the module docstring."""
+    """Run the missing trainings and score all of them; see the module's docstring."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--pretrained", required=True, help="workdir of a pretraining run")
     parser.add_argument(
-        "--config", default="asr_demo", help="name or path; takes the argument scratch"
+        "--config", default="asr_demo", help="name or path of a config with an argument 'scratch'"
     )
-    parser.add_argument("--manifest", required=True, help="TSV with a column text")
-    parser.add_argument("--eval_manifest", required=True, help="TSV; other speakers")
-    parser.add_argument("--minutes", default="60", help="of labelled speech; commas: several")
-    parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder")
-    parser.add_argument("settings", nargs="*", help="for all runs, after --")
+    parser.add_argument("--manifest", required=True, help="TSV with a column 'text'")
+    parser.add_argument("--eval_manifest", required=True, help="TSV of other speakers")
+    parser.add_argument(
+        "--minutes", default="60", help="minutes of labelled speech, separated by commas"
+    )
+    parser.add_argument("--seeds", default="0,1,2", help="seeds, separated by commas")
+    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder for the results")
+    parser.add_argument("settings", nargs="*", help="settings for all runs, after --")
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     results = []
@@ -67,7 +70,16 @@ def main(argv: list[str]) -> int:
 
 
 def subset(manifest: pathlib.Path, target: pathlib.Path, minutes: float) -> float:
-    """Write rows of a manifest in random, fixed order, up to so many minutes; returns them."""
+    """Write random rows of a manifest, the same in each call; returns their length in minutes.
+
+    Args:
+        manifest: manifest with a column "text".
+        target: path of the new manifest.
+        minutes: largest total length.
+
+    Raises:
+        UserError: no row has a text, or all clips are longer than `minutes`.
+    """
     with manifest.open(encoding="utf-8") as file:
         reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         rows = [row for row in reader if row.get("text")]
@@ -92,7 +104,11 @@ def subset(manifest: pathlib.Path, target: pathlib.Path, minutes: float) -> floa
 def train(
     args: argparse.Namespace, start: str, manifest: pathlib.Path, seed: int, workdir: pathlib.Path
 ) -> None:
-    """One run; the same command continues it."""
+    """Train one run, or continue it.
+
+    Raises:
+        UserError: the run failed; names its log.
+    """
     command = [sys.executable, "-m", "uniwav_jax.main", f"--config={args.config}:{start}"]
     command += [f"--workdir={workdir}", f"--config.seed={seed}"]
     command += [f"--config.data.manifest={manifest}"]
@@ -110,7 +126,7 @@ def train(
 
 
 def score(workdir: pathlib.Path) -> dict[str, word_error.Errors]:
-    """Errors of the last hypotheses of a run."""
+    """Count the errors of a run's last hypotheses, by measure."""
     last = max((workdir / "hypotheses").glob("step_*.tsv"))
     with last.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
@@ -119,7 +135,7 @@ def score(workdir: pathlib.Path) -> dict[str, word_error.Errors]:
 
 
 def summary(runs: dict[str, list[dict[str, word_error.Errors]]]) -> dict[str, object]:
-    """Rates of each start and measure, and the interval of their difference.
+    """Rates of each start and measure, and the intervals of their differences.
 
     Args:
         runs: the errors of each start of `STARTS` in the order of the seeds.
@@ -145,7 +161,7 @@ def summary(runs: dict[str, list[dict[str, word_error.Errors]]]) -> dict[str, ob
 
 
 def curves(folder: pathlib.Path, picture: pathlib.Path) -> None:
-    """Character error rate on the evaluation speech over the updates, a panel an amount."""
+    """Plot character error rates on evaluation speech over updates, one panel per amount."""
     from matplotlib import figure
 
     amounts = sorted({path.name.split("_")[0] for path in folder.glob("*min_*_*") if path.is_dir()})

@@ -1,3 +1,5 @@
+"""A FLAC file, and reading without dr_flac."""
+
 import pytest
 
 from uniwav_jax.audio import flac
@@ -12,7 +14,7 @@ def file(small_corpus):
 
 @pytest.fixture
 def libsndfile_only(monkeypatch):
-    """`read_audio` as it is without dr_flac."""
+    """`read_audio` without dr_flac."""
 
     def read(path, **options):
         with monkeypatch.context() as patch:

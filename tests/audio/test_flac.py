@@ -1,4 +1,4 @@
-"""dr_flac reads the same samples as libsndfile, and leaves to it what it cannot read."""
+"""dr_flac reads the same samples as libsndfile, which reads the files that dr_flac cannot."""
 
 import numpy as np
 import pytest
@@ -32,8 +32,8 @@ def test_other_kinds_of_flac_go_to_libsndfile(file, tmp_path, libsndfile_only, c
     np.testing.assert_array_equal(read_audio(str(path)), libsndfile_only(str(path)))
 
 
-def test_damaged_flac_is_what_libsndfile_says(file, tmp_path, libsndfile_only):
-    """dr_flac leaves damaged blocks out without a word; what follows would move."""
+def test_damaged_flac_is_read_by_libsndfile(file, tmp_path, libsndfile_only):
+    """dr_flac skips damaged blocks without an error, which would shift the samples after them."""
     if flac.lib is None:
         pytest.skip("no miniaudio on this machine: libsndfile reads FLAC")
     good, path = file.read_bytes(), tmp_path / "a.flac"

@@ -1,4 +1,4 @@
-"""Training and inference read the same samples, of any kind of file, whole or in part."""
+"""Training and inference read the same samples from any kind of file, whole or in part."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def written(file, tmp_path_factory):
-    """Path of the clip as (kind, rate, channels); the second channel is half as loud."""
+    """A function that writes the clip as (kind, rate, channels); the second channel is quieter."""
     speech, _ = soundfile.read(file, dtype="float32")
     folder = tmp_path_factory.mktemp("kinds")
 
@@ -48,7 +48,7 @@ def test_blocks_and_crops_are_parts_of_the_whole(written, monkeypatch, kind, rat
     whole = read_audio(path)
     assert whole.dtype == np.int16 and len(whole) > 31000
     np.testing.assert_array_equal(read_audio(path, start=1000, samples=500), whole[1000:1500])
-    monkeypatch.setattr(reader, "BLOCK", 7777)  # several blocks, as of a long file
+    monkeypatch.setattr(reader, "BLOCK", 7777)  # several blocks, like a long file
     blocks = list(read_blocks(path, sample_rate=16000))
     assert len(blocks) > 2 and {block.dtype for block in blocks} == {np.dtype(np.float32)}
     np.testing.assert_array_equal(np.concatenate(blocks), whole.astype(np.float32) / 32768)
@@ -57,7 +57,7 @@ def test_blocks_and_crops_are_parts_of_the_whole(written, monkeypatch, kind, rat
 
 
 def test_files_of_whole_blocks(file, monkeypatch):
-    """The last block is empty."""
+    """The length is a multiple of the block, so the last block is empty."""
     whole = read_audio(str(file))
     for rate in (16000, 24000):
         monkeypatch.setattr(reader, "BLOCK", len(whole) // 3)
@@ -69,11 +69,11 @@ def test_files_of_whole_blocks(file, monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "rate"), [("ogg", 44100), ("mp3", 22050), ("wav", 8000), ("opus", 48000)]
 )
-def test_speech_comes_back(file, written, kind, rate):
-    """Stereo at another rate is read as the mono speech that was written, at the mean level."""
+def test_other_formats_are_read_as_the_same_speech(file, written, kind, rate):
+    """Stereo at another rate is read as mono at 16 kHz, the mean of the channels."""
     speech, _ = soundfile.read(file, dtype="float32")
     whole = read_audio(written(kind, rate, 2)).astype(float) / 32768
-    assert abs(len(whole) - len(speech)) < 1200  # coders pad
+    assert abs(len(whole) - len(speech)) < 1200  # lossy formats add padding
     spectrum = [np.abs(np.fft.rfft(x[:30000]))[:7000] for x in (whole, 0.75 * speech)]
     assert np.corrcoef(*spectrum)[0, 1] > 0.95
     ratio = np.sqrt((whole[:30000] ** 2).mean() / (speech[:30000] ** 2).mean())
@@ -121,11 +121,11 @@ def bad(tmp_path, kind):
         ("rate", "sample rate 8000, the manifest says 16000"),
     ],
 )
-def test_unusable_files_say_why(tmp_path, kind, reason):
+def test_unusable_files_are_errors_with_a_reason(tmp_path, kind, reason):
     with pytest.raises(BadAudioError, match=reason) as error:
         read_audio(bad(tmp_path, kind), expected_rate=16000)
     assert "\n" not in str(error.value)
-    if kind != "rate":  # any rate will do for inference
+    if kind != "rate":  # inference accepts any rate
         path = bad(tmp_path, kind)
         with pytest.raises(UserError, match=reason) as error:
             list(read_blocks(path, sample_rate=16000))

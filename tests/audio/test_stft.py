@@ -1,4 +1,4 @@
-"""The transform against NumPy, its inverse, and mel filters."""
+"""The transform agrees with NumPy and has an inverse; mel filters have unit area."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +10,7 @@ NOISE = np.random.default_rng(0).normal(size=(2, 5000)).astype(np.float32)
 
 
 def loop(audio, window_W, hop):
-    """Windows in turn, in float64."""
+    """The windows of the audio, and their transforms, in float64."""
     window = len(window_W)
     starts = range(0, audio.shape[1] - window + 1, hop)
     cut = np.stack([audio[:, s : s + window] * window_W.astype(np.float64) for s in starts], 1)
@@ -34,7 +34,7 @@ def test_hann_is_periodic_and_of_unit_energy_if_asked():
     assert np.square(stft.hann(512, unit_energy=True)).sum() == pytest.approx(1)
 
 
-def test_inverse_gives_the_waveform_back():
+def test_inverse_reconstructs_the_waveform():
     window_W = stft.hann(512)
     wave = stft.inverse(stft.transform(NOISE, window_W, 100), window_W, 100)
     assert wave.shape[1] == 44 * 100 + 512
@@ -48,6 +48,6 @@ def test_filters_cover_the_band_with_unit_area():
     assert (np.diff(peaks) >= 0).all() and peaks[0] <= 2 and peaks[-1] > 490
 
 
-def test_bands_narrower_than_a_bin_take_their_nearest_bin():
+def test_bands_narrower_than_a_bin_use_the_nearest_bin():
     filters = stft.mel_filters(320, 2048, 16000, 0.0, 8000.0)
     np.testing.assert_allclose(filters.sum(0), 1.0, rtol=1e-5)

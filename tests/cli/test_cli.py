@@ -1,4 +1,4 @@
-"""The console script: every command has help, and wrong words are one line."""
+"""The console script: every command has help, and unknown commands are one line."""
 
 import argparse
 import importlib
@@ -11,7 +11,7 @@ from uniwav_jax import __version__, cli
 from uniwav_jax.errors import UserError
 
 PARSED = [name for name in cli.COMMANDS if name != "train"]
-# What these options mean everywhere; another option for the same thing would be a mistake.
+# Options with the same meaning in all commands, which must not have other names in some of them.
 SHARED = {"--checkpoint", "--out", "--manifest", "--codec", "--workdir", "--config"}
 DEVELOPERS = {"compile_report", "finetune_asr"}
 TOOLS = sorted({p.stem for p in (REPOSITORY / "tools").glob("*.py")} - DEVELOPERS)
@@ -37,7 +37,7 @@ def test_help_lists_every_command(capsys):
 
 
 @pytest.mark.parametrize("name", PARSED)
-def test_each_command_explains_itself(name, capsys):
+def test_each_command_and_option_has_help(name, capsys):
     with pytest.raises(SystemExit, match="0"):
         cli.main([*name.split(), "--help"])
     printed = capsys.readouterr().out
@@ -47,8 +47,8 @@ def test_each_command_explains_itself(name, capsys):
         assert text or action.metavar or action.choices, f"{name} {action.dest} has no help"
 
 
-def test_one_set_of_option_names():
-    """No command has another name for what the others call by a shared one."""
+def test_options_have_the_same_names_in_all_commands():
+    """No command has another name for a shared option."""
     options = {
         option
         for name in PARSED
@@ -61,7 +61,7 @@ def test_one_set_of_option_names():
     assert not [option for option in options if re.match(others, option)]
 
 
-def test_unknown_words_list_the_commands():
+def test_unknown_commands_list_the_known_ones():
     for argv in (["transcibe"], ["data", "chek"], ["data", "check2", "--help"]):
         with pytest.raises(
             UserError, match=f"no command 'uniwav {argv[0]}.*known are: train, data"
@@ -71,7 +71,7 @@ def test_unknown_words_list_the_commands():
 
 
 @pytest.mark.parametrize("name", TOOLS)
-def test_tools_stand_for_commands(name, capsys):
+def test_tools_run_the_commands_that_they_name(name, capsys):
     with pytest.raises(SystemExit, match="0"):
         load_tool(name).main(["--help"])
     text = (REPOSITORY / "tools" / f"{name}.py").read_text()

@@ -1,4 +1,4 @@
-"""`uniwav data stats`; the other verbs are tested with the modules that do their work."""
+"""The command `uniwav data stats`; the others are tested with the modules that they call."""
 
 import json
 

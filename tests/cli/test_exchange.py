@@ -1,4 +1,4 @@
-"""`uniwav export` writes what the checkpoint's task has, and refuses options of the other kind."""
+"""`uniwav export` writes a model or a codec, and rejects the options of the other kind."""
 
 import json
 

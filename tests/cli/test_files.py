@@ -1,4 +1,4 @@
-"""Files that commands take, and what is not there."""
+"""Commands find the files in folders; missing files are errors."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from uniwav_jax.cli import files
 from uniwav_jax.errors import UserError
 
 
-def test_folders_are_searched_and_files_taken(tmp_path, capsys):
+def test_folders_are_searched_and_files_are_accepted(tmp_path, capsys):
     (tmp_path / "in" / "deep").mkdir(parents=True)
     for name in ("b.WAV", "deep/a.flac", "c.txt"):
         (tmp_path / "in" / name).write_text("")
@@ -20,3 +20,17 @@ def test_folders_are_searched_and_files_taken(tmp_path, capsys):
     with pytest.raises(UserError, match="does not exist"):
         list(files.find([str(tmp_path / "none")], (".wav",)))
     assert files.report("x") == 1 and capsys.readouterr().err == "error: x\n"
+
+
+def test_names_of_results(tmp_path):
+    for name in ("x/1.flac", "y/1.flac", "y/1.wav", "._y.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    given = [str(tmp_path / name) for name in ("x/1.flac", "y/1.flac")]
+    names = [name for _, name in files.find(given, (".flac",))]
+    assert names == ["x/1.flac", "y/1.flac"]
+    files.check_names(names)
+    found = [name for _, name in files.find([str(tmp_path)], (".flac", ".wav"))]
+    assert found == ["x/1.flac", "y/1.flac", "y/1.wav"]
+    with pytest.raises(UserError, match=r"results of y/1\.flac and y/1\.wav would have the same"):
+        files.check_names(found)

@@ -1,4 +1,4 @@
-"""`uniwav transcribe` and `uniwav align` by a recogniser with random weights, on real speech."""
+"""`uniwav transcribe` and `uniwav align` with a recogniser of random weights on real speech."""
 
 import itertools
 import json
@@ -37,6 +37,8 @@ def test_transcribe_in_every_format(checkpoint, small_corpus, tmp_path, capsys):
     soundfile.write(tmp_path / "in" / "stereo.flac", np.tile(audio[0][::2, None], 2), 8000)
     (tmp_path / "in" / "broken.wav").write_bytes(b"RIFF nothing")
     soundfile.write(tmp_path / "in" / "empty.wav", np.zeros(0), 16000)
+    audio[1][5000] = np.nan
+    soundfile.write(tmp_path / "in" / "nan.wav", audio[1], 16000, subtype="FLOAT")
     arguments = ["transcribe", str(tmp_path / "in"), "--checkpoint", checkpoint]
     for form in ("txt", "tsv", "json", "srt"):
         out = tmp_path / form
@@ -44,6 +46,7 @@ def test_transcribe_in_every_format(checkpoint, small_corpus, tmp_path, capsys):
         assert {p.name for p in out.iterdir()} == {f"long.{form}", f"stereo.{form}"}
     errors = capsys.readouterr().err
     assert "broken.wav" in errors and "empty.wav" in errors
+    assert "nan.wav has NaN or infinite samples" in errors
     document = json.loads((tmp_path / "json" / "long.json").read_text())
     assert document["text"] == (tmp_path / "txt" / "long.txt").read_text().strip()
     for word in document["words"]:

@@ -1,4 +1,4 @@
-"""`uniwav features`: formats, and files and choices that cannot be used."""
+"""`uniwav features`: formats, unreadable files, and invalid choices of layers."""
 
 import io
 

@@ -12,7 +12,7 @@ def test_help_lists_the_configs(capsys):
         assert f"  {name} " in printed
 
 
-def test_arguments_go_to_the_program(monkeypatch):
+def test_arguments_are_passed_to_the_program(monkeypatch):
     from absl import app
 
     given = []

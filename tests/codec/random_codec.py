@@ -1,4 +1,4 @@
-"""A codec with random weights, for tests of everything around the weights."""
+"""Random weights for a codec, for tests that need no trained ones."""
 
 import jax
 import numpy as np
@@ -7,9 +7,9 @@ from uniwav_jax.codec import files
 
 
 def random_codec(config):
-    """Parameters of scale one over the square root of the fan-in, and biases that are not zero.
+    """Kernels with a standard deviation of 1 / sqrt(fan-in), and biases that are not zero.
 
-    With zero biases silence would give zero frames, which padding gives too.
+    With zero biases the frames of silence would be zero, so tests could not tell them from padding.
     """
     rng = np.random.default_rng(0)
 

@@ -1,4 +1,4 @@
-"""Long audio in pieces equals the whole, to rounding and up to the ends."""
+"""A codec that runs on pieces of a clip gives the same result as on the whole, ends included."""
 
 import jax
 import numpy as np
@@ -39,7 +39,7 @@ def test_chunks_equal_the_whole(clip, name):
 
 
 def test_memory_is_bounded():
-    """However long the stream is, only about one window of it is in memory."""
+    """Only about one window is in memory, however long the stream is."""
     lengths = []
 
     def run(window):

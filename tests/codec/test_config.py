@@ -1,4 +1,4 @@
-"""Structures refuse values that fit no network, and know their hop."""
+"""Structures reject values that no network can have, and compute their hop."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from uniwav_jax.errors import UserError
 
 
 @pytest.mark.parametrize("structure", STRUCTURES.values())
-def test_defaults_are_valid_and_have_50_frames_a_second(structure):
+def test_defaults_are_valid_and_have_50_frames_per_second(structure):
     config = structure()
     config.validate()
     assert config.sample_rate == 50 * config.hop

@@ -1,4 +1,4 @@
-"""Codec folders: what is written is read; damage and foreign files are named."""
+"""Codec folders are read as they were written; errors name damaged and wrong files."""
 
 import json
 
@@ -45,7 +45,7 @@ def test_round_trip(folder, params, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["codec", "half"]
 
 
-def test_nothing_half_written(params, tmp_path, monkeypatch):
+def test_a_failed_write_leaves_no_file(params, tmp_path, monkeypatch):
     def full(*_):
         raise OSError("No space left on device")
 
@@ -55,7 +55,7 @@ def test_nothing_half_written(params, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_damage_is_named(folder, params, tmp_path):
+def test_errors_name_what_is_damaged(folder, params, tmp_path):
     with pytest.raises(UserError, match=r"absent.codec\.json does not exist"):
         files.load(tmp_path / "absent")
     weights = folder / "model.safetensors"
@@ -69,7 +69,7 @@ def test_damage_is_named(folder, params, tmp_path):
         with pytest.raises(UserError, match=rf"{name} is \(.*expected"):
             files.load(folder)
     safetensors.numpy.save_file({**tensors, "extra": np.zeros(2)}, weights)
-    with pytest.raises(UserError, match="has, and should not, the tensor extra"):
+    with pytest.raises(UserError, match="has, but should not have, the tensor extra"):
         files.load(folder)
     weights.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"model\.safetensors cannot be read"):

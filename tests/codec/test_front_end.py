@@ -1,4 +1,4 @@
-"""The front end of wav2vec 2.0: where a frame's samples lie."""
+"""The front end of wav2vec 2.0: which samples each frame reads."""
 
 import functools
 
@@ -11,7 +11,7 @@ from uniwav_jax.codec.network import Codec, chain
 CONFIG = FrontEndConfig(dimension=4)
 
 
-def test_a_frame_reads_400_samples_from_its_start_on():
+def test_a_frame_reads_the_400_samples_from_its_start():
     audio = np.random.default_rng(0).normal(size=(1, 1600)).astype(np.float32)
     model = Codec(CONFIG)
     variables = jax.jit(functools.partial(model.init, method="encode"))(jax.random.key(0), audio)
@@ -24,5 +24,5 @@ def test_a_frame_reads_400_samples_from_its_start_on():
         assert set(np.flatnonzero(changed)) == frames
 
 
-def test_nothing_leads_back_to_sound():
+def test_there_is_no_decoder():
     assert chain(CONFIG, "decoder") == []

@@ -1,4 +1,4 @@
-"""EnCodec's weights under their own names: structure from shapes, nothing left over or missing."""
+"""EnCodec's weights are imported by name; missing and unexpected tensors are errors."""
 
 import jax
 import numpy as np
@@ -37,7 +37,7 @@ def as_encodec(params, config):
 
 @pytest.fixture(scope="module")
 def source():
-    """A state dict in EnCodec's spelling, and what it stands for."""
+    """A configuration, parameters, and the same parameters as a state dict with EnCodec's names."""
     config = SEANetConfig(
         filters=4, dimension=6, lstm=0, ratios=(5, 2), residual_layers=2, codebooks=2, codewords=8
     )
@@ -55,7 +55,7 @@ def test_import_reads_structure_from_shapes(source):
     equal(imported, params)
 
 
-def test_import_is_complete_in_both_directions(source):
+def test_every_tensor_is_needed_and_no_other_is_accepted(source):
     _, _, state = source
     for key in state:
         if "cluster_size" in key:
@@ -66,18 +66,18 @@ def test_import_is_complete_in_both_directions(source):
         longer = np.concatenate([state[key], state[key]])
         with pytest.raises(UserError):
             importers.convert({**state, key: longer}, SET)
-    with pytest.raises(UserError, match=r"encoder\.model\.0\.conv\.norm\.weight has no place"):
+    with pytest.raises(UserError, match=r"encoder\.model\.0\.conv\.norm\.weight does not belong"):
         importers.convert({**state, "encoder.model.0.conv.norm.weight": np.zeros(4)}, SET)
     key = "decoder.model.2.convtr.convtr.bias"
     with pytest.raises(UserError, match=r"tensor decoder\.layers\.2\.conv\.bias .* is missing"):
         importers.convert({k: v for k, v in state.items() if k != key}, SET)
     with pytest.raises(UserError, match=r"tensor decoder\.model\.2\.convtr\.convtr\.bias is"):
         importers.convert({**state, key: np.zeros(3)}, SET)
-    with pytest.raises(UserError, match=r"filters=32.*shapes say 4"):
+    with pytest.raises(UserError, match=r"filters=32.*shapes mean 4"):
         importers.convert(state, {**SET, "filters": 32})
     with pytest.raises(UserError, match="no SEANet encoder"):
         importers.convert({"weight": np.zeros(3)}, SET)
-    with pytest.raises(UserError, match="colour is no field"):
+    with pytest.raises(UserError, match="colour is not a field"):
         importers.convert(state, {**SET, "colour": 1})
     stereo = {**state, "encoder.model.0.conv.conv.weight": np.zeros((4, 2, 7))}
     with pytest.raises(UserError, match="2 audio channels"):
@@ -89,7 +89,7 @@ def tool():
     return load_tool("import_codec")
 
 
-def test_tool(tool, source, tmp_path, capsys):
+def test_import_tool(tool, source, tmp_path, capsys):
     config, params, state = source
     file = tmp_path / "encodec.safetensors"
     safetensors.numpy.save_file(state, file)

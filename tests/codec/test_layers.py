@@ -1,4 +1,4 @@
-"""Shapes and padding of a codec's layers; values are compared with EnCodec's own in oracles/."""
+"""Padding and transposed convolutions of codecs; tests/oracles compares layers with EnCodec's."""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +7,10 @@ import numpy as np
 from uniwav_jax.codec import layers
 
 
-def test_mirrored_padding_of_what_is_too_short():
+def test_reflect_padding_of_inputs_that_are_too_short():
     x = jnp.arange(1.0, 4.0)[None, :, None]
     assert layers.pad(x, 2, 1, "reflect").ravel().tolist() == [3, 2, 1, 2, 3, 2]
-    # Two zeros are put behind, mirrored over, and cut off.
+    # Two zeros are appended before the reflection, and cut off after it.
     assert layers.pad(x, 4, 1, "reflect").ravel().tolist() == [0, 0, 3, 2, 1, 2, 3, 0]
     assert layers.pad(x, 1, 1, "constant").ravel().tolist() == [0, 1, 2, 3, 0]
 
@@ -29,5 +29,5 @@ def test_transposed_convolution_is_the_adjoint_of_the_convolution():
                     ours = slice(g * per, (g + 1) * per)
                     full[:, t * stride + k, ours] += x[:, t, ours] @ weights[k][:, ours]
         out = up.apply({"params": {"kernel": weights, "bias": jnp.zeros(8)}}, x)
-        left = kernel - stride  # trim_right 0 cuts all the surplus on the left
+        left = kernel - stride  # with trim_right 0 all extra steps are cut at the start
         np.testing.assert_allclose(out, full[:, left:], atol=1e-5)

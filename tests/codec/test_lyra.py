@@ -1,4 +1,4 @@
-"""Lyra's structure; its values are compared with Google's graphs in oracles/."""
+"""Lyra's structure; tests/oracles compares its values with Google's graphs."""
 
 import jax
 import numpy as np
@@ -10,7 +10,7 @@ from uniwav_jax.codec.network import Codec
 CONFIG = LyraConfig(codebooks=0)
 
 
-def test_both_directions_are_causal():
+def test_encoder_and_decoder_are_causal():
     variables = {"params": random_codec(CONFIG)["network"]}
     apply = jax.jit(Codec(CONFIG).apply, static_argnames="method")
     audio = np.random.default_rng(0).normal(size=(1, 3200)).astype(np.float32)

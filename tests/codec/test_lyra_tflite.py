@@ -1,4 +1,4 @@
-"""Files that are not Lyra's; the real ones are read in oracles/."""
+"""Errors of files that are not Lyra's; tests/oracles reads the real files."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from uniwav_jax.errors import UserError
 pytest.importorskip("tflite", reason="extra lyra")
 
 
-def test_missing_and_damaged_files_are_named(tmp_path):
+def test_errors_name_missing_and_damaged_files(tmp_path):
     with pytest.raises(UserError, match=r"soundstream_encoder\.tflite does not exist"):
         lyra_tflite.load(tmp_path)
     (tmp_path / lyra_tflite.FILES["encoder"]).write_bytes(b"TFL3" * 100)

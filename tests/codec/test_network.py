@@ -1,4 +1,4 @@
-"""Lengths of latents and of waveforms, for every structure."""
+"""Lengths of latents and waveforms, for every structure."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What a causal SEANet depends on, and its numbering; values are compared in oracles/."""
+"""Causality of SEANet and the numbers of its layers; tests/oracles compares its values."""
 
 import functools
 
@@ -9,7 +9,7 @@ from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.codec.network import Codec
 
 
-def test_causal_output_does_not_know_the_future():
+def test_causal_output_does_not_depend_on_the_future():
     config = SEANetConfig(filters=2, dimension=4, causal=True, padding="constant")
     model = Codec(config)
     audio = jax.random.normal(jax.random.key(1), (1, 3200))
@@ -22,7 +22,7 @@ def test_causal_output_does_not_know_the_future():
 
 
 def test_layers_are_numbered_as_in_encodec():
-    """From 0 to 15 in both parts, activations included, which have no parameters."""
+    """Numbers go from 0 to 15 in both parts and include activations, which have no parameters."""
     config = SEANetConfig(filters=2, dimension=4)
     variables = jax.eval_shape(Codec(config).init, jax.random.key(0), np.zeros((1, 640)))
     for part in ("encoder", "decoder"):

@@ -125,7 +125,7 @@ def test_each_fault_is_found(clip, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "FATAL: 25.0% of the clips are bad" in printed  # nan, torn, junk, gone, moved of 20
     assert "'N' 1" in printed and "'5' 1" in printed
-    assert "no such file" in report.read_text()
+    assert "does not exist" in report.read_text()
 
 
 def test_long_files_are_read_in_blocks_to_the_end(clip, tmp_path):

@@ -5,16 +5,14 @@ import os
 import pathlib
 import shutil
 
+import av
 import numpy as np
 import pytest
 import soundfile
 import soxr
 
 from uniwav_jax import cli
-from uniwav_jax.data import convert as convert_lib
 from uniwav_jax.errors import UserError
-
-av = pytest.importorskip("av", reason="extra convert")
 
 
 def main(arguments: list[str]) -> int:
@@ -162,10 +160,4 @@ def test_mistakes_have_an_error_that_names_them(folder, tmp_path):
         main([str(folder), str(tmp_path / "out"), "--suffixes", "xyz"])
     shutil.copy(folder / "exact.wav", folder / "hello.wav")
     with pytest.raises(UserError, match=r"would both become hello\.flac"):
-        main([str(folder), str(tmp_path / "out")])
-
-
-def test_missing_pyav_names_the_extra(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(convert_lib, "av", None)
-    with pytest.raises(UserError, match=r'pip install "uniwav_jax\[convert\]"'):
         main([str(folder), str(tmp_path / "out")])

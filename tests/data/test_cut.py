@@ -59,3 +59,26 @@ def test_pieces_make_up_the_clips(prompts, tmp_path):
     manifest.write_text(f"{HEADER}{missing}\t1\t16000\t1\n")
     with pytest.raises(UserError, match="no clip of"):
         cli.main(arguments)
+
+
+def test_clips_of_one_name_keep_their_folders(prompts, tmp_path):
+    """bert/0.wav has no TextGrid of its own and does not get anna's."""
+    pytest.importorskip("praatio", reason="extra align")
+    for speaker, digits in (("anna", "86"), ("bert", "75")):
+        (tmp_path / speaker).mkdir()
+        prompts.digits(digits, tmp_path / speaker / "0.flac")
+    audio, rate = soundfile.read(tmp_path / "bert" / "0.flac")
+    soundfile.write(tmp_path / "bert" / "0.wav", 0.9 * audio, rate, subtype="FLOAT")
+    (tmp_path / "bert" / "0.TextGrid").unlink()
+    manifest, out = tmp_path / "m.tsv", tmp_path / "out"
+    rows = "anna/0.flac\t1\t16000\tanna\nbert/0.wav\t1\t16000\tbert\n"
+    manifest.write_text(HEADER + rows)
+    arguments = ["data", "cut", str(manifest), "--alignments", str(tmp_path), "--out", str(out)]
+    assert cli.main(arguments) == 0
+    paths = [line.split("\t")[0] for line in (out / "manifest.tsv").read_text().splitlines()[1:]]
+    assert paths and all(path.startswith("anna/0_") for path in paths)
+    # A float file keeps its samples.
+    (tmp_path / "bert" / "0.TextGrid").write_text((tmp_path / "anna" / "0.TextGrid").read_text())
+    assert cli.main([*arguments[:-1], str(tmp_path / "more")]) == 0
+    piece, _ = soundfile.read(tmp_path / "more" / "bert" / "0_000.flac")
+    assert np.abs(piece - 0.9 * audio[: len(piece)]).max() <= 0.5 / 32768 + 1e-7

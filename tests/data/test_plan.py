@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+import json
 import pickle
 import time
 
@@ -255,6 +256,7 @@ def test_resumed_run_prints_a_note_about_another_order(tmp_path):
     lines = []
     plan = make(tmp_path, write_manifest(tmp_path / "m.tsv", [2 * RATE] * 20))
     now = plan.fingerprint()
+    assert now == json.loads(json.dumps(now))  # as a checkpoint gives it back
     loop._compare_data(now, now, lines.append)
     assert not lines
     before = {name: value for name, value in now.items() if name != "order_of_batches"}

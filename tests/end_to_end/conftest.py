@@ -1,4 +1,4 @@
-"""Runs of the real program in processes of their own, on real speech."""
+"""Runs of the real program in separate processes, on real speech."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from uniwav_jax.checkpoint import reader
 PARTS = ("step", "params", "opt_state", "ema", "state", "frozen", "skipped")
 STEPS = 40
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-# The demo with a smaller model and one length of audio: the same code, a few seconds to compile.
+# The demo with a smaller model and one length of audio, which compiles in a few seconds.
 SMALL = {
     "model.encoder.layers": 2,
     "model.encoder.width": 32,
@@ -42,7 +42,7 @@ SMALL = {
 }
 
 
-# Runs of the same length share their compiled programs: the schedules are constants in them.
+# Runs of the same length share compiled programs, in which the schedules are constants.
 WHOLE = {
     "train__steps": STEPS,
     "checkpoint__every": 5,
@@ -53,7 +53,7 @@ DROPOUT = ("dropout", "attention_dropout", "layer_drop")
 SHORT = {
     "train__steps": 5,
     "checkpoint__every": 5,
-    # Microbatches draw dropout masks of their own.
+    # Dropout is off, because microbatches have different dropout masks.
     **{f"model__encoder__{name}": 0.0 for name in DROPOUT},
 }
 
@@ -92,7 +92,7 @@ class Program:
         )
 
     def run(self, workdir: pathlib.Path, *, devices: int = 1, **settings) -> str:
-        """Run to the end; its output. Fails the test unless it exits with 0."""
+        """Run to the end and return the output; the exit status must be 0."""
         process = self.start(self.command(workdir, **settings), devices=devices)
         output, _ = process.communicate(timeout=600)
         assert process.returncode == 0, output
@@ -101,7 +101,7 @@ class Program:
     def start_processes(
         self, workdir: pathlib.Path, *, processes: int, devices: int = 1, **settings
     ) -> list[subprocess.Popen]:
-        """The same as a job of several processes on this machine."""
+        """Start a run of several processes on this machine."""
         with socket.socket() as probe:
             probe.bind(("localhost", 0))
             address = f"localhost:{probe.getsockname()[1]}"
@@ -118,7 +118,7 @@ class Program:
         ]
 
     def run_processes(self, workdir: pathlib.Path, **settings) -> list[str]:
-        """Run several processes to the end; what each printed."""
+        """Run several processes to the end and return their outputs; each must exit with 0."""
         ended = ends(self.start_processes(workdir, **settings))
         for status, output in ended:
             assert status == 0, output
@@ -126,7 +126,7 @@ class Program:
 
 
 def ends(running: list[subprocess.Popen]) -> list[tuple[int, str]]:
-    """Exit status and output of each process, once all have ended."""
+    """Wait for all processes; returns the exit status and output of each."""
     try:
         outputs = [process.communicate(timeout=600)[0] for process in running]
     finally:
@@ -141,7 +141,7 @@ def program(small_corpus) -> Program:
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict]:
-    """Lines of metrics.jsonl without what depends on the clock."""
+    """The lines of metrics.jsonl without the metrics that depend on time."""
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     clock = ("audio_seconds_per_second", "input_wait")
     return [{k: v for k, v in line.items() if k not in clock} for line in lines]
@@ -155,7 +155,7 @@ def whole(small_corpus):
 
 @pytest.fixture(scope="session")
 def undisturbed(small_corpus, whole, made_once):
-    """A finished run with the settings `whole`, with which disturbed ones are compared."""
+    """A finished run with the settings `whole`, with which interrupted runs are compared."""
     return made_once("undisturbed", lambda folder: Program(small_corpus).run(folder, **whole))
 
 
@@ -170,7 +170,7 @@ def state_of(workdir, step=STEPS):
 
 
 def assert_same(workdir, reference, step=STEPS):
-    """Every array of the last checkpoint and every metric, to the last bit."""
+    """Check that every array of the last checkpoint and every metric is equal to the bit."""
     for (path, ours), (_, theirs) in zip(
         jax.tree_util.tree_leaves_with_path(state_of(workdir, step)),
         jax.tree_util.tree_leaves_with_path(state_of(reference, step)),
@@ -181,10 +181,10 @@ def assert_same(workdir, reference, step=STEPS):
 
 
 def wait_for(process, path, seconds=300):
-    """Until `path` exists; the process must still run then."""
+    """Wait until `path` exists; the process must still be running then."""
     for _ in range(seconds * 100):
         if path.exists():
             break
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.01)
-    assert process.poll() is None, "the run ended before it could be disturbed; raise STEPS"
+    assert process.poll() is None, "the run ended before it could be interrupted; raise STEPS"

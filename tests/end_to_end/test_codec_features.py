@@ -1,4 +1,4 @@
-"""Pretraining on codec latents: encoded in the step, or extracted; samples through the codec."""
+"""Pretraining on codec latents, which are encoded in the training step or extracted before."""
 
 import json
 
@@ -20,9 +20,9 @@ def test_pretraining_on_latents(program, small_corpus, tmp_path):
     files.save(codec, CONFIG, random_codec(CONFIG), info={})
     settings = {"features__kind": "codec", "features__codec": codec, "train__steps": 4}
     settings["data__buckets"] = "(1.0,)"
-    settings |= {"evaluate__sample_every": 4, "data__eval_manifest": small_corpus / "manifest.tsv"}
+    settings["data__eval_manifest"] = small_corpus / "manifest.tsv"
     audio = tmp_path / "audio"
-    program.run(audio, **settings)
+    program.run(audio, evaluate__sample_every=4, **settings)
 
     parts = reader.open(audio).arrays("frozen/features")["frozen"]
     _, weights = files.load(codec)
@@ -42,7 +42,7 @@ def test_pretraining_on_latents(program, small_corpus, tmp_path):
     Program(latents).run(
         whole, **{**settings, "data__manifest": latents, "data__eval_manifest": latents}
     )
-    # The same batches: losses agree to float16.
+    # Both runs have the same batches, so losses agree to the precision of float16 latents.
     pairs = list(zip(read_metrics(audio), read_metrics(whole), strict=True))
     assert len(pairs) == 5  # four updates, one evaluation
     for ours, theirs in pairs:
@@ -50,5 +50,6 @@ def test_pretraining_on_latents(program, small_corpus, tmp_path):
             if name in ours:
                 assert abs(ours[name] - theirs[name]) < 2e-2 * ours[name], (name, ours, theirs)
     assert len(described["mean"]) == 16
-    # Another run's codec weights come out of its checkpoint.
-    assert "resuming at step 4" in program.run(audio, **{**settings, "train__steps": 5})
+    # A resumed run reads the codec's weights from its checkpoint.
+    more = {**settings, "train__steps": 5, "data__eval_manifest": ""}
+    assert "resuming at step 4" in program.run(audio, **more)

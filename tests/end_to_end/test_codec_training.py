@@ -1,4 +1,4 @@
-"""A codec is trained by the same program, exported, and used on files."""
+"""A codec is trained, exported, and used on files."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ SMALL = {
 
 
 def command(program, workdir, steps):
-    """The recipe's config with a small network on the program's corpus."""
+    """The command that trains the recipe with a small network on the program's corpus."""
     manifest = program.corpus / "manifest.tsv"
     values = {**SMALL, "data.manifest": manifest, "data.eval_manifest": manifest}
     values["train.steps"] = steps
@@ -61,7 +61,7 @@ def test_train_export_use(program, tmp_path):
     config, _ = files.load(out)
     assert (config.filters, config.dimension, config.hop) == (4, 16, 320)
     assert json.loads((out / "codec.json").read_text())["info"]["trained_steps"] == 6
-    # What the codec makes of the clip is what evaluation decoded, to the weights' float16.
+    # Commands decode the clip as evaluation did, to the precision of the float16 weights.
     soundfile.write(tmp_path / "real.wav", real, 16000)
     for step in (
         ["encode", str(tmp_path / "real.wav"), "--out", str(tmp_path)],

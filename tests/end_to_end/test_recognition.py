@@ -1,4 +1,4 @@
-"""From a pretrained run to text, by the program and the console script."""
+"""Fine-tuning for recognition, its evaluation, and the commands on its checkpoint."""
 
 import json
 import pathlib
@@ -37,14 +37,14 @@ def spoken(small_corpus):
 
 @pytest.fixture(scope="module")
 def trained(spoken, undisturbed, tmp_path_factory):
-    """A recogniser from the undisturbed run's encoder, and what the program printed."""
+    """The workdir of a recogniser trained from the undisturbed run, and the program's output."""
     workdir = tmp_path_factory.mktemp("recogniser")
     settings = SETTINGS | {"data__manifest": spoken, "data__eval_manifest": spoken}
     return workdir, Program(spoken.parent).run(workdir, init_from=undisturbed, **settings)
 
 
 def test_encoder_comes_from_pretraining(trained, undisturbed):
-    """And is frozen for all eight updates."""
+    """The encoder is loaded, and is frozen for all eight updates."""
     workdir, output = trained
     checkpoint, other = reader.open(workdir), reader.open(undisturbed)
     ours, theirs = (run.arrays("params/encoder", "frozen") for run in (checkpoint, other))
@@ -68,7 +68,7 @@ def edits(reference, hypothesis):
 
 
 def test_evaluation_scores_every_clip_once(trained, spoken):
-    """The error rates are those of the written hypotheses, of which each clip has one."""
+    """The error rates are those of the written hypotheses, and each clip has one hypothesis."""
     workdir, _ = trained
     clips = [line.split("\t") for line in spoken.read_text().splitlines()[1:]]
     scored = [line for line in read_metrics(workdir) if "eval_wer" in line]
@@ -84,11 +84,11 @@ def test_evaluation_scores_every_clip_once(trained, spoken):
             wrong = sum(edits(*pair) for pair in pairs)
             rate = wrong / sum(len(reference) for reference, _ in pairs)
             assert line[f"eval_{measure}"] == pytest.approx(rate, abs=1e-6)
-        assert len({edits(*pair) / len(pair[0]) for pair in pairs}) > 2  # no rate fits all clips
+        assert len({edits(*pair) / len(pair[0]) for pair in pairs}) > 2  # rates differ by clip
 
 
 def test_scores_are_those_of_the_evaluation(trained, spoken, tmp_path):
-    """The command computes each clip by itself, the run in batches: the same texts."""
+    """The command computes clips separately and the run in batches, with the same texts."""
     command = ["evaluate", "asr", "--checkpoint", str(trained[0])]
     assert cli.main([*command, "--manifest", str(spoken), "--out", str(tmp_path)]) == 0
     hypotheses = (tmp_path / "hypotheses.tsv").read_text()
@@ -105,7 +105,7 @@ def test_scores_are_those_of_the_evaluation(trained, spoken, tmp_path):
 
 
 def test_fine_tuning_against_scratch(spoken, undisturbed, tmp_path, monkeypatch):
-    """Both starts get the same batches; a run that fails is named."""
+    """Both starts train on the same batches; the error names a run that fails."""
     monkeypatch.setenv("XLA_FLAGS", FAST_COMPILE)
     tool = load_tool("finetune_asr")
     settings = SMALL | {name.replace("__", "."): value for name, value in SETTINGS.items()}

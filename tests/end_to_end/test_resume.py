@@ -1,6 +1,6 @@
-"""A run that is killed, stopped, or loses its disk goes on as if nothing had happened.
+"""A run that is killed, stopped or has no disk space continues exactly as without interruption.
 
-benchmarks/fault_drill.py is the long version.
+benchmarks/fault_drill.py is a longer version.
 """
 
 import os
@@ -17,7 +17,10 @@ from tests.end_to_end.conftest import STEPS, assert_same, read_metrics, state_of
 
 
 def error_of(process, *, status):
-    """The only error line; nothing but notes of Python's tracker of shared memory follows."""
+    """Wait for a process and return its error message, which must be its only one.
+
+    Only messages of Python's resource tracker, which cleans up shared memory, may follow it.
+    """
     output, _ = process.communicate(timeout=300)
     assert process.returncode == status and "Traceback" not in output, output
     _, error, after = output.partition("error: ")
@@ -32,7 +35,7 @@ def readers_of(process):
 
 
 def checkpoints_of(workdir):
-    """Steps of the finished ones, and names of what else is there."""
+    """Steps of the finished checkpoints, and names of the other folders."""
     names = [path.name for path in (workdir / "checkpoints").iterdir()]
     saved = sorted(int(name) for name in names if name.isdigit())
     return saved, [name for name in names if not name.isdigit()]
@@ -42,30 +45,30 @@ def wait_for_checkpoint(process, workdir, step):
     wait_for(process, workdir / "checkpoints" / str(step) / "commit_success.txt")
 
 
-def test_one_run_through_every_disturbance(program, whole, undisturbed, tmp_path):
-    """Each loses at most the steps since the last save; the end is equal to the last bit."""
+def test_run_with_every_kind_of_interruption(program, whole, undisturbed, tmp_path):
+    """Each interruption loses at most the steps since the last save; the result is exact."""
     plain = program.command(tmp_path, **whole)
     readers_too = program.command(tmp_path, data__workers=2, **whole)
 
     def check_after_kill(readers=()):
-        """The newest finished checkpoint, and that nothing but later steps is lost."""
+        """Step of the newest finished checkpoint; checks that only later steps are lost."""
         assert not psutil.wait_procs(readers, timeout=30)[1]
         saved = max(checkpoints_of(tmp_path)[0])
         steps = [line["step"] for line in read_metrics(tmp_path) if "loss" in line]
         assert steps == list(range(1, len(steps) + 1)) and len(steps) - saved < 10
         return saved
 
-    # Killed in between two saves, at any moment; its readers end with it.
+    # The process is killed between two saves, and its readers end with it.
     process = program.start(readers_too)
     wait_for_checkpoint(process, tmp_path, 5)
     time.sleep(random.Random(0).uniform(0.0, 0.3))
     readers = readers_of(process)
     process.kill()
     process.wait()
-    assert len(readers) >= 2  # those of an evaluation may be there too
+    assert len(readers) >= 2  # an evaluation may have readers too
     saved = check_after_kill(readers)
 
-    # Killed while a save is written: its folder has Orbax's temporary name.
+    # The process is killed during a save, while the folder has Orbax's temporary name.
     process = program.start(plain)
     wait_for_checkpoint(process, tmp_path, saved + 5)
     while not checkpoints_of(tmp_path)[1] and process.poll() is None:
@@ -74,7 +77,7 @@ def test_one_run_through_every_disturbance(program, whole, undisturbed, tmp_path
     process.wait()
     saved = check_after_kill()
 
-    # A reader is killed: the run ends with one line.
+    # A reader is killed, and the run ends with an error of one line.
     process = program.start(readers_too)
     wait_for_checkpoint(process, tmp_path, saved + 5)
     readers = readers_of(process)
@@ -85,14 +88,15 @@ def test_one_run_through_every_disturbance(program, whole, undisturbed, tmp_path
     assert "reader process" in message and "SIGKILL" in message
     saved = check_after_kill(readers)
 
-    # The disk is full. No readers: the limit that stands for it would hit their shared memory too.
+    # The disk is full, which a limit on file sizes imitates. There are no readers, because the
+    # limit would also apply to their shared memory.
     with limited_files(64 * 1024):
         process = program.start(plain)
     message = error_of(process, status=2)
     assert "could not be written" in message and str(tmp_path) in message
     assert max(checkpoints_of(tmp_path)[0]) == saved
 
-    # SIGTERM to every process, as a terminal, Slurm or a container sends it.
+    # Every process receives SIGTERM, as from a terminal, Slurm or a container.
     process = program.start(["setsid", *readers_too])
     wait_for_checkpoint(process, tmp_path, saved + 5)
     os.killpg(process.pid, signal.SIGTERM)
@@ -100,9 +104,9 @@ def test_one_run_through_every_disturbance(program, whole, undisturbed, tmp_path
     assert process.returncode == 143, output
     saved = max(checkpoints_of(tmp_path)[0])
     assert saved < STEPS and f"preempted: step {saved} saved" in output
-    assert read_metrics(tmp_path)[-1]["step"] == saved  # nothing lost between save and exit
+    assert read_metrics(tmp_path)[-1]["step"] == saved  # no step is lost between save and exit
 
-    # Killed at start-up: importing, or reading the checkpoint.
+    # The process is killed at start-up, while it imports modules or reads the checkpoint.
     process = program.start(plain)
     time.sleep(3.0)
     process.kill()
@@ -112,11 +116,11 @@ def test_one_run_through_every_disturbance(program, whole, undisturbed, tmp_path
     output = program.run(tmp_path, **whole)
     assert f"resuming at step {max(saved, 5)} of {STEPS}" in output
     assert_same(tmp_path, undisturbed)
-    assert checkpoints_of(tmp_path) == ([STEPS - 5, STEPS], [])  # nothing is left of killed saves
+    assert checkpoints_of(tmp_path) == ([STEPS - 5, STEPS], [])  # temporary folders are removed
 
 
 def test_init_from_starts_where_the_other_run_ended(program, undisturbed, tmp_path):
-    """With next to no learning rate the parameters after an update are those of the other run."""
+    """With a tiny learning rate the parameters after an update equal those of the other run."""
     settings = {"train__steps": 1, "optim__lr": 1e-9, "optim__warmup": 0.0, "optim__hold": 0.5}
     output = program.run(tmp_path, init_from=undisturbed, **settings)
     assert ", 0 left, 0 new" in output
@@ -125,5 +129,5 @@ def test_init_from_starts_where_the_other_run_ended(program, undisturbed, tmp_pa
         for workdir, step in ((tmp_path, 1), (undisturbed, STEPS), (undisturbed, STEPS - 5))
     )
     kernels = [tree["heads"]["kernel"] for tree in (theirs, before)]
-    assert np.abs(kernels[0] - kernels[1]).max() > 1e-4  # training moves them
+    assert np.abs(kernels[0] - kernels[1]).max() > 1e-4  # training changes them
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-7), ours, theirs)

@@ -1,4 +1,4 @@
-"""A user's mistake is one line that says what to do, exit status 2, and no traceback."""
+"""A user's mistake ends the run with one line, exit status 2, and no traceback."""
 
 import shutil
 
@@ -46,11 +46,11 @@ def test_flags(program, tmp_path):
 
 def test_batch_that_does_not_divide_over_the_mesh(program, tmp_path):
     message = fails(program, tmp_path, devices=8, data__row_multiple=4, data__batch_seconds=8.0)
-    assert "does not divide over mesh data x fsdp = 8" in message
+    assert "is not divisible by mesh data x fsdp = 8" in message
     assert "config.data.row_multiple" in message
 
 
-def test_checkpoint_of_another_config_or_damaged(program, short, tmp_path):
+def test_checkpoints_of_another_config_and_damaged_ones(program, short, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(short, run)
     message = fails(program, run, **SHORT | {"train__steps": 6, "distillation__codewords": 16})
@@ -64,7 +64,7 @@ def test_checkpoint_of_another_config_or_damaged(program, short, tmp_path):
 
 
 @pytest.mark.parametrize("place", ["a_file/run", "a_file"])
-def test_workdir_that_cannot_be_made(program, tmp_path, place):
+def test_workdir_that_cannot_be_created(program, tmp_path, place):
     (tmp_path / "a_file").write_text("")
     assert str(tmp_path / "a_file") in fails(program, tmp_path / place, **SHORT)
 
@@ -78,7 +78,7 @@ REASONS = {
 
 
 def test_unusable_audio_stops_the_run(program, tmp_path):
-    """The report names each clip with its reason, and the message one of them."""
+    """The report lists each clip with its reason, and the error message names one of them."""
     lines = ["path\tsamples\tsample_rate\tspeaker\ttext"]
     for index in range(12):
         kind, path = list(REASONS)[index % 4], tmp_path / f"{index}.wav"

@@ -1,4 +1,4 @@
-"""A built wheel, installed without the repository, does what the documentation promises."""
+"""A built wheel that is installed without the repository works as documented."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.end_to_end.conftest import FAST_COMPILE, SMALL
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 TEXTS = ("go do you hear", "what do you mean sir")
-TRAIN = {  # one length of audio, so one program to compile
+TRAIN = {  # with one length of audio, only one program is compiled
     "train.steps": 2,
     "features.stats_seconds": 4.0,
     "data.manifest": "packed",
@@ -45,7 +45,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> pathlib.Path:
-    """Built from a copy, because a build leaves folders in its sources."""
+    """The wheel, built from a copy of the sources, because a build leaves folders in them."""
     source, out = (tmp_path_factory.mktemp(name) for name in ("source", "wheel"))
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(REPOSITORY / name, source)
@@ -60,17 +60,17 @@ def wheel(tmp_path_factory) -> pathlib.Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """A function that runs a program of an environment with the wheel, in a folder without code."""
+    """A function that runs a program of an environment with the wheel, in an empty folder."""
     folder = tmp_path_factory.mktemp("user")
     environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, with_pip=False)
     python = environment / "bin" / "python"
-    # With it pip would take the repository for an installation.
+    # With PYTHONPATH pip would consider the repository as installed.
     variables = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
     subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True, env=variables)
-    # The dependencies are those of the environment that runs the tests; a path in a .pth file does
-    # not read the .pth files there, so an editable installation of the repository is not seen.
+    # The dependencies are those of the environment that runs the tests. Python does not read .pth
+    # files in folders that a .pth file adds, so an editable installation there has no effect.
     packages = next((environment / "lib").glob("python*/site-packages"))
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     variables |= {"XLA_FLAGS": FAST_COMPILE, "JAX_PLATFORMS": "cpu"}
@@ -113,7 +113,7 @@ def test_the_wheel_has_code_configs_and_requirements(wheel, monkeypatch):
 
 
 def _requirement(line: str) -> str:
-    """A requirement in one spelling: no spaces, sorted versions, one kind of quotes."""
+    """A requirement in a normal form: no spaces, sorted versions, one kind of quotes."""
     package, _, marker = re.sub(r"[\s()]", "", line).replace("'", '"').partition(";")
     name, versions = re.fullmatch(r"([\w.\[\]-]+)(.*)", package).groups()
     return f"{name.lower().replace('_', '-')}{sorted(versions.split(','))}{marker}"

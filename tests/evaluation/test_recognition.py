@@ -1,4 +1,4 @@
-"""Scores of a recogniser are those of its texts; end_to_end compares them with a run's."""
+"""Scores of a recogniser agree with its texts; end_to_end compares them with a run's metrics."""
 
 import json
 
@@ -21,7 +21,8 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def spoken(small_corpus):
     header, *lines = (small_corpus / "manifest.tsv").read_text().splitlines()
-    lines = [f"{line}Go do {number}" for number, line in enumerate(lines[:3])]
+    texts = ("Go do a", "Go do b", "Go do c", "Go do 4", "")
+    lines = [line + text for line, text in zip(lines, texts, strict=False)]
     path = small_corpus / "three.tsv"
     path.write_text("\n".join([header, *lines]) + "\n")
     return str(path)
@@ -31,21 +32,23 @@ def test_scores(checkpoint, spoken, tmp_path, capsys):
     command = ["evaluate", "asr", "--checkpoint", checkpoint, "--manifest", spoken]
     assert cli.main([*command, "--out", str(tmp_path / "out")]) == 0
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert results["clips"] == 3 and 5 < results["audio_seconds"] <= 9
+    assert results["clips"] == 3 and results["clips_left_out"] == 2
+    assert 5 < results["audio_seconds"] <= 9
     header, *rows = (tmp_path / "out" / "hypotheses.tsv").read_text().splitlines()
     assert header == "path\ttext\thypothesis"
     names, references, hypotheses = zip(*(row.split("\t") for row in rows))
-    assert references == ("go do 0", "go do 1", "go do 2")
+    assert references == ("go do a", "go do b", "go do c")
     model = uniwav_jax.load(checkpoint)
     folder = spoken.rpartition("/")[0]
     assert hypotheses == tuple(model.transcribe(f"{folder}/{name}").text for name in names)
     (greedy,) = results["decodings"]
     assert greedy["wer"] == round(word_error.words(references, hypotheses).rate, 4)
     assert "REF:" in (tmp_path / "out" / "alignment.txt").read_text()
-    assert "lowest word error rate" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "lowest word error rate" in printed and "2 of 5 clips are left out" in printed
 
 
-def test_a_clip_that_cannot_be_read_stops(checkpoint, tmp_path):
+def test_a_clip_that_cannot_be_read_is_an_error(checkpoint, tmp_path):
     (tmp_path / "m.tsv").write_text(
         "path\tsamples\tsample_rate\tspeaker\ttext\nno.flac\t9\t16000\t\ta\n"
     )
@@ -54,7 +57,7 @@ def test_a_clip_that_cannot_be_read_stops(checkpoint, tmp_path):
         recognition.score(model.recognizer, str(tmp_path / "m.tsv"))
 
 
-def test_all_weights_are_tried_with_all_scores():
+def test_each_weight_is_combined_with_each_word_score():
     assert recognition.decodings(None, [1.0], [0.0]) == [{}]
     tried = recognition.decodings("lm", [1.0, 2.0], [-1.0, 0.0])
     assert tried[0] == {} and len(tried) == 5

@@ -1,4 +1,4 @@
-"""The report of made-up runs, as a user starts it."""
+"""The command `uniwav report` on synthetic metrics."""
 
 import json
 
@@ -15,7 +15,7 @@ def report(*arguments):
 
 
 def write_run(workdir, steps=range(50, 1001, 50), tail=""):
-    """loss_encoder falls from 5.5 to its least, 2.0, at step 800, and rises again."""
+    """Write metrics whose loss_encoder falls to its minimum, 2.0 at step 800, and rises again."""
     workdir.mkdir()
     lines = []
     for step in steps:
@@ -42,7 +42,7 @@ def write_run(workdir, steps=range(50, 1001, 50), tail=""):
 
 @pytest.fixture(scope="module")
 def two_runs(tmp_path_factory):
-    """Folder with runs a and b, the report on them in out; b's last line is half-written."""
+    """A folder with runs a and b, and their report in deep/out; b's last line is incomplete."""
     folder = tmp_path_factory.mktemp("report")
     a = write_run(folder / "a")
     b = write_run(folder / "b", steps=range(50, 501, 50), tail='{"step": 550, "loss_enc')
@@ -76,12 +76,12 @@ def test_markdown(two_runs):
 def test_picture(two_runs):
     picture = matplotlib.image.imread(two_runs / "deep" / "out" / "curves.png")
     assert picture.shape[0] > 800 and picture.shape[1] > 800
-    for colour in ((31, 119, 180), (255, 127, 14)):  # matplotlib's first two: one per run
+    for colour in ((31, 119, 180), (255, 127, 14)):  # matplotlib's first two colours, one per run
         here = np.abs(picture[..., :3] * 255 - colour).max(-1) < 2
         assert here.sum() > 200
 
 
-def test_resumed_step_keeps_the_later_value_and_not_finite_is_said(tmp_path):
+def test_repeated_steps_use_the_later_value_and_null_means_not_finite(tmp_path):
     workdir = tmp_path / "run"
     workdir.mkdir()
     lines = [(50, 4.0), (100, 3.5), (100, 3.0), (150, None)]  # null: not finite

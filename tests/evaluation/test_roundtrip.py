@@ -26,7 +26,7 @@ def codec(tmp_path_factory):
 
 @pytest.fixture
 def audio(clip, tmp_path):
-    """A folder with one clip twice: as it is, and in stereo at 24 kHz."""
+    """A folder with one clip twice: unchanged, and in stereo at 24 kHz."""
     folder = tmp_path / "audio"
     (folder / "deep").mkdir(parents=True)
     soundfile.write(folder / "a.flac", clip, 16000)
@@ -40,7 +40,7 @@ def test_roundtrip_scores(codec, audio, tmp_path, capsys):
     document = json.loads(report.read_text())
     assert len(document["clips"]) == 2
     mean = document["means"]["mel_distance"]
-    assert 0.5 < mean["low"] <= mean["mean"] <= mean["high"]  # random weights keep nothing
+    assert 0.5 < mean["low"] <= mean["mean"] <= mean["high"]  # random weights lose the speech
     assert "mel_distance" in capsys.readouterr().out
     if importlib.util.find_spec("pesq"):  # optional: extra [quality]
         assert document["means"]["pesq_wb"]["mean"] < 2
@@ -74,7 +74,7 @@ def test_roundtrip_of_clips_too_short_to_score(codec, clip, tmp_path, capsys):
 
 
 def test_roundtrip_with_noise_on_the_latents(codec, audio, tmp_path):
-    """The noise is the same each time and changes the scores; codes take none."""
+    """The noise is reproducible and changes the scores; it cannot be added to codes."""
     distances = []
     for noise in ("0", "2", "2"):
         report = tmp_path / "scores.json"

@@ -1,4 +1,4 @@
-"""Measures of codes on labelled clips that are made up."""
+"""Measures of synthetic codes on synthetic labels."""
 
 import numpy as np
 

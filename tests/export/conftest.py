@@ -1,4 +1,4 @@
-"""Checkpoints of models that were not trained, but are nowhere zero, and exports of them."""
+"""Checkpoints of models with random parameters, none of which are zero, and exports of them."""
 
 import dataclasses
 import pathlib
@@ -26,7 +26,7 @@ CODECS = {
 
 
 def make(folder: pathlib.Path, preset: str = "tiny", codec: str = "", **settings: Any) -> str:
-    """A checkpoint in `folder`/run; `settings` are fields of the configuration, "a__b" = a.b."""
+    """Write a checkpoint to `folder`/run; `settings` are configuration fields, "a__b" for a.b."""
     values = config_lib.default_config(preset)
     values.model.compute_dtype = "float32"
     values.asr.freeze_steps = values.evaluate.sample_every = 0
@@ -51,30 +51,30 @@ def make(folder: pathlib.Path, preset: str = "tiny", codec: str = "", **settings
 
 
 def state(config: config_lib.Config) -> dict[str, Any]:
-    """Random parameters; statistics about those of real speech."""
+    """Random parameters, and feature statistics similar to those of real speech."""
     features = features_lib.build(config.features)
     random = np.random.default_rng(0)
 
-    def draw(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+    def random_leaf(path: tuple, leaf: jax.ShapeDtypeStruct) -> np.ndarray:
         noise = random.standard_normal(leaf.shape, np.float32)
         if path[-1].key == "scale":
             return 1.0 + 0.1 * noise
         if [key.key for key in path[-2:]] == ["out", "kernel"]:
-            return 0.5 * noise  # velocities as large as the noise that they move
+            return 0.5 * noise  # makes velocities about as large as the noise x0
         return 0.05 * noise
 
-    def drawn(shapes: Any) -> Any:
-        return jax.tree_util.tree_map_with_path(draw, shapes)
+    def random_tree(shapes: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(random_leaf, shapes)
 
     task = tasks.get(config.task)
     key = jax.random.key(0)
     shapes, state_shapes = jax.eval_shape(lambda: task.init(key, config, features.channels))
-    found = {"params": drawn(shapes), "ema": {}, "state": {}}
+    found = {"params": random_tree(shapes), "ema": {}, "state": {}}
     if config.task == "pretrain":
-        books = drawn(state_shapes["codebooks"])
+        books = random_tree(state_shapes["codebooks"])
         books["counts"] = 0.5 + np.abs(books["counts"])
-        found["state"] = {"teacher": drawn(shapes["encoder"]), "codebooks": books}
-        found["ema"] = {name: drawn(shapes[name]) for name in task.averages(config)}
+        found["state"] = {"teacher": random_tree(shapes["encoder"]), "codebooks": books}
+        found["ema"] = {name: random_tree(shapes[name]) for name in task.averages(config)}
     level = -4.0 if config.features.kind == "log_mel" else 0.0
     found["frozen"] = {
         "features": {

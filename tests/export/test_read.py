@@ -1,4 +1,4 @@
-"""What was exported comes back, bit for bit; what is not an export is refused."""
+"""An export is imported again bit for bit; folders that are not exports are rejected."""
 
 import json
 import random
@@ -22,21 +22,21 @@ from uniwav_jax.export.torch import uniwav_files
     [{}, {"codec": "seanet"}, {"codec": "lyra"}, {"task": "asr", "asr__layers": "mix"}],
     ids=str,
 )
-def test_round_trip_changes_no_bit(model, tmp_path, monkeypatch):
+def test_round_trip_is_exact_to_the_bit(model, tmp_path, monkeypatch):
     path = make(tmp_path, **model)
     write.export(path, str(tmp_path / "export"))
-    monkeypatch.chdir(tmp_path)  # paths of users are relative
+    monkeypatch.chdir(tmp_path)  # to test relative paths
     assert cli.main(["import", "model", "export", "--out", "b"]) == 0
     first, second = reader.open(path), reader.open(tmp_path / "b")
     there, back = (run.arrays("params", "ema", "frozen") for run in (first, second))
-    if "decoder" in there["params"]:  # the running average was exported, and is all there is
+    if "decoder" in there["params"]:  # the export has the running average only
         there["params"] |= there["ema"]
     ours, theirs = (jax.tree_util.tree_leaves_with_path(tree) for tree in (there, back))
     assert [path for path, _ in ours] == [path for path, _ in theirs]
     for (path, array), (_, other) in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(array, other, err_msg=str(path))
     assert first.step == second.step == 7
-    # And once more: the second export has the first one's bytes.
+    # A second export has the same bytes as the first.
     write.export(str(tmp_path / "b"), str(tmp_path / "twice"))
     first, second = (
         (tmp_path / name / uniwav_files.WEIGHTS).read_bytes() for name in ("export", "twice")
@@ -68,7 +68,7 @@ def small(tmp_path_factory):
 
 
 def refused(folder) -> None:
-    """By both readers, with a message that names the folder or its file."""
+    """Check that both readers reject a folder, with a message that names it or its file."""
     with pytest.raises(UserError, match=str(folder)):
         read.load(str(folder))
     torch_side = pytest.importorskip("uniwav_jax.export.torch.uniwav_model", reason="needs torch")
@@ -77,14 +77,14 @@ def refused(folder) -> None:
 
 
 def test_200_damaged_exports_are_refused(small, tmp_path):
-    """Bits flipped, ends cut off, files emptied, swapped or gone."""
+    """Bits are flipped, ends cut off, bytes overwritten with noise, or files deleted."""
     dice = random.Random(0)
     files = [uniwav_files.CONFIG, uniwav_files.WEIGHTS, uniwav_files.SUMS]
     for number in range(200):
         folder = tmp_path / "damaged"
         shutil.copytree(small, folder)
-        victim = folder / files[number % 3]
-        content = bytearray(victim.read_bytes())
+        file = folder / files[number % 3]
+        content = bytearray(file.read_bytes())
         kind = ("bit", "cut", "noise", "gone")[number // 3 % 4]
         if kind == "bit":
             content[dice.randrange(min(len(content), 4000))] ^= 1 << dice.randrange(8)
@@ -93,14 +93,14 @@ def test_200_damaged_exports_are_refused(small, tmp_path):
         elif kind == "noise":
             first = dice.randrange(len(content))
             content[first : first + 64] = dice.randbytes(64)
-        victim.write_bytes(content)
+        file.write_bytes(content)
         if kind == "gone":
-            victim.unlink()
+            file.unlink()
         refused(folder)
         shutil.rmtree(folder)
 
 
-def test_hostile_exports_with_good_sums_are_refused(small, tmp_path):
+def test_malicious_exports_with_correct_checksums_are_refused(small, tmp_path):
     weights = small / uniwav_files.WEIGHTS
     tensors = safetensors.numpy.load_file(weights)
     some = "encoder.project.weight"
@@ -118,7 +118,7 @@ def test_hostile_exports_with_good_sums_are_refused(small, tmp_path):
         document[some]["data_offsets"][1] += 10**9
         return json.dumps(document).encode()
 
-    hostile = {
+    malicious = {
         "a tensor less": saved({k: v for k, v in tensors.items() if k != some}),
         "a tensor more": saved({**tensors, "encoder.extra": np.zeros(3, np.float32)}),
         "another shape": saved({**tensors, some: np.zeros((3, 5), np.float32)}),
@@ -128,11 +128,11 @@ def test_hostile_exports_with_good_sums_are_refused(small, tmp_path):
         "a header that is no JSON": with_header(lambda document: b"{" * 100),
         "a pickle": b"cos\nsystem\n(S'touch /tmp/uniwav_was_run'\ntR.",
     }
-    for name, damaged in hostile.items():
+    for name, damaged in malicious.items():
         folder = tmp_path / name.replace(" ", "_").replace("^", "")
         shutil.copytree(small, folder)
         (folder / uniwav_files.WEIGHTS).write_bytes(damaged)
-        write.write_sums(folder)  # as whoever means harm would
+        write.write_sums(folder)  # an attacker can write correct checksums
         refused(folder)
 
     document = json.loads((small / uniwav_files.CONFIG).read_text())
@@ -159,5 +159,5 @@ def test_hostile_exports_with_good_sums_are_refused(small, tmp_path):
         folder = tmp_path / f"config_{number}"
         shutil.copytree(small, folder)
         (folder / uniwav_files.CONFIG).write_text(json.dumps(changed))
-        write.write_sums(folder)  # as whoever means harm would
+        write.write_sums(folder)  # an attacker can write correct checksums
         refused(folder)

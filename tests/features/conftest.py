@@ -1,3 +1,5 @@
+"""Plain log-mel features, their statistics, and speech."""
+
 import numpy as np
 import pytest
 import soundfile

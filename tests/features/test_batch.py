@@ -1,4 +1,4 @@
-"""Features of a batch: normalised, zero on padding, from audio or from latents, fixed."""
+"""Features of a batch of audio or latents are normalised, zero on padding, and not trained."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,7 @@ from uniwav_jax.features.batch import surface
 from uniwav_jax.types import Batch
 
 
-def test_padding_is_zero_and_nothing_learns(log_mel_features, speech):
+def test_padding_is_zero_and_there_is_no_gradient(log_mel_features, speech):
     features = log_mel_features
     params = {"mean": np.full(80, -3.0, np.float32), "std": np.full(80, 2.0, np.float32)}
     samples = np.array([48000, 30001], np.int32)

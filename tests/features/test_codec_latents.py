@@ -1,4 +1,4 @@
-"""Codec latents as surface features: the same frames alone, padded, and cut from a longer clip."""
+"""Codec latents of a clip are the same alone, padded, and cut from a longer clip."""
 
 import jax
 import numpy as np
@@ -26,7 +26,7 @@ def codec(request, tmp_path_factory):
     return features_lib.build(FeaturesConfig(kind="codec", codec=str(folder)))
 
 
-def test_a_frame_is_the_same_wherever_it_stands(codec, clip):
+def test_frames_do_not_depend_on_padding_and_crop(codec, clip):
     raw = jax.jit(codec.raw)
     left, right = codec.context
     audio = np.round(clip[:48123] * 32767).astype(np.int16)
@@ -37,21 +37,22 @@ def test_a_frame_is_the_same_wherever_it_stands(codec, clip):
     padded = raw(codec.weights, np.pad(audio, (left, right + 9000))[None])[0]
     np.testing.assert_allclose(padded[: len(alone)], alone, atol=1e-5 * scale)
 
-    first, frames = 50, 40  # within reach of both ends, and not
+    first, frames = 50, 40  # frames of the crop, which reads audio on both sides
     start, stop = first * codec.hop - left, (first + frames) * codec.hop + right
     crop = np.pad(audio, (left, right))[start + left : stop + left]
     cut = np.asarray(raw(codec.weights, crop[None])[0])
     assert cut.shape == (frames, codec.channels)
-    # With an LSTM a crop knows a second of the past, the whole clip all of it (0.0012 measured).
+    # An LSTM reads one second before the crop, but all the audio before in the whole clip. The
+    # measured difference is 0.0012.
     bound = 1e-2 if chunked.has_memory(chain(codec.config, "encoder")) else 1e-5
     np.testing.assert_allclose(cut, alone[first : first + frames], atol=bound * scale)
-    # And the context is needed: without it the first frames differ.
+    # The context is needed, because without it the first frames differ.
     bare = np.pad(audio[first * codec.hop : stop], (left, 0))
     bare = np.asarray(raw(codec.weights, bare[None])[0])
     assert np.abs(bare[0] - alone[first]).max() > 1e-3 * scale
 
 
-def test_normalised_and_back(codec, clip):
+def test_latents_are_normalised_and_decoded(codec, clip):
     params = {**codec.weights, "mean": np.arange(codec.channels), "std": np.full(1, 2.0)}
     audio = np.pad(clip[None, :6400], ((0, 0), codec.context))
     x = np.asarray(codec.encode(params, audio))

@@ -1,4 +1,4 @@
-"""Log-mel features against another transform, padding, and the way back to sound."""
+"""Log-mel features agree with SciPy, do not depend on padding, and can be decoded."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,15 +12,16 @@ from uniwav_jax.config import FeaturesConfig
 
 
 def test_against_scipy(log_mel_features, speech):
-    """The same frames by another short-time Fourier transform and a filter loop."""
+    """SciPy's short-time Fourier transform and the mel filters give the same frames."""
     wave = np.pad(speech[0] / 32768.0, (352, 352))
     transform = scipy.signal.ShortTimeFFT(
         scipy.signal.get_window("hann", 1024), hop=320, fs=16000, phase_shift=None
     )
-    # Its slice p is centred at 320 p of the padded signal; frame i there at 352 + 160 + 320 i.
+    # SciPy's slice p is centred at sample 320 p of the padded signal, our frame i at sample
+    # 352 + 160 + 320 i of it.
     shifted = np.concatenate([wave[512:], np.zeros(512)])
     magnitude = np.abs(transform.stft(shifted, p0=0, p1=150)).T
-    magnitude[:2] = 0  # its first slices miss what was cut off
+    magnitude[:2] = 0  # the first slices lack the samples that were cut off
     filters = stft.mel_filters(80, 1024, 16000, 0.0, 8000.0)
     expected = np.log(np.maximum(magnitude @ filters, 1e-3))
     ours = np.asarray(log_mel_features.raw({}, speech[:1]))[0]
@@ -33,20 +34,20 @@ def test_padding_does_not_change_a_row(log_mel_features, speech):
     np.testing.assert_allclose(padded[:, : alone.shape[1]], alone, atol=1e-5)
 
 
-def test_decode_gives_the_spectrogram_back(log_mel_features, speech):
+def test_decode_reconstructs_the_spectrogram(log_mel_features, speech):
     x = log_mel_features.encode(PLAIN, speech[:4])
     wave = log_mel_features.decode(PLAIN, x)
     assert float(jnp.abs(wave).max()) <= 1.0
     error = np.abs(log_mel_features.encode(PLAIN, wave) - x)
-    assert error[np.asarray(x) > -5].mean() < 0.2  # nepers; 0.16 measured, noise gives over 1
-    # And it is that speech: the envelopes agree.
+    assert error[np.asarray(x) > -5].mean() < 0.2  # nepers; it is 0.16, and above 1 for noise
+    # The envelopes of the waveforms agree too.
     envelope = [np.abs(np.asarray(w, float)).reshape(-1, 400).mean(1) for w in (wave[0], speech[0])]
     assert np.corrcoef(*envelope)[0, 1] > 0.95
 
 
 @pytest.mark.parametrize("window", [400, 1024])
-def test_decode_bears_what_a_model_generates(window, speech):
-    """No spectrogram of any sound, that is; short windows leave low bands with the same bins."""
+def test_decode_works_on_inconsistent_spectrograms(window, speech):
+    """Models generate features that no waveform has; with short windows low bands share bins."""
     features = features_lib.build(FeaturesConfig(window=window))
     x = np.asarray(features.encode(PLAIN, speech[:4]))
     x = x + 0.3 * np.random.default_rng(0).normal(size=x.shape).astype(np.float32)

@@ -32,16 +32,16 @@ def test_against_scipy(log_mel):
 
 
 def test_deltas_of_a_parabola():
-    """3 + 2 t - t^2 / 2 has the slope 2 - t and the curvature -1; its ends repeat a frame."""
+    """3 + 2 t - t^2 / 2 has the slope 2 - t and the curvature -1; end frames are repeated."""
     t = np.arange(20.0)
     found = np.asarray(mfcc.with_deltas(jnp.asarray(3 + 2 * t - t**2 / 2)[:, None]))
     np.testing.assert_allclose(found[2:-2, 1], (2 - t)[2:-2], atol=1e-4)
     np.testing.assert_allclose(found[4:-4, 2], -1, atol=1e-4)
-    # Frame 0 sees 3, 3, [3], 4.5, 5: (1 (4.5 - 3) + 2 (5 - 3)) / 10.
+    # Frame 0 reads 3, 3, [3], 4.5, 5, so its slope is (1 (4.5 - 3) + 2 (5 - 3)) / 10.
     assert found[0, 1] == pytest.approx(0.55)
 
 
-def test_padding_changes_nothing(log_mel):
+def test_padding_does_not_change_real_frames(log_mel):
     frames = np.array([30, 17], np.int32)
     noise = log_mel.copy()
     noise[1, 17:] = 100.0

@@ -1,4 +1,4 @@
-"""Statistics of features: what is measured, and the file that keeps it."""
+"""Statistics of features: the measurement, and the file that stores it."""
 
 import json
 
@@ -26,7 +26,7 @@ def test_padding_is_ignored_and_features_are_normalised(log_mel_features, speech
     assert abs(x.mean()) < 1e-3 and abs(x.std() - 1) < 1e-2
 
 
-def test_file(tmp_path):
+def test_statistics_file_and_its_errors(tmp_path):
     config, path = FeaturesConfig(), tmp_path / "stats.json"
     statistics.save(str(path), PLAIN, config)
     np.testing.assert_array_equal(statistics.load(str(path), config)["std"], PLAIN["std"])

@@ -1,4 +1,4 @@
-"""Every kind of features keeps the interface: lengths, shapes, dtypes, the way back."""
+"""Every kind of features implements the interface, with the right lengths, shapes and dtypes."""
 
 import inspect
 

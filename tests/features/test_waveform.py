@@ -1,4 +1,4 @@
-"""The waveform as features: int16 and floats are the same samples, and come back clipped."""
+"""Waveform features: int16 and float audio have the same features; decoding clips."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from uniwav_jax import features as features_lib
 from uniwav_jax.config import FeaturesConfig
 
 
-def test_samples_there_and_back():
+def test_samples_are_encoded_and_decoded():
     features = features_lib.build(FeaturesConfig(kind="waveform"))
     audio = np.array([[0, 16384, -32768]], np.int16)
     x = features.encode({}, audio)

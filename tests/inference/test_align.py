@@ -1,4 +1,4 @@
-"""The aligner against all paths there are."""
+"""The aligner finds the best of all paths."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from uniwav_jax.inference import align
 
 
 def paths(states, frames):
-    """All state sequences of a text, 0-based, that begin and end rightly."""
+    """All valid sequences of states, numbered from 0, of a text."""
 
     def steps(state, tokens):
         yield state
@@ -33,7 +33,7 @@ def paths(states, frames):
 
 
 @pytest.mark.parametrize("tokens", [[1], [1, 2], [1, 1], [2, 1, 1], [1, 2, 1, 2]])
-def test_best_path_is_the_best_of_all(tokens):
+def test_best_path_has_the_highest_score(tokens):
     frames = 6
     random = np.random.default_rng(len(tokens))
     logits = random.standard_normal((1, frames + 2, 3)).astype(np.float32) * 2
@@ -54,7 +54,7 @@ def test_best_path_is_the_best_of_all(tokens):
         assert last > first
 
 
-def test_rows_do_not_see_one_another_and_misfits_are_told():
+def test_rows_are_independent_and_impossible_texts_have_a_low_score():
     random = np.random.default_rng(3)
     log_probs = jax.nn.log_softmax(random.standard_normal((3, 9, 4)).astype(np.float32))
     tokens, frames = np.array([[1, 2, 3], [3, 3, -1], [1, 1, 1]]), np.array([9, 5, 4])

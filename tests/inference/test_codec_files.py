@@ -1,4 +1,4 @@
-"""`uniwav encode` and `decode` on real files: any rate, any length, clear errors."""
+"""`uniwav encode` and `uniwav decode` on real files of any rate and length; clear errors."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def codec(params, tmp_path_factory):
 
 @pytest.fixture
 def audio(clip, tmp_path):
-    """A folder with one clip twice: as it is, and in stereo at 24 kHz."""
+    """A folder with one clip twice: unchanged, and in stereo at 24 kHz."""
     folder = tmp_path / "audio"
     (folder / "deep").mkdir(parents=True)
     soundfile.write(folder / "a.flac", clip, 16000)
@@ -38,7 +38,7 @@ def audio(clip, tmp_path):
     return folder
 
 
-def test_latents_and_sound_are_the_codecs(codec, params, audio, clip, tmp_path):
+def test_latents_and_audio_equal_those_of_the_network(codec, params, audio, clip, tmp_path):
     out = tmp_path / "latents"
     assert cli.main(["encode", str(audio), "--codec", codec, "--out", str(out)]) == 0
     found = np.load(out / "a.npz")
@@ -69,14 +69,14 @@ def test_codes(codec, params, audio, tmp_path):
     blocks = list(codec_lib.read_blocks(str(audio / "a.flac"), sample_rate=16000))
     latents = file_codec.encode(blocks)
     own = quantizer.encode(params["codebooks"][:2], latents[None])[:, 0]
-    assert (np.asarray(own) == codes).mean() > 0.99  # ties by rounding
+    assert (np.asarray(own) == codes).mean() > 0.99  # rounding decides ties
     flags = ["--codec", codec, "--out", str(tmp_path / "sound")]
     assert cli.main(["decode", str(out / "a.npz"), *flags]) == 0
     with pytest.raises(UserError, match="has 3 codebooks, not 4"):
         file_codec.encode(blocks, stages=4)
 
 
-def test_mistakes_are_named_and_the_rest_is_done(codec, audio, tmp_path, capsys):
+def test_errors_name_bad_files_and_other_files_are_processed(codec, audio, tmp_path, capsys):
     (audio / "broken.wav").write_bytes(b"RIFF but not really")
     soundfile.write(audio / "empty.wav", np.zeros(0), 16000)
     out = tmp_path / "latents"

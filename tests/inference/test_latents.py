@@ -1,4 +1,4 @@
-"""Extracted latents: the batches of encoding on the fly; hosts, restarts, damage."""
+"""Extracted latents have the batches of encoding in the step; hosts, restarts, bad files."""
 
 import json
 import shutil
@@ -79,7 +79,7 @@ def batches(manifest, codec, cache, count=6):
     loader.close()
 
 
-def test_same_batches_as_on_the_fly(extracted, corpus, codec, tmp_path):
+def test_same_batches_as_from_audio(extracted, corpus, codec, tmp_path):
     pairs = zip(batches(corpus, codec, tmp_path / "a"), batches(extracted, codec, tmp_path / "b"))
     shapes = set()
     for (audio, frames), (latents, same_frames) in pairs:
@@ -88,7 +88,7 @@ def test_same_batches_as_on_the_fly(extracted, corpus, codec, tmp_path):
         assert np.abs(np.asarray(audio) - latents).max() < 2e-3 * scale  # float16
         assert np.asarray(audio).std() > 0.05 * scale
         shapes.add(audio.shape)
-    assert len(shapes) == 2  # both buckets, long clips cropped
+    assert len(shapes) == 2  # both buckets occur, and long clips are cropped
 
 
 def test_statistics_and_folder(extracted, codec, corpus, tmp_path):
@@ -106,7 +106,7 @@ def test_statistics_and_folder(extracted, codec, corpus, tmp_path):
     np.testing.assert_allclose(described["std"], total.std(0), rtol=1e-5)
 
 
-def test_hosts_and_restart_give_the_same(extracted, corpus, codec, tmp_path, monkeypatch):
+def test_hosts_and_a_restart_write_the_same_files(extracted, corpus, codec, tmp_path, monkeypatch):
     out = tmp_path / "shared"
     flags = [str(corpus), "--codec", str(codec), "--out", str(out), "--batch_seconds", "32"]
     flags += ["--shard_seconds", "20", "--hosts", "2"]
@@ -115,14 +115,14 @@ def test_hosts_and_restart_give_the_same(extracted, corpus, codec, tmp_path, mon
 
     stopped = []
 
-    def die(self, *arguments):
+    def interrupted(self, *arguments):
         if stopped:
             raise KeyboardInterrupt
         stopped.append(1)
         return write(self, *arguments)
 
     write = latents_lib._Encoder.write
-    monkeypatch.setattr(latents_lib._Encoder, "write", die)
+    monkeypatch.setattr(latents_lib._Encoder, "write", interrupted)
     with pytest.raises(KeyboardInterrupt):
         extract([*flags, "--host", "0"])
     monkeypatch.setattr(latents_lib._Encoder, "write", write)
@@ -140,7 +140,7 @@ def test_unreadable_clips_are_left_out(corpus, codec, tmp_path):
     (copy / "2.flac").write_bytes(b"no audio")
     out = tmp_path / "latents"
     assert extract([str(copy / "manifest.tsv"), "--codec", str(codec), "--out", str(out)]) == 0
-    assert "2.flac\tcannot be decoded" in (out / "left_out.tsv").read_text()
+    assert "2.flac\thas no audio" in (out / "left_out.tsv").read_text()
     assert len((out / "manifest.tsv").read_text().splitlines()) == 1 + 5
     with pytest.raises(UserError, match="exists"):
         extract([str(copy / "manifest.tsv"), "--codec", str(codec), "--out", str(out)])

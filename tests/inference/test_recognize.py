@@ -1,6 +1,9 @@
 """Greedy words and their times; beam search with an n-gram model."""
 
+import gzip
 import math
+import pathlib
+import shutil
 import subprocess
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from uniwav_jax import cli
 from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.errors import UserError
+from uniwav_jax.inference import recognize
 from uniwav_jax.inference.recognize import Beam, Recognizer, Word
 
 ARPA = """\\data\\
@@ -31,7 +35,7 @@ ngram 2=1
 
 @pytest.fixture
 def recognizer():
-    """A recogniser of "o t u |" without a network."""
+    """A recogniser with the symbols "o t u |" and without a network."""
     config = default_config("tiny")
     config.task, config.asr.freeze_steps, config.evaluate.sample_every = "asr", 0, 0
     config.text.symbols = tuple("otu|")
@@ -39,7 +43,7 @@ def recognizer():
 
 
 def log_probs(path, rivals):
-    """Certain frames, but for {frame: (token, its probability)}."""
+    """Log probabilities of nearly 1 for `path`, except for {frame: (rival token, probability)}."""
     probabilities = np.full((len(path), 5), 1e-4, np.float32)
     for frame, token in enumerate(path):
         share = 0.0
@@ -63,7 +67,7 @@ PATH = [
     BLANK,
     LETTER_O,
     BLANK,
-]  # "tu to", but for the model
+]  # "tu to", unless the language model changes it
 
 
 def test_greedy_words_have_times(recognizer):
@@ -95,7 +99,7 @@ def write_words(path, **log10):
     """An n-gram model of words that are independent of one another."""
     rows = {"<unk>": -2.0, "<s>": -99, "</s>": -1.0, **log10}
     words = "".join(f"{score}\t{word}\t0\n" for word, score in rows.items())
-    pair = f"{log10['to']}\tto to\n"  # kenlm wants a bigram; this one changes nothing
+    pair = f"{log10['to']}\tto to\n"  # kenlm needs a bigram; this one does not change the scores
     path.write_text(
         f"\\data\\\nngram 1={len(rows)}\nngram 2=1\n\n\\1-grams:\n{words}\n"
         f"\\2-grams:\n{pair}\n\\end\\\n"
@@ -105,7 +109,7 @@ def write_words(path, **log10):
 
 @pytest.mark.parametrize(("apart", "found"), [(1.9, "to"), (2.1, "tu")])
 def test_default_weight_is_fairseqs_in_natural_logarithms(apart, found, recognizer, tmp_path):
-    """A factor of ten between two words outweighs 2 nats of the network, as with fairseq."""
+    """A factor of ten between two words is worth 2 nats of the network, as in fairseq."""
     pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
     model = write_words(tmp_path / "lm.arpa", to=-0.5, tu=-1.5)
     posteriors = log_probs([T, BLANK, U, BLANK], {2: (LETTER_O, 1 / (1 + math.exp(apart)))})
@@ -113,8 +117,8 @@ def test_default_weight_is_fairseqs_in_natural_logarithms(apart, found, recogniz
 
 
 @pytest.mark.parametrize(("apart", "found"), [(0.9, ["toto"]), (1.1, ["to", "to"])])
-def test_default_score_of_a_word_is_one_nat(apart, found, recognizer, tmp_path):
-    """Two words that are together as probable as one must be one nat likelier by the network."""
+def test_default_score_of_a_word_is_minus_one_nat(apart, found, recognizer, tmp_path):
+    """Two words as probable as one by the language model need one more nat from the network."""
     pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
     model = write_words(tmp_path / "lm.arpa", to=-0.5, toto=-1.0)
     path = [T, LETTER_O, SPACE, T, LETTER_O]
@@ -123,7 +127,7 @@ def test_default_score_of_a_word_is_one_nat(apart, found, recognizer, tmp_path):
 
 
 def test_words_without_a_back_off_weight_are_known(recognizer, tmp_path):
-    """pyctcdecode takes them for unknown, which costs ten factors of ten."""
+    """pyctcdecode treats them as unknown, with a penalty of ten factors of ten."""
     pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
     model = write_words(tmp_path / "lm.arpa", to=-1.5, tu=-0.5)
     file = tmp_path / "lm.arpa"
@@ -142,7 +146,7 @@ def test_real_kenlm_builds_a_model_that_the_beam_reads(tmp_path, recognizer):
     cli.main([*arguments, str(out)])
     model = kenlm.Model(str(out))
     assert model.order == 2 and model.score("to to") > model.score("tu tu")
-    # The binary with its list of words searches as the ARPA file does.
+    # The search with the binary and its list of words equals that with the ARPA file.
     cli.main([*arguments, str(tmp_path / "lm.arpa")])
     found = log_probs(PATH, {4: (LETTER_O, 0.4)})
     scores = [
@@ -152,7 +156,7 @@ def test_real_kenlm_builds_a_model_that_the_beam_reads(tmp_path, recognizer):
     assert scores[0] == pytest.approx(scores[1], rel=1e-5)
 
 
-def test_words_beside_a_binary_model_are_given_to_the_search(recognizer, tmp_path, monkeypatch):
+def test_word_list_of_a_binary_model_is_passed_to_the_search(recognizer, tmp_path, monkeypatch):
     pyctcdecode = pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
     given = []
     monkeypatch.setattr(pyctcdecode, "build_ctcdecoder", lambda *a, **k: given.append(a[2]))
@@ -162,3 +166,23 @@ def test_words_beside_a_binary_model_are_given_to_the_search(recognizer, tmp_pat
     (tmp_path / "lm.bin.words").write_text("to\ntu\n")
     Beam(recognizer, str(model))
     assert given == [None, ["to", "tu"]]
+
+
+def test_a_model_means_the_same_by_any_name(recognizer, tmp_path):
+    """pyctcdecode reads the words of lm.arpa only; they tell the search how words begin."""
+    pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
+    model = pathlib.Path(write_words(tmp_path / "lm.arpa", to=-1.5, tu=-0.5))
+    shutil.copy(model, tmp_path / "lm.ARPA")
+    (tmp_path / "lm.arpa.gz").write_bytes(gzip.compress(model.read_bytes()))
+    names = ("lm.arpa", "lm.ARPA", "lm.arpa.gz")
+    assert len({tuple(recognize.known_words(tmp_path / name)) for name in names}) == 1
+    posteriors = log_probs([T, BLANK, U, BLANK], {2: (LETTER_O, 0.5)})
+    best = [
+        Beam(recognizer, str(tmp_path / name)).decoder.decode_beams(posteriors)[0][-1]
+        for name in names
+    ]
+    assert best[0] == best[1] == best[2]
+    upper = tmp_path / "upper.arpa"
+    upper.write_text(model.read_text().replace("tu", "TU").replace("to", "TO"))
+    with pytest.raises(UserError, match="cannot spell any of its words"):
+        Beam(recognizer, str(upper))

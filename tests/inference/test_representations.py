@@ -1,4 +1,4 @@
-"""Representations of long audio are those of the PyTorch model's `extract`."""
+"""Representations of long audio agree with the PyTorch model's `extract`."""
 
 import numpy as np
 import pytest
@@ -14,11 +14,11 @@ CHOICES = ((0, 2), "sum", "codes", "teacher_codes")
 
 
 @pytest.mark.parametrize("codec", ["", "small"])
-def test_the_same_as_in_torch(codec, clip, tmp_path):
+def test_representations_equal_those_of_pytorch(codec, clip, tmp_path):
     model_lib = pytest.importorskip("uniwav_jax.export.torch.uniwav_model", reason="needs torch")
     import torch
 
-    # What is extracted is float32, whatever the training computed in.
+    # Representations are computed in float32, whatever the compute dtype of training is.
     path = make(tmp_path, codec=codec, model__compute_dtype="bfloat16", **SMALL)
     model, exported = uniwav_jax.load(path), {}
     for encoder in ("student", "teacher"):
@@ -32,7 +32,7 @@ def test_the_same_as_in_torch(codec, clip, tmp_path):
             theirs = theirs_of(torch.tensor(clip[:length]), chosen, window=2.0).numpy()
             assert ours.shape == theirs.shape and len(theirs) == -(-length // 320)
             if "codes" in layers:
-                assert (ours != theirs).mean() < 0.01  # ties of rounding
+                assert (ours != theirs).mean() < 0.01  # rounding decides ties
             else:
                 assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
 

@@ -1,4 +1,4 @@
-"""Waves in every form become mono float32 blocks at the model's rate, or an error says why not."""
+"""Waves of all types become mono float32 blocks at the model's rate, or raise a clear error."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def read(wave, rate=None):
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_floats_are_taken_as_they_are(dtype):
+def test_floats_are_not_scaled(dtype):
     audio = STEREO[0].astype(dtype)
     found = read(audio)
     assert found.dtype == np.float32
@@ -28,18 +28,18 @@ def test_integers_are_scaled():
     np.testing.assert_array_equal(read(np.array([-32768, 0, 16384], np.int16)), [-1, 0, 0.5])
 
 
-def test_the_shorter_axis_is_the_channels():
+def test_the_shorter_axis_has_the_channels():
     for wave in (STEREO, STEREO.T):
         np.testing.assert_allclose(read(wave), STEREO.mean(0), atol=1e-7)
     np.testing.assert_array_equal(read(STEREO[:1]), STEREO[0])
 
 
-def test_long_waves_come_in_blocks():
+def test_long_waves_are_cut_into_blocks():
     long = np.zeros(waves.BLOCK + 5, np.float32)
     assert [len(b) for b in waves.blocks(long, None, sample_rate=RATE)] == [waves.BLOCK, 5]
 
 
-def test_resampled_waves_keep_their_sound(tmp_path):
+def test_resampling_keeps_a_tone(tmp_path):
     seconds = np.arange(0, 1, 1 / 44100)
     tone = 0.5 * np.sin(2 * np.pi * 440 * seconds).astype(np.float32)
     found = read(tone, 44100)
@@ -70,6 +70,6 @@ def test_resampled_waves_keep_their_sound(tmp_path):
         ([], None, "empty"),
     ],
 )
-def test_errors_say_what_is_wrong(wave, rate, message):
+def test_errors_explain_the_problem(wave, rate, message):
     with pytest.raises(UserError, match=message):
         read(wave, rate)

@@ -1,4 +1,4 @@
-"""Audio of any length through a model with random weights: windows, batches, files in order."""
+"""A model with random weights on audio of any length: windows, batches, order of files."""
 
 import numpy as np
 import pytest
@@ -21,8 +21,8 @@ def recognizer(model):
     return model.recognizer
 
 
-def test_chunks_are_the_windows_alone(recognizer):
-    """A kept frame is as if its window were the whole file; a short file is one window."""
+def test_windows_are_computed_independently(recognizer):
+    """A frame is the same as if its window were the whole file; a short file is one window."""
     random = np.random.default_rng(0)
     audio = random.uniform(-0.3, 0.3, 16000 * 11 + 77).astype(np.float32)
     ((_, whole),) = recognizer.run([("a", [audio])])
@@ -30,13 +30,13 @@ def test_chunks_are_the_windows_alone(recognizer):
     blocks = np.split(audio, [5, 40000, 40001])
     ((_, again),) = recognizer.run([("a", blocks)])
     np.testing.assert_array_equal(whole, again)
-    # Windows of 150 frames (the longest bucket) that share 2 x 37, a quarter of them.
+    # Windows have 150 frames (the longest bucket), and neighbours overlap by 2 x 37 frames.
     second = audio[76 * 320 : 226 * 320]
     ((_, alone),) = recognizer.run([("b", [second])])
     np.testing.assert_allclose(whole[76 + 37 : 226 - 37], alone[37:-37], atol=1e-4)
 
 
-def test_files_do_not_see_one_another(recognizer):
+def test_files_are_computed_independently(recognizer):
     random = np.random.default_rng(1)
     files = [random.uniform(-0.3, 0.3, n).astype(np.float32) for n in (9000, 90000, 400)]
     together = dict(recognizer.run(enumerate([f] for f in files)))
@@ -45,7 +45,7 @@ def test_files_do_not_see_one_another(recognizer):
         np.testing.assert_allclose(together[number], alone, atol=1e-4)
 
 
-def test_a_batch_of_few_rows_gives_the_same(recognizer):
+def test_small_batches_have_the_same_results(recognizer):
     random = np.random.default_rng(2)
     for samples in (9000, 16000 * 11):
         audio = random.uniform(-0.3, 0.3, samples).astype(np.float32)
@@ -54,7 +54,7 @@ def test_a_batch_of_few_rows_gives_the_same(recognizer):
         np.testing.assert_allclose(few, usual, atol=1e-4)
 
 
-def test_results_come_in_order_and_errors_in_their_place(recognizer):
+def test_results_and_errors_are_in_the_order_of_files(recognizer):
     def broken():
         yield np.zeros(16000 * 4, np.float32)
         raise UserError("damaged")
@@ -68,7 +68,7 @@ def test_results_come_in_order_and_errors_in_their_place(recognizer):
     assert [str(results[i]) for i in (1, 3)] == ["damaged", "no audio"]
 
 
-def test_several_results_are_cut_and_joined_alike(model):
+def test_all_results_of_a_model_are_cut_and_joined(model):
     encoder = representations.Encoder(model.config, model._arrays)
     audio = np.random.default_rng(3).uniform(-0.3, 0.3, 16000 * 7).astype(np.float32)
     ((_, found),) = encoder.run([(0, [audio])])
@@ -77,6 +77,6 @@ def test_several_results_are_cut_and_joined_alike(model):
     np.testing.assert_allclose(found["states"][:, 2], last[:, 0], atol=1e-5)
 
 
-def test_a_window_has_a_least_length(model):
+def test_a_window_has_a_minimum_length(model):
     with pytest.raises(UserError, match="4 frames are the least"):
         model.extractor(0, window=0.05)

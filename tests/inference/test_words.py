@@ -1,4 +1,4 @@
-"""The weights of a language model."""
+"""The default weights of language models."""
 
 import inspect
 
@@ -10,7 +10,7 @@ from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE
 
 
 def test_defaults_of_the_commands_are_those_of_the_search(capsys):
-    """And their help names the unit."""
+    """The help of the commands states the unit too."""
     with pytest.raises(SystemExit):
         cli.main(["transcribe", "--help"])
     assert "default: 2 / ln 10 = 0.87" in " ".join(capsys.readouterr().out.split())

@@ -1,4 +1,4 @@
-"""A codec's losses against closed forms."""
+"""The losses of codec training agree with closed forms."""
 
 import functools
 
@@ -18,7 +18,7 @@ def test_mel_distance_is_a_distance(clip):
     noise = jax.random.normal(jax.random.key(0), audio.shape)
     values = [float(distance(audio, audio + level * noise)) for level in (0.0, 1e-3, 1e-2)]
     assert values[0] == 0.0 and values[0] < values[1] < values[2]
-    # Twice as loud is log10(2) in each of the seven scales, above the floor.
+    # Doubling the amplitude adds log10(2) in each of the seven scales, above the floor.
     loud = 0.3 * noise
     twice = distance(loud, 2 * loud)
     assert float(twice) == pytest.approx(7 * np.log10(2), rel=1e-3)
@@ -58,7 +58,7 @@ def test_feature_matching_is_relative():
     np.testing.assert_array_equal(gradient, 0.0)  # the real side is a target
 
 
-def test_balance_gives_each_loss_its_share():
+def test_balanced_gradient_has_the_share_of_each_loss():
     key = jax.random.key(0)
     gradients = {
         "mel": 1e4 * jax.random.normal(key, (4, 100)),

@@ -1,4 +1,4 @@
-"""CTC against torch, in values and gradients, and what it does with texts that do not fit."""
+"""CTC agrees with PyTorch in values and gradients; texts that are too long have no loss."""
 
 import itertools
 
@@ -18,7 +18,7 @@ def problem(seed=0, rows=6, frames=40, tokens=12, symbols=7):
     lengths = random.integers(1, tokens + 1, rows)
     tokens_BxU = random.integers(1, symbols + 1, (rows, tokens))
     tokens_BxU[np.arange(tokens) >= lengths[:, None]] = -1
-    tokens_BxU[0, :4] = tokens_BxU[0, 0]  # the same letter again and again
+    tokens_BxU[0, :4] = tokens_BxU[0, 0]  # the same token four times
     return logits, frames_B, tokens_BxU
 
 
@@ -26,7 +26,7 @@ def of_rows(logits, frames_B, tokens_BxU):
     return ctc.loss(logits, frame_mask(jnp.asarray(frames_B), logits.shape[1]), tokens_BxU)
 
 
-def test_values_and_gradients_are_torchs():
+def test_values_and_gradients_equal_those_of_pytorch():
     torch = pytest.importorskip("torch", reason="the oracle; see tests/requirements-oracles.txt")
     logits, frames_B, tokens_BxU = problem()
     theirs = torch.tensor(logits, requires_grad=True)
@@ -56,8 +56,8 @@ def test_value_is_the_sum_over_all_paths():
     np.testing.assert_allclose(loss, [-total], rtol=1e-5)
 
 
-def test_texts_that_do_not_fit_are_left_out():
-    """Repeated tokens need a blank between them; neither value nor gradient may come of it."""
+def test_texts_that_are_too_long_have_no_loss():
+    """Texts that need more frames than there are have neither a loss nor a gradient."""
     logits = jnp.asarray(np.random.default_rng(2).standard_normal((4, 6, 4)), jnp.float32)
     tokens = np.array([[1, 1, 2, 3, -1], [1, 1, 1, 2, -1], [1, 2, 3, -1, -1], [-1] * 5])
     frames = np.array([5, 5, 0, 6])

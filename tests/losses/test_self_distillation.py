@@ -1,4 +1,4 @@
-"""Cross-entropy over codewords against numpy."""
+"""The cross-entropy over codewords agrees with NumPy."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +22,7 @@ def test_cross_entropy_is_summed_over_frames_and_averaged_over_books():
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
-def test_uniform_prediction_costs_the_logarithm_of_the_codewords():
+def test_uniform_prediction_has_the_loss_log_of_codewords():
     loss = self_distillation.cross_entropy_sum(jnp.zeros_like(LOGITS), jnp.asarray(CODES), MASK)
     np.testing.assert_allclose(loss / MASK.sum(), np.log(WORDS), rtol=1e-6)
 

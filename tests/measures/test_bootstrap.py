@@ -1,4 +1,4 @@
-"""Intervals against closed forms and against the truth they should cover."""
+"""Intervals agree with closed forms, and contain the true value as often as they should."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_mean_has_the_textbook_interval():
     assert high == pytest.approx(errors.mean() + half, abs=0.02)
 
 
-def test_covers_the_truth_as_often_as_it_says():
+def test_coverage_equals_the_level():
     rng = np.random.default_rng(2)
     covered = 0
     for trial in range(300):
@@ -32,7 +32,7 @@ def test_covers_the_truth_as_often_as_it_says():
     assert 0.90 <= covered / 300 <= 0.98
 
 
-def test_pairs_share_their_draws():
+def test_paired_systems_are_resampled_together():
     """Clips differ far more from one another than the two systems do on one clip."""
     rng = np.random.default_rng(3)
     words = np.full(50, 100)
@@ -46,8 +46,8 @@ def test_pairs_share_their_draws():
     assert bootstrap.interval(better, rate, minus=better) == (0.0, 0.0)
 
 
-def test_three_seeds_cover_the_truth_as_often_as_the_interval_says():
-    """Seeds differ three times as much as the clips explain; clips alone cover it rarely."""
+def test_coverage_over_three_seeds_equals_the_level():
+    """Runs differ far more than a bootstrap over clips shows, whose coverage is too low."""
     rng = np.random.default_rng(4)
     covered, by_clips, trials = 0, 0, 400
     words = np.full(60, 100)
@@ -56,7 +56,7 @@ def test_three_seeds_cover_the_truth_as_often_as_the_interval_says():
         return np.stack([rng.binomial(words, np.clip(probability + clips, 0, 1)), words], 1)
 
     for _ in range(trials):
-        clips = rng.normal(0, 0.1, 60)  # what makes a clip hard for either system
+        clips = rng.normal(0, 0.1, 60)  # difficulty of each clip, the same for both systems
         worse = [run(rng.normal(0.5, 0.02), clips) for _ in range(3)]
         better = [run(rng.normal(0.4, 0.02), clips) for _ in range(3)]
         low, high = bootstrap.over_seeds(worse, rate, minus=better, resamples=100)
@@ -67,8 +67,8 @@ def test_three_seeds_cover_the_truth_as_often_as_the_interval_says():
     assert by_clips / trials < 0.7
 
 
-def test_seeds_of_one_mean_against_the_textbook():
-    """Clips that are all alike add nothing: what remains is Student's t of the seeds."""
+def test_equal_clips_leave_students_interval_over_the_seeds():
+    """Clips with equal counts add no uncertainty, so only Student's t interval remains."""
     runs = [np.tile([errors, 100], (20, 1)) for errors in (30, 32, 37)]
     low, high = bootstrap.over_seeds(runs, rate)
     half = 4.30265 * np.std([0.30, 0.32, 0.37], ddof=1) / np.sqrt(3)

@@ -1,4 +1,4 @@
-"""Measures of discrete codes against closed forms."""
+"""The measures of discrete codes agree with closed forms."""
 
 import math
 
@@ -19,7 +19,7 @@ def test_perfect_code():
 
 
 def test_independent_code():
-    codes = np.tile(np.arange(5), 200)  # each phone meets each of the five codes 50 times
+    codes = np.tile(np.arange(5), 200)  # each phone has each of the five codes 50 times
     assert analysis.joint_counts(codes, PHONES).tolist() == [[50] * 5] * 4
     assert analysis.phone_purity(analysis.joint_counts(codes, PHONES)) == pytest.approx(1 / 4)
     assert analysis.cluster_purity(analysis.joint_counts(codes, PHONES)) == pytest.approx(1 / 5)
@@ -43,7 +43,7 @@ def test_split_phone():
 
 
 def test_unequal_phones():
-    """Phone shares 3/4 and 1/4, one code for half of the first phone, another for all else."""
+    """Phones have shares 3/4 and 1/4; one code covers half of the first phone, another the rest."""
     labels = np.repeat(["AA", "B"], [6, 2])
     codes = np.repeat([0, 1], [3, 5])
     h_phone = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
@@ -56,7 +56,7 @@ def test_unequal_phones():
 
 
 def test_shuffled_labels_give_the_bias_of_a_finite_sample():
-    """Miller-Madow: independent variables show about (V-1)(P-1) / 2N nats of information."""
+    """Independent variables have about (V-1)(P-1) / 2N nats of information (Miller-Madow)."""
     rng = np.random.default_rng(0)
     labels = PHONES[rng.integers(0, 1000, 20000)]
     codes = (np.unique(labels, return_inverse=True)[1] * 64 + rng.integers(0, 64, 20000)) % 256

@@ -1,4 +1,4 @@
-"""Quality of decoded speech: perfect at no damage, worse with more."""
+"""Measures of decoded speech: best for identical audio, worse with noise, absent for silence."""
 
 import sys
 import types
@@ -26,13 +26,13 @@ def test_more_noise_scores_worse(clip):
         assert table[0]["pesq_wb"] == pytest.approx(4.64, abs=0.01)
 
 
-def test_other_rates_have_the_mel_distance_alone(clip):
+def test_other_rates_have_the_mel_distance_only(clip):
     assert set(signal.scores(clip, clip, sample_rate=24000)) == {"mel_distance"}
 
 
 @pytest.fixture
 def speech(clip):
-    """Two seconds of the clip without pauses, and the same with noise."""
+    """Two seconds of the clip without pauses, and the same audio with noise."""
     reference = clip[16000:48000]
     noise = np.random.default_rng(0).normal(size=len(reference)).astype(np.float32)
     return reference, reference + 0.003 * noise
@@ -61,18 +61,18 @@ def test_silence_is_left_out(speech):
         assert not {"stoi", "pesq_wb"} & set(signal.scores(silent, decoded, sample_rate=16000))
     mostly = np.where(np.arange(len(reference)) < 3000, reference, 0.0).astype(np.float32)
     assert "stoi" not in signal.scores(mostly, decoded, sample_rate=16000)
-    scores = signal.scores(reference, silence, sample_rate=16000)  # a codec that gives nothing
+    scores = signal.scores(reference, silence, sample_rate=16000)  # as of a codec that fails
     assert "pesq_wb" not in scores
     if "stoi" not in signal.missing():
         assert scores["stoi"] == pytest.approx(0.0)
 
 
-def test_means_say_how_many_clips_they_cover():
+def test_means_count_the_clips_that_they_cover():
     clips = [{"stoi": 0.4, "a": 1.0}, {"stoi": 0.8}, {}]
     means = signal.means(clips, ["stoi", "a", "pesq_wb"])
     assert means["stoi"].mean == pytest.approx(0.6)
     assert means["stoi"].low == pytest.approx(0.4) and means["stoi"].high == pytest.approx(0.8)
-    assert means["a"] == signal.Mean(1.0, None, None, 1, 3)  # one clip says nothing of others
+    assert means["a"] == signal.Mean(1.0, None, None, 1, 3)  # one clip has no interval
     assert means["pesq_wb"] == signal.Mean(None, None, None, 0, 3)
     assert "0.600  (0.400 to 0.800, 2 of 3 clips)" in str(means["stoi"])
     assert "0 of 3 clips" in str(means["pesq_wb"]) and "nan" not in str(means["pesq_wb"])
@@ -98,10 +98,10 @@ def test_dnsmos_scores_all_of_a_clip(monkeypatch, seconds):
     assert np.array_equal(given[-1], index[-144160:])
     assert scores["dnsmos_ovrl"] == pytest.approx(np.mean(np.arange(len(given)) + 1))
     signal.scores(index, 1.5 * index, sample_rate=16000)
-    assert np.abs(given[-1]).max() == 1.0  # speechmos refuses more
+    assert np.abs(given[-1]).max() == 1.0  # speechmos refuses louder samples
 
 
-def test_dnsmos_of_a_ruined_tail_is_lower(clip):
+def test_dnsmos_with_noise_at_the_end_is_lower(clip):
     for package in ("speechmos", "librosa", "onnxruntime"):
         pytest.importorskip(package)
     whole = np.tile(clip, 3)[: int(10.5 * 16000)]
@@ -114,7 +114,7 @@ def test_dnsmos_of_a_ruined_tail_is_lower(clip):
 
 
 def test_long_recordings_are_scored_in_pieces(speech, monkeypatch):
-    """pesq has room for so many utterances only; no piece is longer than 20 s, none is left out."""
+    """The pesq package has a limit of utterances; no piece is longer than 20 s or left out."""
     pesq = pytest.importorskip("pesq")
     lengths, score = [], pesq.pesq
 
@@ -130,7 +130,7 @@ def test_long_recordings_are_scored_in_pieces(speech, monkeypatch):
     assert whole == pytest.approx(short, abs=0.3)
 
 
-def test_nothing_is_scored_where_there_is_nothing_to_score(speech):
+def test_clips_with_nan_or_without_samples_are_not_scored(speech):
     reference, decoded = speech
     broken = decoded.copy()
     broken[100] = np.nan

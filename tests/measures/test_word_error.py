@@ -1,4 +1,4 @@
-"""Error counts against counting by hand."""
+"""Error counts agree with counting by hand."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_words_and_characters():
 
 
 def test_interval_is_over_the_utterances():
-    """Nine texts in ten are right: the rate of a new sample of texts lies around a tenth."""
+    """With nine of ten texts correct, the interval of the rate lies around a tenth."""
     errors = word_error.words(["a"] * 50, ["b"] * 5 + ["a"] * 45)
     low, high = errors.interval()
     assert 0 < low < errors.rate == 0.1 < high < 0.25

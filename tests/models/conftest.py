@@ -29,7 +29,7 @@ SMALL = {
 
 @pytest.fixture(scope="session")
 def make_config():
-    """Call with {"group.field": value} to change the small configuration."""
+    """A function that changes the small configuration by {"group.field": value}."""
 
     def make(changes=None):
         config = default_config("tiny")
@@ -41,7 +41,10 @@ def make_config():
 
 @pytest.fixture(scope="session")
 def scramble():
-    """Noise in the shapes of a tree (of arrays or of `jax.eval_shape`): hides no 0 and no 1."""
+    """A function that makes random parameters in the shapes of a tree.
+
+    Initial values of 0 and 1 would hide errors. The tree may come from `jax.eval_shape`.
+    """
 
     def scrambled(shapes, scale=0.3):
         rng = np.random.default_rng(99)
@@ -54,7 +57,7 @@ def scramble():
 
 @pytest.fixture(scope="session")
 def compiled():
-    """`module.apply` under jit: function of (params, *arguments, **options)."""
+    """A function that compiles `module.apply` as (params, *arguments, **options) -> result."""
 
     def make(module):
         return jax.jit(lambda p, *args, **options: module.apply({"params": p}, *args, **options))
@@ -64,4 +67,4 @@ def compiled():
 
 @pytest.fixture(scope="module", autouse=True)
 def compiled_fast(fast_compilation):
-    """For all tests of this folder."""
+    """Use fast compilation for all tests of this folder."""

@@ -1,4 +1,4 @@
-"""The Flow Matching decoder: against numpy, its U-Net wiring, its time embedding."""
+"""The Flow Matching decoder agrees with NumPy; its U-Net skips, time embedding and options."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ CHANNELS, FRAMES = 6, 16
 
 
 def build(config, scramble, compiled):
-    """(compiled apply, scrambled parameters, (x_t, t, z, frame mask with a 10-frame row))."""
+    """Returns compiled apply, random parameters and (x_t, t, z, mask with a row of 10 frames)."""
     module = uniwav.decoder_module(config, CHANNELS)
     keys = jax.random.split(jax.random.key(1), 2)
     x = jax.random.normal(keys[0], (2, FRAMES, CHANNELS))
@@ -36,7 +36,7 @@ def linear(x, p):
 
 
 def reference_layer(x_TxD, skip_TxD, time_D, p, heads):
-    """One decoder layer of one unpadded row with rotary positions, in numpy float64."""
+    """One decoder layer with rotary positions, on one row without padding, in NumPy float64."""
     if skip_TxD is not None:
         x_TxD = linear(np.concatenate([x_TxD, skip_TxD / np.sqrt(2)], -1), p["merge"])
     scale_a, shift_a, scale_f, shift_f = linear(time_D, p["modulation"])
@@ -60,7 +60,7 @@ def reference_layer(x_TxD, skip_TxD, time_D, p, heads):
 
 
 def reference(params, x_TxC, t, z_TxD, config):
-    """The whole decoder on one unpadded row, with four layers wired by hand."""
+    """The decoder of four layers on one row without padding, in NumPy float64."""
     p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
     c = config.model.decoder
     h = linear(np.concatenate([x_TxC, z_TxD], -1), p["project"])
@@ -81,17 +81,17 @@ def reference(params, x_TxC, t, z_TxD, config):
     )
     h1 = reference_layer(h, None, time, first, c.heads)
     h2 = reference_layer(h1, None, time, second, c.heads)
-    h3 = reference_layer(h2, h1, time, third, c.heads)  # layer 3 merges layer 2's input
-    h4 = reference_layer(h3, h, time, fourth, c.heads)  # layer 4 merges layer 1's
+    h3 = reference_layer(h2, h1, time, third, c.heads)  # layer 3 merges the input of layer 2
+    h4 = reference_layer(h3, h, time, fourth, c.heads)  # layer 4 merges the input of layer 1
     return linear(rms_norm(h4) * p["norm_scale"], p["out"])
 
 
-def test_decoder_equals_numpy_with_skips_wired_by_hand(make_config, scramble, compiled):
+def test_decoder_equals_numpy(make_config, scramble, compiled):
     config = make_config()
     apply, params, (x, t, z, mask) = build(config, scramble, compiled)
     v = apply(params, x, t, z, mask)
     assert v.dtype == jnp.float32
-    for row, real in enumerate((FRAMES, 10)):  # the padded row as if it had been cut
+    for row, real in enumerate((FRAMES, 10)):  # number of real frames
         expected = reference(params, x[row, :real], float(t[row]), z[row, :real], config)
         np.testing.assert_allclose(v[row, :real], expected, rtol=1e-3, atol=1e-3)
 
@@ -125,12 +125,12 @@ def test_positions_matter_and_differ(make_config, scramble, compiled):
     assert np.abs(outputs[0] - outputs[1]).max() > 1e-3
 
 
-def test_velocity_is_zero_at_the_start(make_config, scramble, compiled):
+def test_velocity_is_zero_after_initialisation(make_config, scramble, compiled):
     apply, _, arguments = build(make_config(), scramble, compiled)
     module = uniwav.decoder_module(make_config(), CHANNELS)
     params = jax.jit(module.init)(jax.random.key(0), *arguments)["params"]
     np.testing.assert_array_equal(apply(params, *arguments), 0)
-    for part in ("layers_in", "layers_out"):  # adaptive norms start as plain ones
+    for part in ("layers_in", "layers_out"):  # adaptive norms start without modulation
         np.testing.assert_array_equal(params[part]["modulation"]["kernel"], 0)
 
 
@@ -145,26 +145,26 @@ def test_every_skip_reaches_the_output(make_config, scramble, compiled):
         assert np.abs(apply(cut, *arguments) - plain).max() > 1e-3
 
 
-def test_what_a_skip_carries(make_config, scramble, compiled):
-    """Each layer adds a vector of its own, so the output tells which layers a skip has passed.
+def test_skips_are_the_inputs_of_layers(make_config, scramble, compiled):
+    """Each layer adds to its own channel, so the output shows through which layers a skip went.
 
     Voicebox's U-Net (arXiv 2306.15687, section 5.1) connects layers symmetrically, the first with
-    the last; voicebox-pytorch 0.5.0 and NeMo's TransformerUNet pass on what a layer receives.
+    the last; in voicebox-pytorch 0.5.0 and NeMo's TransformerUNet a skip is the input of a layer.
     """
     apply, shapes, (x, t, z, mask) = build(make_config(), scramble, compiled)
     params = jax.tree.map(jnp.zeros_like, shapes)
     width, channels = params["out"]["kernel"].shape
     params["out"]["kernel"] = jnp.eye(width, channels)
-    params["project"]["bias"] = jnp.zeros(width).at[0].set(1.0)  # the embedding: channel 0
+    params["project"]["bias"] = jnp.zeros(width).at[0].set(1.0)  # the embedding has channel 0
     for name, first in (("layers_in", 1), ("layers_out", 3)):
         bias = params[name]["down"]["bias"]
-        marks = jnp.arange(first, first + 2)  # layer i: channel i
+        marks = jnp.arange(first, first + 2)  # layer i has channel i
         params[name]["down"]["bias"] = bias.at[jnp.arange(2), marks].set(1.0)
     params["norm_scale"] = jnp.ones(width)
     keep, skip = jnp.eye(2 * width, width), jnp.eye(2 * width, width, k=-width) * 2**0.5
 
     def passed(third, fourth):
-        """Channels of the output that are not zero, given what layers 3 and 4 take."""
+        """Channels of the output that are not zero, given the merge kernels of layers 3 and 4."""
         params["layers_out"]["merge"]["kernel"] = jnp.stack([third, fourth])
         return set(np.flatnonzero(np.abs(apply(params, x, t, z, mask)[0, 0]) > 0.1).tolist())
 
@@ -190,7 +190,7 @@ def test_flow_time_is_per_row(make_config, scramble, compiled):
     assert np.abs(before[1] - after[1]).max() > 1e-3
 
 
-def test_context_is_an_input_of_its_own(make_config, scramble, compiled):
+def test_context_is_a_separate_input(make_config, scramble, compiled):
     apply, _, arguments = build(make_config(), scramble, compiled)
     module = uniwav.decoder_module(make_config(), CHANNELS)
     seen = jnp.ones_like(arguments[0])
@@ -201,7 +201,7 @@ def test_context_is_an_input_of_its_own(make_config, scramble, compiled):
     assert np.abs(outputs[0] - outputs[1]).max() > 1e-3
 
 
-def test_dropout_depends_on_the_key_alone(make_config, scramble, compiled):
+def test_dropout_depends_on_the_key_only(make_config, scramble, compiled):
     apply, params, arguments = build(
         make_config({"model.decoder.dropout": 0.2}), scramble, compiled
     )
@@ -229,7 +229,7 @@ def test_rematerialisation_changes_no_gradient(make_config, scramble, compiled):
         )
 
 
-def test_bfloat16_runs_near_float32_and_answers_in_float32(make_config, scramble, compiled):
+def test_bfloat16_is_close_to_float32_and_returns_float32(make_config, scramble, compiled):
     apply, params, arguments = build(make_config(), scramble, compiled)
     half = uniwav.decoder_module(make_config({"model.compute_dtype": "bfloat16"}), CHANNELS)
     exact, rough = (a(params, *arguments) for a in (apply, compiled(half)))

@@ -1,4 +1,4 @@
-"""Shapes of each scale, and that a strided convolution is one; parity with EnCodec in oracles/."""
+"""Shapes of each scale, and strided convolutions; tests/oracles compares with EnCodec."""
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ def test_logits_and_features_of_each_scale():
 
 
 @pytest.mark.parametrize("dilation", [1, 2])
-def test_steps_over_frequency_are_a_strided_convolution(dilation):
+def test_convolution_equals_a_strided_convolution_of_xla(dilation):
     h = jax.random.normal(jax.random.key(0), (1, 7, 33, 2))
     layer = Convolution(3, kernel=(3, 9), stride=2, dilation=dilation)
     variables = layer.init(jax.random.key(1), h)

@@ -1,3 +1,5 @@
+"""Statistics of dropout, and its independence of sharding."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ def mask(rate=0.1, key=0, shape=(1000, 1000)):
     return np.asarray(drop(jnp.ones(shape), rate, jax.random.key(key)) != 0)
 
 
-def test_depends_on_the_key_alone_and_scales_what_it_keeps():
+def test_depends_on_the_key_only_and_scales_kept_elements():
     x, key = jnp.ones((100, 100)), jax.random.key(0)
     np.testing.assert_array_equal(drop(x, 0.3, None), x)
     np.testing.assert_array_equal(drop(x, 0.0, key), x)
@@ -28,7 +30,7 @@ def test_drops_the_wanted_share_everywhere():
         assert abs(dropped.mean() - rate) < 5 * np.sqrt(rate * (1 - rate) / 1e6)
         for axis in (0, 1):
             spread = dropped.mean(axis).std() / np.sqrt(rate * (1 - rate) / 1000)
-            assert 0.9 < spread < 1.1  # as independent draws have it
+            assert 0.9 < spread < 1.1  # the spread of independent samples
 
 
 def test_elements_and_keys_are_uncorrelated():
@@ -37,7 +39,7 @@ def test_elements_and_keys_are_uncorrelated():
     assert abs((first * second).mean()) < bound
     for shift in ((0, 1), (0, 2), (1, 0), (1, 1), (16, 0), (0, 256)):
         assert abs((first * np.roll(first, shift, (0, 1))).mean()) < bound
-    # Neighbours in fours: all sixteen patterns alike.
+    # All sixteen patterns of four neighbours are equally frequent.
     fours = (first > 0).reshape(-1, 4) @ np.array([8, 4, 2, 1])
     counts = np.bincount(fours, minlength=16)
     assert ((counts - counts.mean()) ** 2 / counts.mean()).sum() < 50  # chi-square, 15 degrees

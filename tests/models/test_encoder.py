@@ -1,4 +1,4 @@
-"""The encoder: against numpy, against itself unrolled, and what must not leak."""
+"""The encoder agrees with NumPy and with its unrolled layers; hidden frames do not leak."""
 
 import itertools
 
@@ -17,7 +17,7 @@ NORMS = ("pre", "post")
 
 
 def build(config, scramble, compiled):
-    """(compiled apply, scrambled parameters, x, frame mask of a full and a 15-frame row)."""
+    """Returns compiled apply, random parameters, x, and the mask of a full and a 15-frame row."""
     module = uniwav.encoder_module(config)
     x = jax.random.normal(jax.random.key(1), (2, FRAMES, CHANNELS))
     mask = jnp.arange(FRAMES) < jnp.array([[FRAMES], [15]])
@@ -65,7 +65,7 @@ def test_no_gradient_from_any_output_to_hidden_frames(make_config, scramble, com
     np.testing.assert_array_equal(gradient[1, 15:], 0)  # nor from padding
 
 
-def test_hidden_frames_carry_the_mask_vector(make_config, scramble, compiled):
+def test_hidden_frames_contain_the_mask_vector(make_config, scramble, compiled):
     apply, params, x, mask = build(make_config(), scramble, compiled)
     spans = jnp.zeros_like(mask).at[:, 4:12].set(True)
 
@@ -84,7 +84,10 @@ def layer_norm(x, parameters):
 
 
 def reference_layer(x_TxD, p, heads, norm):
-    """One Transformer layer of a single unpadded row, in numpy float64: (state, feed-forward)."""
+    """One Transformer layer on one row without padding, in NumPy float64.
+
+    Returns the state after the layer and the feed-forward output, both [T, D].
+    """
 
     def attention(x):
         out = p["attention"]["out"]["bias"].copy()
@@ -141,7 +144,7 @@ def test_scan_equals_the_layers_one_by_one_with_padding(make_config, scramble, c
         np.testing.assert_allclose(out.feed_forward[i], target, atol=1e-5)
 
 
-def test_layers_start_differently(make_config):
+def test_layers_have_different_initial_parameters(make_config):
     module = uniwav.encoder_module(make_config())
     mask = jnp.ones((1, 4), bool)
     params = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 4, CHANNELS)), mask)["params"]
@@ -149,7 +152,7 @@ def test_layers_start_differently(make_config):
     assert (kernel[0] != kernel[1]).mean() > 0.9
 
 
-def test_layer_drop_skips_layers_by_key_alone(make_config, scramble, compiled):
+def test_layer_drop_skips_layers_by_the_key_only(make_config, scramble, compiled):
     apply, params, x, mask = build(
         make_config({"model.encoder.layer_drop": 1.0}), scramble, compiled
     )
@@ -167,11 +170,11 @@ def test_layer_drop_skips_layers_by_key_alone(make_config, scramble, compiled):
         states, again = (apply(params, x, mask, key=jax.random.key(seed)).states for _ in range(2))
         np.testing.assert_array_equal(states, again)
         patterns.append(tuple(bool((a == b).all()) for a, b in itertools.pairwise(states)))
-    assert len(set(patterns)) > 2  # layers are dropped one by one
+    assert len(set(patterns)) > 2  # layers are dropped independently
 
 
 @pytest.mark.parametrize("name", ["dropout", "attention_dropout", "activation_dropout"])
-def test_dropout_depends_on_the_key_alone(make_config, scramble, compiled, name):
+def test_dropout_depends_on_the_key_only(make_config, scramble, compiled, name):
     apply, params, x, mask = build(make_config({f"model.encoder.{name}": 0.2}), scramble, compiled)
     first, again, other = (
         apply(params, x, mask, key=jax.random.key(seed)).final for seed in (1, 1, 2)
@@ -188,12 +191,12 @@ def test_dropout_depends_on_the_key_alone(make_config, scramble, compiled, name)
 def test_target_is_taken_before_dropout(make_config, scramble, compiled):
     apply, params, x, mask = build(make_config({"model.encoder.dropout": 0.5}), scramble, compiled)
     out = apply(params, x, mask, key=jax.random.key(0))
-    assert (out.embedding == 0).mean() > 0.3  # dropout is at work
+    assert (out.embedding == 0).mean() > 0.3  # dropout is active
     assert not (out.feed_forward == 0).any()
 
 
 def test_activations_are_dropped_inside_the_feed_forward(make_config, scramble, compiled):
-    """By a key of its own, so that the other random choices are those of a run without it."""
+    """It has a separate key, so other random choices are the same as without it."""
     rate, key = 0.5, jax.random.key(0)
     changes = {"model.encoder.dropout": 0.3, "model.encoder.layers": 1}
     changes |= {"distillation.top_layers": 1}
@@ -204,7 +207,7 @@ def test_activations_are_dropped_inside_the_feed_forward(make_config, scramble, 
     with_it = compiled(encoder)(params, x, mask, key=key)
     np.testing.assert_array_equal(with_it.embedding, without.embedding)
     assert (with_it.feed_forward != without.feed_forward).any()
-    # With the identity for the second linear layer the activations are seen as they are.
+    # With the identity as second linear layer the output shows the activations.
     width, ffn = params["layers"]["up"]["kernel"].shape[1:]
     down = {"kernel": jnp.eye(ffn, width)[None], "bias": jnp.zeros((1, width))}
     params = {**params, "layers": {**params["layers"], "down": down}}
@@ -235,7 +238,7 @@ def test_rematerialisation_changes_no_gradient(make_config, scramble, compiled):
         )
 
 
-def test_bfloat16_runs_near_float32_on_float32_parameters(make_config, scramble, compiled, norm):
+def test_bfloat16_is_close_to_float32(make_config, scramble, compiled, norm):
     changes = {"model.encoder.norm": norm}
     apply, params, x, mask = build(make_config(changes), scramble, compiled)
     half = uniwav.encoder_module(make_config({**changes, "model.compute_dtype": "bfloat16"}))
@@ -245,7 +248,7 @@ def test_bfloat16_runs_near_float32_on_float32_parameters(make_config, scramble,
     assert {a.dtype for a in jax.tree.leaves(rough)} == {jnp.dtype("bfloat16")}
     error = jnp.where(mask[..., None], exact.final - rough.final.astype(jnp.float32), 0)
     assert np.abs(error).max() < 0.1 * np.abs(exact.final).max()
-    # Norms, softmax and GELU are computed in float32 all the same.
+    # Norms, softmax and GELU are still computed in float32.
     program = jax.make_jaxpr(lambda p: half.apply({"params": p}, x, mask, key=jax.random.key(0)))
     found = {}
     for equation in equations(program(fresh).jaxpr):
@@ -258,7 +261,7 @@ def test_bfloat16_runs_near_float32_on_float32_parameters(make_config, scramble,
 
 
 def equations(jaxpr):
-    """All equations of a jaxpr, those inside of loops and calls too."""
+    """All equations of a jaxpr, including those inside loops and calls."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in compiled_program._inner(equation.params):

@@ -1,4 +1,4 @@
-"""The path in closed form, the loss against numpy, the solver, guidance and prompts."""
+"""Flow Matching: path, target, loss, solvers, guidance and prompts agree with closed forms."""
 
 import functools
 
@@ -64,7 +64,7 @@ def test_solver_converges_with_its_order(solver, order, tolerance):
 
 
 def test_solver_passes_the_time_of_each_stage():
-    # dx/dt = 2 t: midpoint is exact, Euler sees t = 0, 1/4, 2/4, 3/4.
+    # For dx/dt = 2 t midpoint is exact; Euler evaluates t = 0, 1/4, 2/4, 3/4.
     for solver, expected in (("midpoint", 1.0), ("euler", 0.75)):
         x1 = flow.integrate(lambda x, t: 2 * t + 0 * x, jnp.zeros(2), steps=4, solver=solver)
         np.testing.assert_allclose(x1, expected, rtol=1e-6)
@@ -106,7 +106,7 @@ def test_guidance_extrapolates_away_from_the_null_vector(problem):
     assert (default != out).any()
 
 
-def test_prompt_comes_back_exactly_and_follows_its_path(problem, make_config):
+def test_prompt_is_unchanged_and_follows_its_path(problem, make_config):
     _, params, known, z, generate, mask = problem
     config = make_config({"flow.solver": "euler", "flow.sample_steps": 2})
     key = jax.random.key(7)

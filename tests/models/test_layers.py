@@ -1,4 +1,4 @@
-"""Building blocks against numpy, `jax.lax` and their defining properties."""
+"""Building blocks agree with NumPy and `jax.lax`, and have their defining properties."""
 
 import math
 
@@ -17,7 +17,7 @@ def noise(*shape, seed=0):
 @pytest.mark.parametrize("form", ["grouped", "merged", "blocked"])
 @pytest.mark.parametrize("frames", [1, 7, 18, 50])
 @pytest.mark.parametrize(("size", "groups"), [(1, 1), (3, 4), (19, 2), (19, 8)])
-def test_convolutions_equal_the_one_of_xla(form, frames, size, groups):
+def test_convolutions_equal_that_of_xla(form, frames, size, groups):
     width = 8
     x, kernel = noise(2, frames, width), noise(size, width // groups, width, seed=1)
     expected = jax.lax.conv_general_dilated(
@@ -44,7 +44,7 @@ def test_gelu():
     assert [(leaf.shape, leaf.dtype) for leaf in kept] == [(half.shape, half.dtype)]
 
 
-def test_merged_groups_fill_the_matrix_unit_and_no_more():
+def test_merged_groups_do_not_exceed_the_matrix_unit():
     for width, groups, expected in ((768, 16, 8), (1024, 16, 8), (384, 16, 4), (2048, 16, 16)):
         kernel = jnp.zeros((3, width // groups, width))
         program = str(
@@ -61,14 +61,14 @@ def test_depthwise_convolution_equals_numpy(size):
     expected = np.zeros_like(x)
     for b in range(2):
         for c in range(3):
-            # numpy convolves, networks correlate: hence the turned kernel.
+            # The kernel is reversed, because NumPy convolves while networks correlate.
             full = np.convolve(x[b, :, c], kernel[::-1, c])
             expected[b, :, c] = full[size // 2 : size // 2 + 12]
     out = layers.depthwise_convolution(jnp.asarray(x), jnp.asarray(kernel))
     np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
-def test_convolutional_positions_ignore_what_lies_in_the_padding():
+def test_convolutional_positions_ignore_values_on_padding():
     module = layers.ConvolutionalPositions(2, 5, 2, jnp.float32)
     x, mask = noise(1, 12, 8), jnp.arange(12)[None] < 8
     params = module.init(jax.random.key(0), x, mask)
@@ -79,7 +79,7 @@ def test_convolutional_positions_ignore_what_lies_in_the_padding():
     np.testing.assert_allclose(clean[:, :8], short, atol=1e-5)
 
 
-def test_rotary_dot_product_depends_on_the_distance_alone():
+def test_rotary_dot_product_depends_on_the_distance_only():
     q, k = noise(8), noise(8, seed=1)
     everywhere = jnp.broadcast_to(q, (1, 30, 1, 8)), jnp.broadcast_to(k, (1, 30, 1, 8))
     q_turned, k_turned = (np.asarray(layers.rotate(a))[0, :, 0] for a in everywhere)
@@ -87,13 +87,13 @@ def test_rotary_dot_product_depends_on_the_distance_alone():
     for distance in (-5, 0, 3):
         diagonal = np.diagonal(dots, distance)
         np.testing.assert_allclose(diagonal, diagonal[0], atol=1e-4)
-    assert abs(dots[0, 3] - dots[0, 0]) > 1e-2  # positions do matter
-    np.testing.assert_allclose(q_turned[0], q, rtol=1e-6)  # position 0 stays
+    assert abs(dots[0, 3] - dots[0, 0]) > 1e-2  # the distance has an effect
+    np.testing.assert_allclose(q_turned[0], q, rtol=1e-6)  # position 0 is not rotated
     norms = np.linalg.norm(q_turned, axis=-1)
     np.testing.assert_allclose(norms, norms[0], rtol=1e-5)
 
 
-def test_rotary_first_pair_turns_by_one_radian_a_frame():
+def test_rotary_first_pair_turns_by_one_radian_per_frame():
     x = jnp.zeros((1, 3, 1, 4)).at[..., 0].set(1.0)
     turned = layers.rotate(x)[0, :, 0]
     for t in range(3):

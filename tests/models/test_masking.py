@@ -1,4 +1,4 @@
-"""Span masking against counts and coverage computed by hand."""
+"""Span masking has the counts and the coverage that are computed by hand."""
 
 import math
 
@@ -26,7 +26,7 @@ def runs(row):
 
 
 def expected_share(frames, length, count):
-    """Mean hidden share of `count` distinct starts, position by position (hypergeometric)."""
+    """Expected hidden share of a row with `count` distinct starts (hypergeometric)."""
     starts = frames - length + 1
     missed = 0.0
     for position in range(frames):
@@ -35,20 +35,20 @@ def expected_share(frames, length, count):
     return 1 - missed / frames
 
 
-def test_every_hidden_run_is_made_of_whole_spans():
+def test_hidden_runs_consist_of_whole_spans():
     mask = spans([400] * 200)
     assert min(runs(row).min() for row in mask) == 10  # single spans occur and none is shorter
 
 
-def test_one_span_is_exactly_ten_frames_at_every_start_alike():
-    mask = spans([12] * 3000)  # 0.8 * 12 / 10 = 0.96: floor(0.96 + u) is 0 or 1, at least one
+def test_one_span_has_ten_frames_and_a_uniform_start():
+    mask = spans([12] * 3000)  # 0.8 * 12 / 10 = 0.96, so there is always one span
     assert (mask.sum(1) == 10).all()
     starts = np.bincount(mask.argmax(1), minlength=3)
     np.testing.assert_allclose(starts / 3000, 1 / 3, atol=0.04)
 
 
 def test_count_is_floor_of_the_expected_number_plus_u():
-    # With spans of one frame the hidden frames are the starts: a repeated start would show.
+    # With spans of one frame, hidden frames are starts, so repeated starts would lower the count.
     hidden = spans([12] * 4000, length=1).sum(1)  # 0.8 * 12 = 9.6
     assert set(hidden) == {9, 10}
     assert abs(hidden.mean() - 9.6) < 0.04
@@ -61,13 +61,13 @@ def test_about_57_percent_are_hidden():
     assert 0.55 < share < 0.59
 
 
-def test_shorter_rows_get_proportionally_fewer_and_padding_none():
+def test_shorter_rows_have_fewer_spans_and_padding_has_none():
     frames = np.repeat([0, 5, 10, 15, 100, 200, 400], 500)
     mask = spans(frames, total=400)
     assert not (mask & (np.arange(400) >= frames[:, None])).any()
     hidden = {n: mask[frames == n].sum(1) for n in np.unique(frames)}
     assert (hidden[0] == 0).all()  # no audio
-    assert (hidden[5] == 5).all()  # shorter than a span: hidden whole
+    assert (hidden[5] == 5).all()  # shorter than a span, so completely hidden
     assert (hidden[10] == 10).all()
     assert (hidden[15] >= 10).all()  # at least one span
     for n in (100, 200):
@@ -82,11 +82,11 @@ def test_padding_does_not_lengthen_the_spans_of_a_row(frames):
     assert not mask[:, frames:].any()
 
 
-def test_draw_depends_on_the_key_alone():
+def test_spans_depend_on_the_key_only():
     first, again, other = (spans([200] * 4, seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
-    assert (first[0] != first[1]).any()  # rows draw for themselves
+    assert (first[0] != first[1]).any()  # rows have different spans
 
 
 def test_frame_mask():

@@ -1,4 +1,4 @@
-"""Online clustering against plain numpy loops."""
+"""Codebooks and residual quantisers agree with NumPy loops."""
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ def problem(seed=0):
 
 
 def nearest(targets, books):
-    """Brute force: index of the codeword S / c at the smallest Euclidean distance."""
+    """Index of the codeword S / c at the smallest Euclidean distance, by brute force."""
     words = books["sums"].astype(np.float64) / books["counts"][..., None]
     difference = targets[..., None, :] - words[:, None, None]
     return (difference**2).sum(-1).argmin(-1)
@@ -36,11 +36,11 @@ def test_assign_is_the_nearest_codeword():
 
 def test_assign_divides_the_sums_by_the_counts():
     books = {"sums": jnp.array([[[2.0], [3.0]]]), "counts": jnp.array([[2.0, 1.0]])}
-    # Codewords are 1 and 3; taken undivided they would be 2 and 3.
+    # The codewords are 1 and 3; without the division they would be 2 and 3.
     np.testing.assert_array_equal(quantizer.assign(books, jnp.full((1, 1, 1, 1), 1.9)), [[[0]]])
 
 
-def test_update_equals_a_loop_and_leaves_other_codewords_alone():
+def test_update_equals_a_loop_and_keeps_other_codewords():
     targets, mask, books = problem()
     codes = nearest(targets, books)
     expected = {name: value.astype(np.float64) for name, value in books.items()}
@@ -129,7 +129,7 @@ def test_perplexity_counts_the_codewords_in_use():
     assert np.isfinite(quantizer.perplexity(jnp.zeros((1, 4))))  # a batch without masked frames
 
 
-def test_start_takes_different_real_frames_the_same_in_all_books():
+def test_codewords_start_at_different_real_frames_equal_in_all_books():
     targets, mask, books = problem()
     targets[1] = targets[0] + 100.0
 
@@ -173,7 +173,7 @@ def test_unused_codewords_move_to_their_candidate_frames_and_used_ones_do_not():
         "counts": jnp.array([[1.0, 1.0, 0.0]]),
     }
     new = quantizer.update_and_revive(books, nothing, candidates, decay=0.9, dead=0.1)
-    # The first counts enough; the second takes its frame; the third has no candidate.
+    # The first has a large enough count, the second moves to its frame, the third has no candidate.
     np.testing.assert_allclose(quantizer.codewords(new), [[[2.0], [8.0], [2.0]]], rtol=1e-6)
     np.testing.assert_allclose(new["counts"], [[1.8, 0.2, 0.009]], rtol=1e-6)
     hits = {"sums": jnp.array([[[0.0], [30.0], [0.0]]]), "counts": jnp.array([[0.0, 10.0, 0.0]])}
@@ -182,7 +182,7 @@ def test_unused_codewords_move_to_their_candidate_frames_and_used_ones_do_not():
 
 
 def test_revival_finds_codewords_for_data_far_from_the_start():
-    """From noise one codeword wins everything; with revival most win something."""
+    """Without revival one codeword is nearest to all frames; with revival most are used."""
     key = jax.random.key(0)
     targets = 5.0 + jax.random.normal(key, (1, 4, 64, WIDTH))
     mask = jnp.ones((4, 64), bool)
@@ -220,7 +220,7 @@ def test_residual_codes_equal_a_loop():
 
 
 def test_residual_skips_stages_and_rows():
-    """Rows go through their own number of stages; rows that do not count leave no statistics."""
+    """Each row goes through its number of stages; rows that do not count have no statistics."""
     targets, _, books = problem()
     books = jax.tree.map(jnp.asarray, books)
     z, order = jnp.asarray(targets[0]), jnp.arange(ROWS * FRAMES).reshape(ROWS, FRAMES)

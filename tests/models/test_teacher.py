@@ -1,4 +1,4 @@
-"""Decay schedules against their formulas, the update against numpy."""
+"""The decay schedules agree with their formulas, the update with NumPy."""
 
 import dataclasses
 import math
@@ -31,7 +31,7 @@ def test_dinosr_rises_linearly_then_stops_at_half(step, expected):
 @pytest.mark.parametrize("schedule", ["dinosr", "spidr"])
 @pytest.mark.parametrize("total", [1000, 40_000, 600_000])
 def test_horizons_are_shares_of_the_run(schedule, total):
-    """The same fraction of a run has the same horizon relative to it, however long the run is."""
+    """At the same fraction of a run the horizon relative to the run's length is the same."""
     for share in (0.0, 0.03, 0.3):
         horizons = [
             1 / (1 - decay(round(share * steps), total=steps, teacher_schedule=schedule)) / steps
@@ -41,17 +41,17 @@ def test_horizons_are_shares_of_the_run(schedule, total):
 
 
 def test_the_teacher_of_a_short_run_learns():
-    """The first weights, which are random, must not be what a run of 1000 updates ends with."""
+    """The random initial weights must have no share in the teacher at the end of a run."""
     for total in (100, 1000, 50_000, 600_000):
         assert teacher.first_weights_left(DistillationConfig(), total) < 1e-6
-    # By hand: a horizon of 1000 updates until the stop at 500.
+    # A horizon of 500 updates until the stop at update 500, computed by hand.
     slow = DistillationConfig(teacher_horizon_start=1.0, teacher_horizon_end=1.0)
     assert teacher.first_weights_left(slow, 1000) == pytest.approx((1 - 1 / 500) ** 500, rel=1e-3)
     fixed = DistillationConfig(teacher_stop=0.0)
     assert teacher.first_weights_left(fixed, 1000) == 1.0
 
 
-def test_the_start_of_a_run_warns_of_a_teacher_that_never_learns():
+def test_a_run_warns_about_a_teacher_that_never_learns():
     def lines(**changes):
         config = default_config("tiny")
         config.train.steps = 1000
@@ -75,8 +75,8 @@ def test_spidr_approaches_one(step):
     assert decay(step, teacher_schedule="spidr") == pytest.approx(expected, abs=1e-7)
 
 
-def test_spidr_stops_when_nothing_changes_any_more():
-    """In spidr the decay is 1 where 1 - decay is below 1e-7: at ln(10 000) x 20 000."""
+def test_spidr_stops_when_the_decay_is_nearly_one():
+    """In spidr the decay is 1 once 1 - decay is below 1e-7, after ln(10 000) x 20 000 updates."""
     assert decay(184_000, teacher_schedule="spidr") < 1
     assert decay(184_300, teacher_schedule="spidr") == 1
 
@@ -104,7 +104,7 @@ def test_update(path):
 
 
 @pytest.mark.parametrize("path", ["shared", "averaged"])
-def test_stopped_teacher_is_frozen_whole(path):
+def test_stopped_teacher_does_not_change(path):
     old, student = trees()
     config = DistillationConfig(teacher_input=path)
     new = teacher.update(old, student, jnp.float32(1.0), config)

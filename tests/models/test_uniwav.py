@@ -36,9 +36,9 @@ def test_heads_read_their_layer(make_config, params, norm, prediction):
     logits = uniwav.predict_codes(params["heads"], out, config)
     for k in range(2):
         if prediction == "dinosr":
-            h = np.asarray(out.final)  # every head on the last layer
+            h = np.asarray(out.final)  # every head reads the last layer
         else:
-            h = np.asarray(out.feed_forward[LAYERS - 2 + k])  # head k on student layer L - K + k
+            h = np.asarray(out.feed_forward[LAYERS - 2 + k])  # head k reads layer L - K + k
         expected = h @ np.asarray(params["heads"]["kernel"][k]) + params["heads"]["bias"][k]
         np.testing.assert_allclose(logits[k], expected, rtol=1e-3, atol=1e-3)
 
@@ -50,7 +50,7 @@ def test_logits_are_float32_under_bfloat16(make_config, params):
         assert logits.dtype == jnp.float32
 
 
-def test_conditioning_starts_as_the_plain_mean_of_normalised_layers(make_config):
+def test_initial_conditioning_is_the_mean_of_normalised_layers(make_config):
     condition = jax.jit(lambda: uniwav.init(jax.random.key(0), make_config(), 6))()["condition"]
     np.testing.assert_array_equal(condition["mix"], np.zeros(LAYERS + 1))
     out = encoded()
@@ -71,7 +71,7 @@ def test_conditioning_weighs_layers_by_softmax(params):
     )
 
 
-def test_dropped_rows_see_the_null_vector_alone(params):
+def test_dropped_rows_have_the_null_vector(params):
     condition = params["condition"]
     z = uniwav.condition(condition, encoded(), jnp.array([False, True]))
     kept = uniwav.condition(condition, encoded(), None)
@@ -79,7 +79,7 @@ def test_dropped_rows_see_the_null_vector_alone(params):
     np.testing.assert_array_equal(z[1], np.broadcast_to(condition["null"], z[1].shape))
 
 
-def test_fresh_parameters_are_float32_whatever_the_compute_type(make_config):
+def test_initial_parameters_are_float32_with_any_compute_dtype(make_config):
     config = make_config({"model.compute_dtype": "bfloat16"})
     fresh = jax.eval_shape(lambda: uniwav.init(jax.random.key(0), config, 6))
     assert {leaf.dtype for leaf in jax.tree.leaves(fresh)} == {jnp.dtype("float32")}

@@ -1,4 +1,4 @@
-"""Parity with EnCodec in PyTorch, `encodec` and `transformers`: random weights, real speech."""
+"""Parity with EnCodec in `encodec` and `transformers`, with random weights on real speech."""
 
 import json
 import sys
@@ -35,7 +35,7 @@ def relative(ours, theirs):
 
 
 def close(config, params, audio, z, sound):
-    """Latents of `audio`, and sound of `z`, as the other implementation gives them."""
+    """Check that our latents of `audio` are `z`, and that our decoding of `z` is `sound`."""
     model, variables = Codec(config), {"params": params["network"]}
     apply = jax.jit(model.apply, static_argnames="method")
     assert relative(apply(variables, audio, method="encode"), z) < BOUND
@@ -50,7 +50,7 @@ def torch_state(parts):
 
 
 def scale_gains(*modules):
-    """Other gains than weight norm starts with, which are the norms: folding must do something."""
+    """Scale the gains of weight norm, because folding its initial gains changes nothing."""
     for module in modules:
         for name, value in module.named_parameters():
             if name.endswith(("weight_g", "original0")):
@@ -72,8 +72,8 @@ def test_encodec_variants(clip, causal, padding, true_skip, lstm, norm):
     settings |= {"causal": causal, "pad_mode": padding, "true_skip": true_skip, "lstm": lstm}
     parts = {"encoder": SEANetEncoder(**settings), "decoder": SEANetDecoder(**settings)}
     scale_gains(*parts.values())
-    told = {"sample_rate": 16000, "causal": causal, "padding": padding}
-    config, params = importers.convert(numpy_state(torch_state(parts)), told)
+    stated = {"sample_rate": 16000, "causal": causal, "padding": padding}
+    config, params = importers.convert(numpy_state(torch_state(parts)), stated)
     assert (config.true_skip, config.lstm, config.hop) == (true_skip, lstm, 320)
     audio = np.stack([clip[:20077], clip[20000:40077]])
     with torch.no_grad():
@@ -83,10 +83,10 @@ def test_encodec_variants(clip, causal, padding, true_skip, lstm, norm):
 
 
 def test_encodec_checkpoint(clip, tmp_path):
-    """The 24 kHz model whole, through a .th file, quantiser and our own folder included."""
+    """The whole 24 kHz model with its quantiser goes through a .th file and our codec folder."""
     torch.manual_seed(0)
     model = encodec.EncodecModel.encodec_model_24khz(pretrained=False).eval()
-    for layer in model.quantizer.vq.layers:  # zeros in a fresh model
+    for layer in model.quantizer.vq.layers:  # codebooks are zero in a new model
         layer._codebook.embed.normal_(std=3.0)
     torch.save(model.state_dict(), tmp_path / "encodec_24khz.th")
     config, params = importers.load(str(tmp_path / "encodec_24khz.th"))
@@ -103,7 +103,7 @@ def test_encodec_checkpoint(clip, tmp_path):
     z = z.numpy().transpose(0, 2, 1)
     close(config, params, clip[None], z, sound.numpy()[:, 0])
     ours = np.asarray(quantizer.encode(params["codebooks"], z))
-    assert (ours == codes.numpy()).mean() > 0.999  # ties by rounding
+    assert (ours == codes.numpy()).mean() > 0.999  # rounding decides ties
     decoded = quantizer.decode(params["codebooks"], codes.numpy())
     assert relative(decoded, quantised.numpy().transpose(0, 2, 1)) < BOUND
 
@@ -112,7 +112,7 @@ def test_encodec_checkpoint(clip, tmp_path):
     ("causal", "padding", "shortcut"), [(True, "reflect", True), (False, "constant", False)]
 )
 def test_transformers_folder(clip, tmp_path, causal, padding, shortcut):
-    """Torch's new spelling of weight norm; the old one is what `encodec` writes above."""
+    """transformers uses PyTorch's new format of weight norm; `encodec` above uses the old one."""
     torch.manual_seed(0)
     settings = transformers.EncodecConfig(
         sampling_rate=16000,
@@ -196,15 +196,15 @@ def test_audiocraft_checkpoint(clip, tmp_path):
 
 
 def test_pickles_run_no_code(tmp_path):
-    """A checkpoint that would run code when unpickled is refused, and does not."""
+    """A checkpoint that would run code when unpickled is rejected, and the code does not run."""
 
-    class Hostile:
+    class Malicious:
         def __reduce__(self):
             return (open, (str(tmp_path / "ran"), "w"))
 
-    torch.save({"encoder": Hostile()}, tmp_path / "hostile.th")
+    torch.save({"encoder": Malicious()}, tmp_path / "malicious.th")
     with pytest.raises(UserError, match="cannot be read as plain tensors"):
-        importers.load(str(tmp_path / "hostile.th"))
+        importers.load(str(tmp_path / "malicious.th"))
     assert not (tmp_path / "ran").exists()
     torch.save({"pretrained": "//pretrained/x"}, tmp_path / "pointer.th")
     with pytest.raises(UserError, match="only names another model"):

@@ -1,4 +1,4 @@
-"""Imported encoders of DinoSR and SpidR give the numbers of `spidr`, from the waveform on."""
+"""Imported encoders of DinoSR and SpidR agree with `spidr` from the waveform to all states."""
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def build(cls):
 
 
 def imported(path, audio, frames):
-    """All states of ours, with as many frames as there."""
+    """Features and states of the imported encoder, of which `frames` frames are real."""
     checkpoint = reader.open(path)
     arrays, features = checkpoint.arrays("params", "frozen"), checkpoint.features()
     padded = np.pad(audio, ((0, 0), features.context))
@@ -90,7 +90,7 @@ def test_same_numbers_from_the_waveform(cls, form, clip, tmp_path, capsys):
 
 
 def test_an_import_is_exported(clip, tmp_path):
-    """On to PyTorch again: the front end is part of the PyTorch model."""
+    """An imported encoder can be exported; its front end is part of the PyTorch model."""
     torch.save(build("SpidR").state_dict(), tmp_path / "model.pt")
     out, export = str(tmp_path / "imported"), str(tmp_path / "export")
     tool = cli.shortcut("import", "model")

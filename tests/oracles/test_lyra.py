@@ -1,4 +1,4 @@
-"""Agreement with Lyra's own graphs under `ai-edge-litert`, on real speech."""
+"""Parity with Lyra's own graphs in `ai-edge-litert`, on real speech."""
 
 import os
 import pathlib
@@ -22,7 +22,7 @@ FILES = tuple(lyra_tflite.FILES.values())
 
 @pytest.fixture(scope="module")
 def folder():
-    """Google's three files, which UNIWAV_LYRA names."""
+    """The folder of Google's three files, which UNIWAV_LYRA names."""
     found = pathlib.Path(os.environ.get("UNIWAV_LYRA", REPOSITORY.parent / "shared" / "lyra"))
     if not all((found / name).is_file() for name in FILES):
         pytest.skip(f"no Lyra files at {found}; set UNIWAV_LYRA to a folder with {FILES}")
@@ -31,7 +31,7 @@ def folder():
 
 @pytest.fixture(scope="module")
 def codec(folder, tmp_path_factory):
-    """Imported, written and read again."""
+    """The codec after import, writing and reading."""
     config, params = lyra_tflite.load(folder)
     out = tmp_path_factory.mktemp("lyra") / "codec"
     files.save(out, config, params, info={"licence": "Apache-2.0"})
@@ -68,7 +68,7 @@ def test_agrees_with_the_graphs(folder, codec, prompts):
         ours = np.asarray(apply(variables, audio[None], method="encode")[0])
         sound = stream(folder / FILES[1], theirs).ravel()
         same = np.asarray(apply(variables, theirs[None], method="decode")[0])
-        # What is between is the rounding of activations to eight bits in their graphs.
+        # The differences come from the rounding of activations to eight bits in their graphs.
         print(f"latents {snr(theirs, ours):.1f} dB, waveform {snr(sound, same):.1f} dB")
         assert snr(theirs, ours) > 20 and snr(sound, same) > 20
         whole = np.asarray(apply(variables, ours[None], method="decode")[0])
@@ -79,13 +79,14 @@ def test_agrees_with_the_graphs(folder, codec, prompts):
 
 
 def test_float_layers_agree_to_rounding(folder, codec, clip):
-    """Up to where the encoder's graph turns to eight bits there is nothing between."""
+    """The encoder's graph agrees to rounding up to the layer where it continues in eight bits."""
     config, params = codec
     graph = litert.Interpreter(
         model_path=str(folder / FILES[0]), experimental_preserve_all_tensors=True
     )
     graph.allocate_tensors()
-    # The lowest index of this shape is a streaming state, the next the strided convolution.
+    # Of the tensors of this shape the first is a streaming state, the second the result of the
+    # strided convolution.
     widest = [t for t in graph.get_tensor_details() if t["shape"].tolist() == [1, 2, 1, 256]]
     _, first, *_ = sorted(t["index"] for t in widest if t["dtype"] == np.float32)
     theirs = []
@@ -126,7 +127,7 @@ def test_errors_name_the_file(folder, tmp_path):
     for name in FILES:
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     (tmp_path / FILES[0]).write_bytes((folder / FILES[1]).read_bytes())
-    with pytest.raises(UserError, match=r"encoder\.tflite: a convolution of \(3, 16, 512\)"):
+    with pytest.raises(UserError, match=r"encoder\.tflite: a convolution has shape \(3, 16, 512\)"):
         lyra_tflite.load(tmp_path)
     (tmp_path / FILES[0]).write_bytes(b"TFL3" * 100)
     with pytest.raises(UserError, match=r"encoder\.tflite is not a readable"):

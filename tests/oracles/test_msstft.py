@@ -1,4 +1,4 @@
-"""Parity of the discriminator with `encodec`: random weights, real speech."""
+"""Parity of the discriminator with `encodec`, with random weights on real speech."""
 
 import sys
 import types
@@ -14,7 +14,10 @@ torch = pytest.importorskip("torch", reason=HOW)
 
 
 class Spectrogram(torch.nn.Module):
-    """torchaudio's, as far as encodec uses it: complex, no centring, unit window energy."""
+    """A substitute for torchaudio's class, as far as encodec uses it.
+
+    The spectrogram is complex and not centred, and its window has unit energy.
+    """
 
     def __init__(self, n_fft, hop_length, win_length, window_fn, **_):
         super().__init__()

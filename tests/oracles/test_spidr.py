@@ -1,7 +1,7 @@
 """Parity with `spidr`, an independent PyTorch implementation of DinoSR and SpidR.
 
-The same numbers go through both: weights are mapped by the small functions below. Its feature
-extractor is replaced by the identity, so that both read the same frames.
+Both implementations have the same weights, which the small functions below convert. The feature
+extractor of `spidr` is replaced by the identity, so that both read the same frames.
 """
 
 import jax
@@ -93,7 +93,7 @@ def books(model):
 
 
 def build(kind, cls="DinoSR"):
-    """(spidr model in training mode with noisy weights and no dropout, our configuration)."""
+    """A spidr model in training mode, with random weights and no dropout, and our config."""
     torch.manual_seed(0)
     model = getattr(spidr, cls)(
         getattr(spidr_config, cls + "Config")(
@@ -118,7 +118,7 @@ def build(kind, cls="DinoSR"):
         for book in model.codebooks:
             book.counts.uniform_(0.5, 2.0)
     config = default_config("tiny")
-    config.train.steps = 400_000  # spidr's decays are those of such a run
+    config.train.steps = 400_000  # the length of run for which spidr's decays are set
     config.model.compute_dtype = "float32"
     config.model.remat = "none"
     config.model.encoder.update(
@@ -134,7 +134,7 @@ def frames(seed=0):
 
 
 def hidden():
-    """Hidden frames, as many in each row: (indices for spidr, mask for us)."""
+    """Hidden frames, the same number in each row: (indices for spidr, mask for us)."""
     rng = np.random.default_rng(1)
     index = np.stack([np.sort(rng.permutation(FRAMES)[:23]) for _ in range(ROWS)])
     mask = np.zeros((ROWS, FRAMES), bool)
@@ -143,7 +143,7 @@ def hidden():
 
 
 def padded():
-    """Frame mask of rows of 40, 31 and 12 frames: (for spidr, for us)."""
+    """The frame mask of rows of 40, 31 and 12 frames: (for spidr, for us)."""
     mask = np.arange(FRAMES) < np.array([[FRAMES], [31], [12]])
     return torch.from_numpy(mask)[:, None, None], jnp.asarray(mask)
 
@@ -210,7 +210,7 @@ def test_codebook_assignment_and_update():
     model, _ = build("post")
     _, mask = hidden()
     rng = np.random.default_rng(2)
-    # Few distinct places, so that some codewords are not hit.
+    # Targets lie around few centres, so that some codewords are not used.
     centres = rng.normal(size=(5, WIDTH))[rng.integers(0, 5, (BOOKS, ROWS, FRAMES))]
     targets = (centres + 0.1 * rng.normal(size=centres.shape)).astype(np.float32)
     before = books(model)
@@ -253,8 +253,8 @@ def test_dinosr_loss_perplexities_codebooks_and_teacher(kind):
     np.testing.assert_allclose(metrics["target_perplexity"], theirs["target_ppl"], rtol=1e-4)
     np.testing.assert_allclose(metrics["prediction_perplexity"], theirs["pred_ppl"], rtol=1e-4)
 
-    # After the loss: codebooks from this batch, teacher from the student at step 100, which an
-    # optimizer has moved meanwhile, its projection too.
+    # After the loss, codebooks are updated by this batch, and the teacher at step 100 by the
+    # student, whose parameters (its projection too) an optimizer has changed in between.
     with torch.no_grad():
         for part in (model.student, model.feature_projection):
             for parameter in part.parameters():
@@ -264,8 +264,8 @@ def test_dinosr_loss_perplexities_codebooks_and_teacher(kind):
     for name, expected in books(model).items():
         np.testing.assert_allclose(after["codebooks"][name], expected, rtol=1e-5, atol=1e-5)
     model.update_ema(100)
-    # The whole teacher: spidr has one projection for both, and the teacher copies the positions.
-    # The final norm of pre-norm is not compared: nothing that the teacher is used for reads it.
+    # The whole teacher agrees: in spidr both networks share one projection, and the teacher copies
+    # the positions. The mask vector is not compared, because the teacher reads unmasked input.
     theirs, ours = encoder(model, model.teacher, kind), after["teacher"]
     assert ours.keys() == theirs.keys()
     for part in sorted(ours.keys() - {"mask_vector"}):
@@ -274,7 +274,7 @@ def test_dinosr_loss_perplexities_codebooks_and_teacher(kind):
             ours[part],
             theirs[part],
         )
-    # And what it says: the outputs that the next step's targets are made of.
+    # The teacher's outputs, from which the targets of the next step are made, agree as well.
     everywhere = jnp.ones((ROWS, FRAMES), bool)
     target, _ = uniwav.targets(ours, jnp.asarray(x), everywhere, config)
     features = model.feature_projection(tensor(x))
@@ -287,7 +287,7 @@ def test_dinosr_loss_perplexities_codebooks_and_teacher(kind):
 @pytest.mark.parametrize("cls", ["DinoSR", "SpidR"])
 @pytest.mark.parametrize("kind", NORMS)
 def test_codes(kind, cls):
-    """What `get_codebooks` gives is what ours and the exported PyTorch model give."""
+    """Our codes and those of the exported PyTorch model agree with `get_codebooks`."""
     from uniwav_jax.export import names
     from uniwav_jax.export.torch import uniwav_layers, uniwav_model
 

@@ -20,7 +20,7 @@ def test_processes_meet_exchange_and_end(drill, slurm):
 def test_process_that_does_not_arrive(drill):
     drill.start(["reduce"], None, ["reduce"], limit=5)
     for status, error in drill.ends():
-        assert status == 1 and "process 1 of 3 did not come" in error and "in 5 s" in error
+        assert status == 1 and "process 1 of 3 did not connect" in error and "in 5 s" in error
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_process_that_does_not_arrive(drill):
         ({"NNODES": "2"}, "set NODE_RANK to a number"),
         ({"NNODES": "two", "NODE_RANK": "0"}, "set NNODES to a number"),
         ({"NNODES": "2", "NODE_RANK": "2"}, "ranks are 0 to 1"),
-        ({"JAX_COORDINATOR_ADDRESS": "host"}, "write HOST:PORT"),
+        ({"JAX_COORDINATOR_ADDRESS": "host"}, "must have the form HOST:PORT"),
     ],
 )
 def test_contradictory_variables_are_an_error(monkeypatch, variables, words):
@@ -93,8 +93,8 @@ def test_stopped_process_is_named(drill):
 def test_process_that_is_alive_but_makes_no_progress(drill):
     drill.start(["reduce:1", "reduce:2"], ["reduce:1", "sleep:60", "reduce:2"], limit=4)
     for status, error in drill.ends():
-        assert status == 1 and "nothing moved for 4 s" in error
-        assert "behind is process 1 (" in error and "last at 'reduction 1'" in error
+        assert status == 1 and "no progress for 4 s" in error
+        assert "process 1 (" in error and "last at 'reduction 1') fell behind" in error
         assert "is at 'reduction 2'" in error
 
 

@@ -33,7 +33,7 @@ def test_all_processes_get_the_name_of_a_missing_one(address, capsys, monkeypatc
     monkeypatch.setattr(module, "NOTICE", 0.5)
     errors = come(address, (0, 4), (2, 4), seconds=1.0)
     assert {type(error) for error in errors} == {LostProcessError}
-    assert {str(e) for e in errors} == {f"processes 1, 3 of 4 did not come to {address} in 1 s"}
+    assert {str(e) for e in errors} == {f"processes 1, 3 of 4 did not connect to {address} in 1 s"}
     assert f"waiting for processes 1, 3 of 4 at {address}" in capsys.readouterr().out
 
 
@@ -60,7 +60,7 @@ def test_another_program_uses_the_port():
 @pytest.mark.parametrize(
     "processes, words",
     [
-        (((0, 2), (1, 3)), ("process 1 (", "counts 3 processes, process 0 2", "NNODES")),
+        (((0, 2), (1, 3)), ("process 1 (", "expects 3 processes, process 0 2", "NNODES")),
         (((0, 3), (1, 3), (1, 3)), ("two processes have index 1", "NODE_RANK")),
     ],
 )

@@ -1,4 +1,4 @@
-"""Alphabets, and texts that do not fit them."""
+"""Alphabets, and texts with other symbols."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ LETTERS = TextConfig(symbols=tuple("'abcdefghijklmnopqrstuvwxyz|"))
 PHONES = TextConfig(symbols=("AH", "K", "T"), units="tokens", lowercase=False)
 
 
-def test_text_comes_back():
+def test_text_is_encoded_and_decoded():
     vocabulary = alphabet.Vocabulary(LETTERS)
     tokens = vocabulary.encode("  It's  A\tcat ")
     assert vocabulary.decode(tokens) == "it's a cat" and len(vocabulary) == 29
@@ -27,8 +27,8 @@ def test_unknown_symbols_are_named():
     assert alphabet.Vocabulary(LETTERS).count("cafe au") == 7
 
 
-def test_one_character_has_one_form():
-    """e and a combining accent are the letter é."""
+def test_characters_are_normalised():
+    """The letter e with a combining accent is encoded as é."""
     config = TextConfig(symbols=("é",))
     assert alphabet.Vocabulary(config).encode("e\u0301E\u0301") == [1, 1]
 

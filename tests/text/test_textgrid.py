@@ -1,4 +1,4 @@
-"""TextGrids as labels of frames: closed forms, real files, real sound."""
+"""TextGrids as labels of frames: closed forms, real files, real speech."""
 
 import itertools
 import sys
@@ -12,7 +12,7 @@ from uniwav_jax.text import textgrid
 
 
 def test_frame_labels_at_centres():
-    """At 50 per second centres lie at 10, 30, 50 ... ms; 50 ms is the second interval's start."""
+    """At 50 frames per second centres are at 10, 30, 50 ms, and so on."""
     intervals = [(0.0, 0.05, "sil"), (0.05, 0.09, "AH"), (0.11, 0.13, "N")]
     labels = textgrid.frame_labels(intervals, 8, 50.0)
     assert labels.tolist() == ["sil", "sil", "AH", "AH", "sil", "N", "sil", "sil"]
@@ -30,14 +30,14 @@ def test_real_textgrids(librispeech):
         assert intervals[-1][1] == pytest.approx(seconds, abs=0.05)
         for before, after in itertools.pairwise(intervals):
             assert before[1] == after[0]
-        # As many phones as the plain text of the file has stress-marked or bare ARPAbet labels.
+        # There are as many phones as ARPAbet labels in the text of the file.
         text = grid.read_text().split('name = "phones"')[1]
         marks = [line.split('"')[1] for line in text.splitlines() if "text =" in line]
         assert len(marks) == len(intervals)
         spoken = [phone for _, _, phone in intervals if phone != "sil"]
         assert len(spoken) == sum(mark not in ("", "sil", "sp", "spn") for mark in marks)
         assert all(phone.isalpha() and phone.isupper() for phone in spoken)
-        # 50 labels a second; each interval covers its length to within one frame.
+        # With 50 labels per second, each interval has labels for its length, up to a frame per end.
         labels = textgrid.frame_labels(intervals, round(seconds * 50), 50.0)
         for start, end, phone in intervals:
             here = labels[round(start * 50) : round(end * 50)]
@@ -45,7 +45,7 @@ def test_real_textgrids(librispeech):
 
 
 def test_labels_line_up_with_the_sound(prompts, tmp_path):
-    """Frames labelled silence are quieter than speech; labels reversed in time are not."""
+    """Frames labelled as silence are quieter than speech; with reversed labels they are not."""
     pytest.importorskip("praatio", reason="extra align")
     prompts.digits("31415926", tmp_path / "a.flac")
     grid = tmp_path / "a.TextGrid"
@@ -79,3 +79,72 @@ def test_textgrid_errors(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "praatio", None)
     with pytest.raises(UserError, match="pip install"):
         textgrid.phones(str(words))
+
+
+LONG = """File type = "ooTextFile"
+Object class = "TextGrid"
+
+xmin = 0
+xmax = 2.03
+tiers? <exists>
+size = 2
+item []:
+    item [1]:
+        class = "IntervalTier"
+        name = "words"
+        xmin = 0
+        xmax = 2.03
+        intervals: size = 2
+        intervals [1]:
+            xmin = 1e-05
+            xmax = 5.0E-1
+            text = " SP "
+        intervals [2]:
+            xmin = 1.0
+            xmax = 1.5
+            text = "1e-05 x"
+    item [2]:
+        class = "TextTier"
+        name = "points"
+        xmin = 0
+        xmax = 2.03
+        points: size = 1
+        points [1]:
+            number = 1e-1
+            mark = "x"
+"""
+
+
+def test_gaps_are_pauses_and_times_have_exponents(tmp_path):
+    """Praat and Python write 1e-05, which praatio 6.2 does not read in this format."""
+    pytest.importorskip("praatio", reason="extra align")
+    file = tmp_path / "a.TextGrid"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        file.write_text(LONG, encoding=encoding)
+        assert textgrid.tier(str(file), "words") == [
+            (0.0, 1e-05, ""),
+            (1e-05, 0.5, "SP"),
+            (0.5, 1.0, ""),
+            (1.0, 1.5, "1e-05 x"),
+            (1.5, 2.03, ""),
+        ]
+    silent = [
+        label for *_, label in textgrid.tier(str(file), "words") if textgrid.is_silence(label)
+    ]
+    assert silent == ["", "SP", "", ""]
+    with pytest.raises(UserError, match="'points' has points in it; it must have intervals"):
+        textgrid.tier(str(file), "points")
+    empty = LONG.replace("intervals: size = 2", "intervals: size = 0")
+    start, end = empty.index("        intervals [1]"), empty.index("    item [2]")
+    file.write_text(empty[:start] + empty[end:])
+    with pytest.raises(UserError, match="'words' has nothing in it"):
+        textgrid.tier(str(file), "words")
+
+
+def test_written_grids_end_where_the_file_ends(tmp_path):
+    pytest.importorskip("praatio", reason="extra align")
+    textgrid.write(str(tmp_path / "a.TextGrid"), {"words": [(0.5, 1.02, "x")]}, 1.0111875)
+    assert textgrid.tier(str(tmp_path / "a.TextGrid"), "words") == [
+        (0.0, 0.5, ""),
+        (0.5, 1.0111875, "x"),
+    ]

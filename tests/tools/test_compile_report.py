@@ -1,4 +1,4 @@
-"""The report on a TPU slice."""
+"""The compile report for a TPU slice."""
 
 import json
 import os
@@ -17,7 +17,7 @@ report = load_tool("compile_report")
 @pytest.mark.parametrize("most", [1, 2, 7, 100, 1000])
 @pytest.mark.parametrize("shape", [lambda n: 0.0, lambda n: 2.0, lambda n: 2 + 0.02 * n])
 def test_largest_batch_fits_and_is_within_an_eighth(monkeypatch, most, shape):
-    """`shape`: what a compiler adds to memory that grows with the rows."""
+    """`shape` is the memory in addition to a part in proportion to the rows."""
     tries = []
 
     def step_of(config, rows, chips):
@@ -40,23 +40,23 @@ def test_largest_batch_fits_and_is_within_an_eighth(monkeypatch, most, shape):
     assert len(tries) <= 6
 
 
-def test_says_when_one_row_does_not_fit(monkeypatch):
+def test_one_row_that_does_not_fit_is_an_error(monkeypatch):
     monkeypatch.setattr(report, "step_of", lambda *_: {"fits": False, "problem": "by 3G"})
     monkeypatch.setattr(report.mesh_lib, "make_mesh", lambda *_: None)
     monkeypatch.setattr(report.mesh_lib, "row_shards", lambda _: 4)
-    with pytest.raises(UserError, match=r"not even one row a chip fits; raise mesh\.fsdp"):
+    with pytest.raises(UserError, match=r"one row per chip does not fit; raise mesh\.fsdp"):
         report.largest(Config(), (), 1.0)
 
 
 @pytest.mark.parametrize("text", ["v5e", "v9:2x2", "v5e:2", "v5e:2x2,slices", "H100:2x2"])
-def test_names_a_topology_that_is_none(text):
+def test_invalid_topologies_are_errors(text):
     with pytest.raises(UserError, match=r"CHIP:AxB"):
         report.parse_topology(text)
     assert report.parse_topology("v5p:4x4x8,slices=2") == ("v5p", "4x4x8", 2)
 
 
 def test_compiles_a_step(tmp_path):
-    """A small step by the real compiler, on four chips that share weights in pairs."""
+    """The real compiler compiles a small step for four chips, pairs of which share weights."""
     pytest.importorskip("libtpu", reason="needs the extra tpu: the compiler, no TPU")
     command = [sys.executable, REPOSITORY / "tools" / "compile_report.py"]
     command += [

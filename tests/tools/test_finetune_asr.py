@@ -1,4 +1,4 @@
-"""What pretraining brings, with intervals that know how far seeds differ."""
+"""The gain from pretraining has intervals that include the differences between seeds."""
 
 import json
 
@@ -14,15 +14,15 @@ MEASURED = json.loads(RESULTS.read_text())["results"]
 
 
 def errors(rate: float) -> dict[str, word_error.Errors]:
-    """Errors at a rate of four decimals, of 100 clips of 100 units that differ little."""
+    """Errors of 100 clips of 100 units with nearly equal rates, whose mean is `rate`."""
     wrong = np.full(100, int(rate * 100))
     wrong[: round(rate * 10000) - wrong.sum()] += 1
     counts = np.stack([wrong, 0 * wrong, 0 * wrong, 100 - wrong], 1)
     return {name: word_error.Errors(counts, "") for name in ("cer", "wer")}
 
 
-def test_ten_minutes_gain_less_than_the_seeds_differ():
-    """Over the clips alone the bounds of these very rates are 0.040 and 0.048."""
+def test_gain_with_ten_minutes_is_smaller_than_differences_between_seeds():
+    """Over clips only, the bounds for these rates would be 0.040 and 0.048."""
     tool, measured = load_tool("finetune_asr"), MEASURED[0]
     runs = {start: [*map(errors, measured[f"cer {start}"]["seeds"])] for start in tool.STARTS}
     result = tool.summary(runs)
@@ -33,7 +33,7 @@ def test_ten_minutes_gain_less_than_the_seeds_differ():
     assert (low, high) == pytest.approx((0.660, 0.793), abs=1e-3)
 
 
-def test_one_seed_says_that_it_is_over_clips_only():
+def test_one_seed_has_intervals_over_clips_only():
     tool = load_tool("finetune_asr")
     result = tool.summary({"pretrained": [errors(0.4)], "scratch": [errors(0.5)]})
     assert "clips only" in result["intervals"]
@@ -42,10 +42,10 @@ def test_one_seed_says_that_it_is_over_clips_only():
 
 @pytest.mark.parametrize("result", MEASURED, ids=lambda result: f"{result['minutes']:.0f}min")
 @pytest.mark.parametrize("name", ["cer", "wer"])
-def test_published_intervals_know_the_seeds(result, name):
+def test_published_intervals_include_the_seeds(result, name):
     rates = [np.array(result[f"{name} {start}"]["seeds"]) for start in ("pretrained", "scratch")]
     less = rates[0] - rates[1]
     low, high = stats.t.interval(0.95, len(less) - 1, less.mean(), stats.sem(less))
     published = result[f"{name} difference"]
-    assert published[0] < low and high < published[1]  # the clips add a little
+    assert published[0] < low and high < published[1]  # clips widen the interval a little
     assert published == pytest.approx([low, high], abs=0.002)

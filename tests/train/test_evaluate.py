@@ -59,6 +59,7 @@ def test_each_clip_counts_once(small_corpus, tmp_path, batches):
     assert metrics == written
     table = (tmp_path / "counts" / "step_0000003.tsv").read_text().splitlines()
     assert len(table) == 1 + metrics["eval_clips"]
+    assert metrics["eval_clips_left_out"] == 0
     assert metrics["eval_batches"] == (1 if batches == 1 else 2)
     assert metrics["eval_rows"] == metrics["eval_clips"] == (8 if batches == 1 else 12)
     lengths = manifest.load(config.data.manifest, cache=str(tmp_path)).lengths(16000)

@@ -110,6 +110,12 @@ def test_order_of_actions(three_updates):
     ]
 
 
+def test_a_finished_run_says_so(tmp_path):
+    """A run of three updates that is asked for two has nothing to do."""
+    assert loop.finished_line(3, 2, tmp_path).startswith("step 3 is saved, beyond train.steps=2")
+    assert loop.finished_line(2, 2, tmp_path).startswith("finished 2 steps")
+
+
 def test_four_calls_between_files_from_main_to_the_losses(three_updates):
     """`main` calls the loop, which calls the step, which calls the task, which calls the loss."""
     way = ["train/loop.py", "train/step.py", "tasks/pretrain.py"]

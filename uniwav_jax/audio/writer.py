@@ -1,5 +1,6 @@
-"""Waveforms to 16-bit WAV files."""
+"""Waveforms to 16-bit WAV and FLAC files."""
 
+import os
 from collections.abc import Iterable
 from typing import BinaryIO
 
@@ -15,20 +16,28 @@ def to_int16(wave: np.ndarray) -> np.ndarray:
     return np.clip(np.round(wave * 32768.0), -32768, 32767).astype(np.int16)
 
 
-def write_wav(file: str | BinaryIO, blocks: Iterable[np.ndarray], *, sample_rate: int) -> int:
-    """Write blocks of a mono waveform, float [n] in [-1, 1], as a 16-bit WAV file.
+def write_audio(
+    file: str | os.PathLike[str] | BinaryIO,
+    blocks: Iterable[np.ndarray],
+    *,
+    sample_rate: int,
+    container: str = "WAV",
+) -> int:
+    """Write blocks of a mono waveform as a 16-bit file.
 
     Args:
         file: a local path, or a binary file that can seek.
-        blocks: the waveform in turn.
+        blocks: the waveform in turn, float [n] in [-1, 1] or int16 [n].
         sample_rate: in Hz.
+        container: WAV or FLAC.
 
     Returns:
         The number of samples written.
     """
     samples = 0
-    with soundfile.SoundFile(file, "w", sample_rate, 1, subtype="PCM_16", format="WAV") as sink:
+    settings = {"subtype": "PCM_16", "format": container}
+    with soundfile.SoundFile(file, "w", sample_rate, 1, **settings) as sink:
         for block in blocks:
-            sink.write(to_int16(block))
+            sink.write(block if block.dtype == np.int16 else to_int16(block))
             samples += len(block)
     return samples

@@ -79,11 +79,10 @@ def pack(parser: argparse.ArgumentParser) -> Run:
 
 
 def convert(parser: argparse.ArgumentParser) -> Run:
-    """Convert what libsndfile cannot read (G.722, m4a, video, ...) to FLAC, 16 kHz, mono.
+    """Convert audio of any kind (MP3, m4a, G.722, video, ...) to FLAC, 16 kHz, mono.
 
     Every audio file below FOLDER becomes OUT/SAME/NAME.flac. Files that are up to date are skipped,
-    so the same command continues after an interruption. Needs pip install "uniwav_jax[convert]"
-    (PyAV, which brings FFmpeg).
+    so the same command continues after an interruption. NAME.txt beside a file is copied.
 
     --texts takes a list of prompts as telephone sound packages have it, one `NAME: text` a line
     (plain or .gz), where NAME is the path below FOLDER without suffix. It writes OUT/NAME.txt,
@@ -106,7 +105,7 @@ def convert(parser: argparse.ArgumentParser) -> Run:
 
 
 def cut(parser: argparse.ArgumentParser) -> Run:
-    """Cut long clips at their pauses, by TextGrids with a tier of words, into clips with text.
+    """Cut long clips into clips with text, at their pauses by TextGrids, or by a list's segments.
 
         uniwav align long.tsv --checkpoint runs/asr --out aligned
         uniwav data cut long.tsv --alignments aligned --seconds 5 --out data/short
@@ -116,9 +115,12 @@ def cut(parser: argparse.ArgumentParser) -> Run:
     last pause before --seconds; where there is none it runs to the next pause. OUT gets FLAC files
     and manifest.tsv. Clips without a TextGrid, and pieces with words that the aligner did not know
     (<unk>), are left out and counted. Needs pip install "uniwav_jax[align]".
+
+    Without --alignments the first argument is a list whose rows have a start (or offset), end or
+    duration in seconds, as NeMo's, or a Kaldi folder with segments; each row becomes a file.
     """
-    parser.add_argument("manifest", metavar="MANIFEST", help="the clips to cut")
-    parser.add_argument("--alignments", required=True, help="folder of NAME.TextGrid")
+    parser.add_argument("manifest", metavar="MANIFEST|LIST|FOLDER", help="the clips to cut")
+    parser.add_argument("--alignments", help="folder of NAME.TextGrid")
     parser.add_argument("--seconds", type=float, default=5.0, help="at most; default: 5")
     parser.add_argument("--pause", type=float, default=0.08, help="seconds of silence; default .08")
     parser.add_argument("--out", required=True, help="folder")
@@ -126,7 +128,10 @@ def cut(parser: argparse.ArgumentParser) -> Run:
     def run(args: argparse.Namespace) -> int:
         from uniwav_jax.data import cut as cut_lib
 
-        cut_lib.cut(**vars(args))
+        if args.alignments:
+            cut_lib.cut(**vars(args))
+        else:
+            cut_lib.cut_segments(args.manifest, args.out)
         return 0
 
     return run

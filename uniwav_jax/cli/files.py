@@ -2,31 +2,60 @@
 
 import pathlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from uniwav_jax.data.partners import short_names
 from uniwav_jax.errors import UserError
 from uniwav_jax.terminal import progress
 
 
-def find(given: Sequence[str], endings: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def find(given: Sequence[str], endings: tuple[str, ...]) -> list[tuple[str, str]]:
     """Path and name of each file: those given, and those with one of the endings in folders.
 
-    The name of a file in a folder is its path below that folder.
+    The name of a file in a folder is its path in that folder. The name of a given file is its last
+    component; where several given files would have the same name, it is the path below the folder
+    that they have in common. Hidden files in folders are skipped, such as the stubs `._NAME.wav`
+    that macOS leaves on other file systems.
 
     Raises:
         UserError: a path does not exist, or a folder has no such file.
     """
+    found, single = [], []
     for source in map(pathlib.Path, given):
         if source.is_dir():
-            found = [path for path in sorted(source.rglob("*")) if path.suffix.lower() in endings]
-            if not found:
+            inside = [
+                path.relative_to(source)
+                for path in sorted(source.rglob("*"))
+                if path.suffix.lower() in endings and not path.name.startswith(".")
+            ]
+            if not inside:
                 raise UserError(f"no {', '.join(endings)} below {source}")
-            yield from ((str(path), str(path.relative_to(source))) for path in found)
+            found += [(str(source / name), str(name)) for name in inside]
         elif source.exists():
-            yield str(source), source.name
+            single.append(len(found))
+            found.append((str(source), source.name))
         else:
             raise UserError(f"{source} does not exist")
+    for place, name in zip(single, short_names([found[place][0] for place in single])):
+        found[place] = (found[place][0], name)
+    return found
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Check that the result of no file would replace that of another.
+
+    Raises:
+        UserError: names two files whose results would have the same name.
+    """
+    first: dict[pathlib.PurePath, str] = {}
+    for name in names:
+        other = first.setdefault(pathlib.PurePath(name).with_suffix(""), name)
+        if other != name:
+            raise UserError(
+                f"the results of {other} and {name} would have the same name; rename one of them,"
+                " or run the command once for each, with another --out"
+            )
 
 
 def run(model: Any, items: Sequence[tuple]) -> Iterator[tuple[tuple, Any]]:

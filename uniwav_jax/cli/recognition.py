@@ -43,7 +43,9 @@ def _transcribe(args: argparse.Namespace) -> int:
     options = {"lm_weight": args.lm_weight, "word_score": args.word_score}
     words_of = model.decoder(args.lm, beam=args.beam, **options)
     write = transcripts.FORMATS[args.format]
-    sources, failed = list(files.find(args.sources, SUFFIXES)), 0
+    sources, failed = files.find(args.sources, SUFFIXES), 0
+    if args.out:
+        files.check_names([name for _, name in sources])
     for (source, name), log_probs in files.run(model.recognizer, sources):
         if isinstance(log_probs, UserError):
             failed += files.report(log_probs)
@@ -80,6 +82,8 @@ def _align(args: argparse.Namespace) -> int:
     import numpy as np
 
     from uniwav_jax import api
+    from uniwav_jax.audio.reader import measure
+    from uniwav_jax.data import partners
     from uniwav_jax.inference import align as align_lib
     from uniwav_jax.inference import transcripts
     from uniwav_jax.text import textgrid
@@ -88,9 +92,13 @@ def _align(args: argparse.Namespace) -> int:
     kind = "letters" if recognizer.config.text.units == "letters" else "phones"
     errors: dict[str, list[np.ndarray]] = {"words": [], kind: []}
     failed = 0
-    for (path, name, text), log_probs in files.run(
-        recognizer, align_lib.pairs(args.source, SUFFIXES)
-    ):
+    items = align_lib.pairs(args.source, SUFFIXES)
+    names = [name for _, name, _ in items]
+    files.check_names(names)
+    references = {}
+    if args.reference:
+        references = dict(zip(names, partners.match(names, args.reference, ".TextGrid")))
+    for (path, name, text), log_probs in files.run(recognizer, items):
         try:
             if isinstance(log_probs, UserError):
                 raise log_probs
@@ -105,14 +113,13 @@ def _align(args: argparse.Namespace) -> int:
             tier: [(word.start, word.end, word.text) for word in words]
             for tier, words in tiers.items()
         }
-        seconds = len(log_probs) / recognizer.frame_rate
-        textgrid.write(str(target.with_suffix(".TextGrid")), rows, seconds)
+        samples, rate = measure(path)
+        textgrid.write(str(target.with_suffix(".TextGrid")), rows, samples / rate)
         target.with_suffix(".tsv").write_text(transcripts.tsv(found.words), encoding="utf-8")
         print(f"{path}: ln p {found.score:.2f} a frame")
-        reference = pathlib.Path(args.reference or "", f"{target.stem}.TextGrid")
-        if args.reference and reference.exists():
+        if reference := references.get(name):
             for tier in errors.keys() - {"letters"}:
-                error = textgrid.boundary_errors(rows[tier], textgrid.tier(str(reference), tier))
+                error = textgrid.boundary_errors(rows[tier], textgrid.tier(reference, tier))
                 errors[tier] += [] if error is None else [error]
     for tier, found_errors in errors.items():
         if found_errors:

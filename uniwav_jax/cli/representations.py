@@ -40,7 +40,8 @@ def _features(args: argparse.Namespace) -> int:
     from uniwav_jax.inference import representations
 
     extractor = api.load(args.checkpoint).extractor(args.layers, window=args.window)
-    sources, failed = list(files.find(args.sources, SUFFIXES)), 0
+    sources, failed = files.find(args.sources, SUFFIXES), 0
+    files.check_names([name for _, name in sources])
     with representations.writer(pathlib.Path(args.out), args.format) as write:
         for (path, name), frames in files.run(extractor, sources):
             if isinstance(frames, UserError):
@@ -100,7 +101,8 @@ def _each(
 
     codec = codec_files.FileCodec.load(args.codec)
     out, failed = pathlib.Path(args.out), 0
-    sources = list(files.find(args.sources, endings))
+    sources = files.find(args.sources, endings)
+    files.check_names([name for _, name in sources])
     for source, name in progress(sources, len(sources)):
         target = (out / name).with_suffix(ending)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""Audio of any length through a codec in bounded memory, with the same result as all at once.
+"""Runs a codec on audio of any length in bounded memory, with the same result as in one call.
 
-Convolutions run over overlapping windows; each window contributes the central frames that its cut
-ends do not reach, and an LSTM carries its memory from block to block. The first and the last window
-end where the audio does, so that the padding there is the codec's own. All windows have one length
-(the last up to a hop more), so that few programs are compiled.
+Convolutions run over overlapping windows; each window contributes the central frames, which the cut
+at its ends does not affect, and an LSTM passes its state from block to block. The first window
+begins and the last one ends with the audio, so that the codec's own padding is applied there. All
+windows have the same length (the last one up to a hop more), so that few programs are compiled.
 """
 
 import functools
@@ -19,7 +19,7 @@ from uniwav_jax.codec.config import Structure
 from uniwav_jax.codec.network import Codec, chain
 from uniwav_jax.types import PyTree
 
-SECONDS = 4.0  # per window
+SECONDS = 4.0  # seconds of audio per window
 PIECE = 256  # largest number of LSTM steps in one call
 
 
@@ -30,11 +30,11 @@ def encode(
     *,
     seconds: float = SECONDS,
 ) -> Iterator[np.ndarray]:
-    """Latents of a stream.
+    """Encode a stream of audio.
 
     Args:
         config: the codec's structure.
-        params: of `network.Codec`.
+        params: parameters of `network.Codec`.
         audio: blocks float32 [n] in [-1, 1], of any lengths.
         seconds: length of one window; memory grows with it.
 
@@ -52,7 +52,7 @@ def decode(
     *,
     seconds: float = SECONDS,
 ) -> Iterator[np.ndarray]:
-    """Waveform of a stream of latents.
+    """Decode a stream of latents.
 
     Args:
         config, params, seconds: as for `encode`.
@@ -73,7 +73,10 @@ def _stream(
     blocks: Iterable[np.ndarray],
     window: int,
 ) -> Iterator[np.ndarray]:
-    """A stream of blocks [n, C] through `part`, in windows of `window` input steps; [n, C']."""
+    """Run `part` on a stream of blocks [n, C], in windows of `window` input steps; yields [n, C'].
+
+    Between two LSTMs the layers run on overlapping windows; an LSTM runs on the stream itself.
+    """
     parts = chain(config, part)
     memory = [i for i, layer in enumerate(parts) if isinstance(layer, layers.Lstm)]
     for first, last in zip([0, *(i + 1 for i in memory)], [*memory, len(parts)], strict=True):
@@ -90,9 +93,9 @@ def _stream(
 
 @functools.lru_cache(64)
 def _compiled(config: Structure, part: str, first: int, last: int) -> Callable[..., Any]:
-    """Layers `first` to before `last` as jitted `(params, x [1, n, C]) -> y [1, n', C']`.
+    """Compile the layers [first, last) as `(params, x [1, n, C]) -> y [1, n', C']`.
 
-    With `first` == `last` it is the LSTM at that place: `(params, x, carry) -> (y, carry)`.
+    With `first` == `last` compile the LSTM at that index: `(params, x, carry) -> (y, carry)`.
     """
     options = {"part": part, "index": first, "method": "run_memory"}
     if first < last:
@@ -102,7 +105,7 @@ def _compiled(config: Structure, part: str, first: int, last: int) -> Callable[.
 
 
 def _carried(blocks: Iterable[np.ndarray], step: Callable[..., Any]) -> Iterator[np.ndarray]:
-    """The LSTM over a stream, in pieces of 2^n steps, so that few programs are compiled."""
+    """Run an LSTM on a stream, in pieces of 2^n steps, so that few programs are compiled."""
     carry = None
     for block in blocks:
         out = []
@@ -115,14 +118,14 @@ def _carried(blocks: Iterable[np.ndarray], step: Callable[..., Any]) -> Iterator
 
 
 def has_memory(parts: list[layers.Layer]) -> bool:
-    """Whether an LSTM is among the layers, which depends on its whole past."""
+    """Whether one of the layers is an LSTM, whose output depends on the whole past."""
     return any(isinstance(layer, layers.Lstm) for layer in parts)
 
 
 def reach(parts: list[layers.Layer]) -> tuple[int, int, int, int]:
     """Receptive field of one output step: (left, right) in input steps, then up- and downsampling.
 
-    Left is a multiple of the downsampling. The memory of an LSTM does not count.
+    Left is a multiple of the downsampling. LSTMs are left out, because their reach is unlimited.
     """
     left = right = 0
     up = down = 1
@@ -157,14 +160,15 @@ def overlapped(
         blocks: [n, C], of any lengths.
         run: [1, n, C] -> [1, ceil(n / down) * up, C']; each output step depends on `left` and
             `right` input steps around it.
-        window: input steps of one call besides those; a multiple of `down`, as `left` is.
-        left, right, up, down: of `reach`.
+        window: input steps of one call without that context; a multiple of `down`, as `left` is.
+        left, right, up, down: the result of `reach`.
 
     Yields:
         Blocks [n, C'].
     """
     window += left + right + -right % down
-    # `pending` is the input from step `start` on; outputs of `done` input steps have been yielded.
+    # `pending` has the input from step `start` on; the outputs of the first `done` input steps have
+    # been yielded.
     pending, start, done = None, 0, 0
 
     def outputs(begin: int, end: int | None) -> np.ndarray:

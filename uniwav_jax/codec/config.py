@@ -14,20 +14,20 @@ class SEANetConfig:
     sample_rate: int = 16000  # Hz
     dimension: int = 128  # latent channels
     filters: int = 32  # channels at the waveform's rate; each downsampling doubles them
-    residual_layers: int = 1  # units per rate
-    ratios: tuple[int, ...] = (8, 5, 4, 2)  # upsampling in the decoder's order
-    kernel: int = 7  # of the first convolution, in steps
-    last_kernel: int = 7  # of the last convolution
-    residual_kernel: int = 3  # of the first convolution of a unit
-    dilation_base: int = 2  # unit j of a rate has dilation base ** j
-    compress: int = 2  # a unit of width w has w / compress channels inside
-    lstm: int = 2  # layers; 0: none
+    residual_layers: int = 1  # residual units per rate
+    ratios: tuple[int, ...] = (8, 5, 4, 2)  # upsampling factors in the decoder's order
+    kernel: int = 7  # steps, in the first convolution
+    last_kernel: int = 7  # steps, in the last convolution
+    residual_kernel: int = 3  # steps, in the first convolution of a residual unit
+    dilation_base: int = 2  # residual unit j of a rate has dilation base ** j
+    compress: int = 2  # a residual unit of width w has w / compress channels inside
+    lstm: int = 2  # number of LSTM layers; 0: no LSTM
     causal: bool = False
     padding: str = "reflect"  # or "constant" (zeros)
-    true_skip: bool = False  # units add their input unchanged, not a 1x1 convolution of it
-    trim_right: float = 1.0  # share of a causal transposed convolution's surplus that is cut right
-    codebooks: int = 0  # quantiser stages; 0: continuous latents only
-    codewords: int = 1024  # per stage
+    true_skip: bool = False  # residual units add their input itself, not a 1x1 convolution of it
+    trim_right: float = 1.0  # share of a causal transposed convolution's extra steps cut at the end
+    codebooks: int = 0  # number of quantiser stages; 0: continuous latents only
+    codewords: int = 1024  # number of codewords per stage
 
     @property
     def hop(self) -> int:
@@ -68,10 +68,10 @@ class SEANetConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LyraConfig:
-    """Lyra's codec, of one fixed structure; only its quantiser can be left out."""
+    """Lyra's codec; its structure is fixed, except that the quantiser can be left out."""
 
-    codebooks: int = 46  # of 16 codewords each: 9.2 kbit/s; 0: continuous latents only
-    codewords: int = 16
+    codebooks: int = 46  # number of stages, 9.2 kbit/s in all; 0: continuous latents only
+    codewords: int = 16  # number of codewords per stage
 
     sample_rate: ClassVar[int] = 16000
     dimension: ClassVar[int] = 64
@@ -86,7 +86,7 @@ class LyraConfig:
         return math.prod(self.strides)
 
     def validate(self) -> None:
-        """All values are valid."""
+        """Accept all values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,10 +105,10 @@ class FrontEndConfig:
         return math.prod(self.strides)
 
     def validate(self) -> None:
-        """Check that each layer has a kernel and a stride not longer than the kernel.
+        """Check that each layer has a kernel, and a stride that is not longer than the kernel.
 
         Raises:
-            UserError: it does not.
+            UserError: a kernel or stride is missing, or a stride is too long.
         """
         pairs = list(zip(self.kernels, self.strides, strict=False))
         if len(self.kernels) != len(self.strides) or any(k < s or s < 1 for k, s in pairs):

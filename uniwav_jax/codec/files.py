@@ -33,13 +33,14 @@ def save(
     info: dict[str, Any],
     dtype: str = "float32",
 ) -> None:
-    """Write a codec; the folder appears whole or not at all.
+    """Write a codec; after a failure there is no folder.
 
     Args:
         folder: path of the new folder.
         config: the structure.
-        params: {"network": ..., and with config.codebooks "codebooks" [K, V, C]}, float32.
-        info: origin, licence, measurements; JSON values.
+        params: {"network": parameters of `network.Codec`} and, if config.codebooks is not 0,
+            "codebooks" [K, V, C]; float32.
+        info: origin, licence and measurements, as JSON values.
         dtype: of the weights on disk, "float32" or "float16".
 
     Raises:
@@ -53,15 +54,15 @@ def save(
     with new_folder(folder) as draft:
         text = json.dumps({**document, "info": info}, indent=2) + "\n"
         (draft / DESCRIPTION).write_text(text, encoding="utf-8")
-        safetensors.numpy.save_file(tensors, draft / WEIGHTS)
+        save_tensors(tensors, draft / WEIGHTS)
 
 
 @contextlib.contextmanager
 def new_folder(folder: str) -> Iterator[pathlib.Path]:
-    """A temporary folder, renamed to `folder` at the end and deleted if the block fails.
+    """Yield a temporary folder, which is renamed to `folder` at the end or deleted on failure.
 
     Raises:
-        UserError: something of that name exists.
+        UserError: a file or folder of that name exists.
     """
     target = pathlib.Path(folder)
     if target.exists():
@@ -70,7 +71,7 @@ def new_folder(folder: str) -> Iterator[pathlib.Path]:
     draft = pathlib.Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         yield draft
-        draft.chmod(0o755)  # mkdtemp and safetensors write for the owner alone
+        draft.chmod(0o755)  # mkdtemp and safetensors give permissions to the owner only
         for file in draft.iterdir():
             file.chmod(0o644)
         os.rename(draft, target)
@@ -79,8 +80,22 @@ def new_folder(folder: str) -> Iterator[pathlib.Path]:
         raise
 
 
+def save_tensors(
+    tensors: dict[str, np.ndarray], path: pathlib.Path, notes: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file; safetensors 0.8 writes transposed views with wrong values.
+
+    Args:
+        tensors: {name: array}.
+        path: of the file.
+        notes: the file's metadata.
+    """
+    whole = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    safetensors.numpy.save_file(whole, path, notes)
+
+
 def describe(config: Structure) -> dict[str, Any]:
-    """The structure as JSON values: {"structure": name, "config": fields}."""
+    """Describe a structure by JSON values: {"structure": name, "config": fields}."""
     name = next(name for name, kind in STRUCTURES.items() if isinstance(config, kind))
     return {"structure": name, "config": dataclasses.asdict(config)}
 
@@ -89,7 +104,7 @@ def from_description(document: dict[str, Any]) -> Structure:
     """The inverse of `describe`.
 
     Raises:
-        UserError, KeyError, TypeError: the document describes no structure.
+        UserError, KeyError, TypeError: the document does not describe a structure.
     """
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in document["config"].items()}
     config = STRUCTURES[document["structure"]](**values)
@@ -98,10 +113,10 @@ def from_description(document: dict[str, Any]) -> Structure:
 
 
 def load_config(folder: str) -> Structure:
-    """The structure of the codec in a folder.
+    """Read the structure of the codec in a folder.
 
     Raises:
-        UserError: its description is missing or damaged.
+        UserError: codec.json is missing, damaged or of another version.
     """
     path = pathlib.Path(folder) / DESCRIPTION
     try:
@@ -111,7 +126,7 @@ def load_config(folder: str) -> Structure:
             return from_description(document)
     except FileNotFoundError:
         raise UserError(
-            f"{path} does not exist; make a codec folder with 'uniwav import codec'"
+            f"{path} does not exist; create a codec folder with 'uniwav import codec'"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {error!r}") from error
@@ -122,20 +137,23 @@ def load_config(folder: str) -> Structure:
 
 
 def load(folder: str) -> tuple[Structure, PyTree]:
-    """Read a codec of `save`: its structure, and parameters as float32 NumPy arrays.
+    """Read a codec that `save` wrote.
+
+    Returns:
+        Its structure, and its parameters (see `save`) as float32 NumPy arrays.
 
     Raises:
-        UserError: something is missing, damaged or of another shape; names the file and tensor.
+        UserError: a file or tensor is missing, damaged or of another shape; names it.
     """
     config, path = load_config(folder), pathlib.Path(folder)
     try:
         tensors = safetensors.numpy.load_file(path / WEIGHTS)
-    except Exception as error:  # safetensors' own errors are of many kinds
+    except Exception as error:  # safetensors raises many types
         raise UserError(f"{path / WEIGHTS} cannot be read: {error}") from error
 
     expected = traverse_util.flatten_dict(shapes(config), sep=".")
     for name in sorted(set(expected) ^ set(tensors)):
-        side = "lacks" if name in expected else "has, and should not,"
+        side = "lacks" if name in expected else "has, but should not have,"
         raise UserError(f"{path / WEIGHTS} {side} the tensor {name}")
     for name, shape in expected.items():
         if tensors[name].shape != shape:
@@ -145,7 +163,7 @@ def load(folder: str) -> tuple[Structure, PyTree]:
 
 
 def digest(folder: str) -> str:
-    """Hash of a codec's weights, 16 characters; equal hashes mean equal latents.
+    """Hash a codec's weights to 16 hexadecimal digits; equal hashes mean equal latents.
 
     Raises:
         UserError: the folder has no weights.
@@ -153,17 +171,17 @@ def digest(folder: str) -> str:
     try:
         content = (pathlib.Path(folder) / WEIGHTS).read_bytes()
     except OSError as error:
-        raise UserError(f"{folder} is no codec folder: {error}") from error
+        raise UserError(f"{folder} is not a codec folder: {error}") from error
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
 def shapes(config: Structure) -> PyTree:
-    """The shape of every parameter."""
+    """The shape of every parameter, in the tree of `save`."""
     return jax.tree.map(lambda leaf: leaf.shape, parameters(config))
 
 
 def parameters(config: Structure) -> PyTree:
-    """Shape and dtype of every parameter."""
+    """Shape and dtype of every parameter, in the tree of `save`, as `jax.ShapeDtypeStruct`."""
     audio = jax.ShapeDtypeStruct((1, config.hop), np.float32)
     network = jax.eval_shape(Codec(config).init, jax.random.key(0), audio)["params"]
     result = {"network": network}

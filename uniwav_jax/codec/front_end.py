@@ -1,10 +1,10 @@
 """The waveform front end of wav2vec 2.0, DinoSR and SpidR, for encoders that were trained on it.
 
-    waveform [B, S, 1] -> (convolution without padding, LayerNorm, GELU) for each rate
+    waveform [B, S, 1] -> per layer: convolution without padding, LayerNorm, GELU
         -> frames [B, ceil(S / hop), C]
 
-Frame i reads 400 samples from i * hop on. Here the clip is followed by silence, so that the last
-one or two frames exist; the original models leave them out.
+Frame i reads 400 samples from sample i * hop on. Here silence follows the clip, so that there are
+ceil(S / hop) frames; the original models leave out the last one or two of them.
 """
 
 import functools
@@ -18,7 +18,7 @@ gelu = functools.partial(jax.nn.gelu, approximate=False)
 
 
 def encoder(c: FrontEndConfig) -> list[layers.Layer]:
-    """The encoder's chain."""
+    """The layers of the encoder."""
     chain: list[layers.Layer] = []
     for kernel, stride in zip(c.kernels, c.strides, strict=True):
         convolution = layers.Convolution(c.dimension, kernel, stride=stride, ahead=True)
@@ -27,6 +27,6 @@ def encoder(c: FrontEndConfig) -> list[layers.Layer]:
 
 
 def decoder(c: FrontEndConfig) -> list[layers.Layer]:
-    """An empty chain, because there is no decoder."""
+    """An empty list, because there is no decoder."""
     del c
     return []

@@ -1,14 +1,15 @@
-"""SEANet codecs of other projects: read their files, name by name, into our parameters.
+"""Imports SEANet codecs of other projects by the names of their tensors.
 
-Three sources with one structure and slightly different names:
+Three projects have the same structure with slightly different names:
 
-    facebookresearch/encodec   state dict, encoder.model.0.conv.conv.weight_g
-    audiocraft                 the same names; {"best_state": ..., "xp.cfg": YAML} around them
-    transformers EncodecModel  folder with config.json, encoder.layers.0.conv.weight_g
+    facebookresearch/encodec   a state dict with names like encoder.model.0.conv.conv.weight_g
+    audiocraft                 {"best_state": state dict with the same names, "xp.cfg": YAML}
+    transformers EncodecModel  a folder with config.json and names like
+                               encoder.layers.0.conv.weight_g
 
-Weight norm, in torch's old and new spelling, is folded into plain weights. Widths, ratios and
+Weight norm, in PyTorch's old and new format, is folded into plain weights. Widths, ratios and
 numbers of layers are read from the tensors' shapes; the other settings (causal, padding) come from
-the source's own configuration, or from the caller.
+the project's own configuration or from the caller.
 """
 
 import dataclasses
@@ -26,9 +27,9 @@ from uniwav_jax.types import PyTree
 
 State = dict[str, np.ndarray]
 
-# State of the codebooks' training, which is no part of the codec.
+# Only the training of codebooks needs the tensors of these names.
 TRAINING_ONLY = re.compile(r"quantizer\.layers\.\d+\.codebook\.(inited|cluster_size|embed_avg)")
-NAMES = (  # spelling of a source -> common spelling
+NAMES = (  # part of a project's name -> part of the common name
     (".model.", ".layers."),
     (".conv.conv.", ".conv."),
     (".convtr.convtr.", ".conv."),
@@ -53,7 +54,7 @@ TRANSFORMERS = {  # field of EncodecConfig -> field of SEANetConfig
     "pad_mode": "padding",
     "trim_right_ratio": "trim_right",
 }
-AUDIOCRAFT = {  # field of the YAML's section seanet -> field of SEANetConfig
+AUDIOCRAFT = {  # field of section "seanet" in the YAML -> field of SEANetConfig
     "dimension": "dimension",
     "n_filters": "filters",
     "n_residual_layers": "residual_layers",
@@ -76,21 +77,28 @@ def load(path: str, **overrides: Any) -> tuple[SEANetConfig, PyTree]:
     Args:
         path: a .safetensors, .th, .pt or .bin file, or a folder of transformers' save_pretrained.
         **overrides: fields of SEANetConfig that the file lacks. Without them a bare state dict is
-            read as EnCodec's 24 kHz model: causal, with mirrored padding.
+            read as EnCodec's 24 kHz model, which is causal and pads by reflection.
 
     Returns:
-        The configuration and parameters as float32 NumPy arrays, {"network": ..., "codebooks"
+        The configuration, and the parameters as float32 NumPy arrays, {"network": ..., "codebooks"
         [K, V, C]}.
 
     Raises:
-        UserError: the file is unreadable, unsafe, incomplete, or no such codec; names the key.
+        UserError: the file is unreadable, unsafe, incomplete, or not such a codec; names the key.
     """
     state, settings = read(pathlib.Path(path))
     return convert(state, {**settings, **overrides})
 
 
 def read(path: pathlib.Path) -> tuple[State, dict[str, Any]]:
-    """Tensors by name, and the fields of SEANetConfig that the source's own settings give."""
+    """Read a file or folder.
+
+    Returns:
+        Tensors by name, and the fields of SEANetConfig that the project's own configuration sets.
+
+    Raises:
+        UserError: a file is missing or unreadable, or the codec is not supported.
+    """
     if path.is_dir():
         settings = _json(path / "config.json")
         for name in ("model.safetensors", "pytorch_model.bin"):
@@ -104,7 +112,7 @@ def read(path: pathlib.Path) -> tuple[State, dict[str, Any]]:
 
         try:
             return dict(safetensors.numpy.load_file(path)), _encodec_24khz()
-        except Exception as error:  # safetensors' own errors are of many kinds
+        except Exception as error:  # safetensors raises many types
             raise UserError(f"{path} is not a readable safetensors file: {error}") from error
     document = unpickle(path)
     if "best_state" in document:
@@ -114,20 +122,20 @@ def read(path: pathlib.Path) -> tuple[State, dict[str, Any]]:
         return numpy_state(state, path), _from_audiocraft(settings, path)
     if "pretrained" in document:
         raise UserError(
-            f"{path} only names another model ({document['pretrained']}); give that one's file"
+            f"{path} only names another model ({document['pretrained']}); give the file of that one"
         )
     return numpy_state(document, path), _encodec_24khz()
 
 
 def convert(state: State, settings: dict[str, Any]) -> tuple[SEANetConfig, PyTree]:
-    """Our configuration and parameters of a state dict; see `load`.
+    """Convert a state dict to our configuration and parameters; see `load`.
 
     Args:
-        state: tensors by name, in any of the three spellings.
+        state: tensors by name, in any of the three projects' names.
         settings: fields of SEANetConfig.
 
     Raises:
-        UserError: a key is missing, left over, or has another shape than the settings require.
+        UserError: a tensor is missing, unexpected, or has another shape than the settings require.
     """
     original, left, stages = {}, {}, set()
     for name, value in state.items():
@@ -142,11 +150,12 @@ def convert(state: State, settings: dict[str, Any]) -> tuple[SEANetConfig, PyTre
     for field, value in seen.items():
         if settings.get(field, value) != value:
             raise UserError(
-                f"the configuration says {field}={settings[field]}, the tensors' shapes say {value}"
+                f"the configuration has {field}={settings[field]}, but the tensors' shapes mean"
+                f" {value}"
             )
     unknown = set(settings) - {field.name for field in dataclasses.fields(SEANetConfig)}
     if unknown:
-        raise UserError(f"{sorted(unknown)[0]} is no field of a codec's configuration")
+        raise UserError(f"{sorted(unknown)[0]} is not a field of a codec's configuration")
     config = SEANetConfig(**{**settings, **seen})
     config.validate()
 
@@ -217,8 +226,8 @@ def convert(state: State, settings: dict[str, Any]) -> tuple[SEANetConfig, PyTre
     if left:
         names = sorted(original[key] for key in left)
         raise UserError(
-            f"tensor {names[0]} has no place in this codec ({len(names)} left over in all); group"
-            " norm, stereo and other structures than SEANet's are not supported"
+            f"tensor {names[0]} does not belong to this codec ({len(names)} unexpected tensors);"
+            " group norm, stereo and other structures than SEANet's are not supported"
         )
     return config, result
 
@@ -285,7 +294,7 @@ def _from_audiocraft(settings: Any, path: pathlib.Path) -> dict[str, Any]:
         section, encodec = document["seanet"], document["encodec"]
     except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path}: its 'xp.cfg' is no YAML text with sections seanet and encodec; export the"
+            f"{path}: its 'xp.cfg' is not YAML with the sections seanet and encodec; export the"
             " checkpoint with audiocraft.utils.export"
         ) from error
     for part in ("encoder", "decoder"):
@@ -330,21 +339,21 @@ def _json(path: pathlib.Path) -> dict[str, Any]:
 
 
 def unpickle(path: pathlib.Path) -> dict[str, Any]:
-    """Read a file of torch that has only tensors and plain containers; no code in it can run.
+    """Read a PyTorch file of tensors and plain containers, without running code from the file.
 
     Raises:
-        UserError: torch is not installed, or the file has anything else.
+        UserError: PyTorch is not installed, or the file has objects of other types.
     """
     try:
         import torch
     except ImportError:
         raise UserError(
-            f"{path} is in torch's format: pip install torch (a CPU build will do), or convert it"
-            " to safetensors"
+            f"{path} is in PyTorch's format: pip install torch (a CPU build is enough), or convert"
+            " it to safetensors"
         ) from None
     try:
         document = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and torch each raise their own
+    except Exception as error:  # pickle, zipfile and torch raise different types
         raise UserError(
             f"{path} cannot be read as plain tensors: {str(error).splitlines()[0]}"
         ) from error
@@ -354,10 +363,10 @@ def unpickle(path: pathlib.Path) -> dict[str, Any]:
 
 
 def numpy_state(state: dict[str, Any], path: pathlib.Path) -> State:
-    """Tensors as float32 NumPy arrays.
+    """Convert tensors to float32 NumPy arrays.
 
     Raises:
-        UserError: a value is no tensor; names it.
+        UserError: a value is not a tensor; names it.
     """
     for name, value in state.items():
         if not hasattr(value, "numpy"):

@@ -1,7 +1,7 @@
-"""Layers over time, of which codecs are chains; all arrays are float32.
+"""The layers that codecs are built from; all arrays are float32.
 
-Each layer maps [B, T, C] to [B, ceil(T / stride), C'] or, where it upsamples, to
-[B, T * stride, C'].
+A codec's encoder and decoder are chains of layers. Each maps [B, T, C] to [B, ceil(T / stride), C']
+or, if it upsamples, to [B, T * stride, C'].
 """
 
 import math
@@ -16,9 +16,9 @@ Carry = tuple[jax.Array, jax.Array]  # state of an LSTM: hidden and cell, each [
 
 
 def pad(x_BxTxC: jax.Array, left: int, right: int, mode: str) -> jax.Array:
-    """Pad time with zeros ("constant") or mirrored ("reflect"); [B, left + T + right, C].
+    """Pad the time axis with zeros ("constant") or by reflection; [B, left + T + right, C].
 
-    Audio that is too short for mirroring is first extended with zeros, which are cut off again.
+    Input that is too short for reflection is first extended with zeros, which are cut off again.
     """
     short = max(left, right) - x_BxTxC.shape[1] + 1
     if mode == "constant" or short <= 0:
@@ -35,9 +35,9 @@ class Convolution(nn.Module):
     stride: int = 1
     dilation: int = 1
     groups: int = 1
-    causal: bool = False  # step i reads inputs up to the i-th stride
-    ahead: bool = False  # step i reads inputs from i * stride on
-    mode: str = "constant"  # of `pad`
+    causal: bool = False  # output step i reads inputs before step (i + 1) * stride only
+    ahead: bool = False  # output step i reads inputs from step i * stride on
+    mode: str = "constant"  # as for `pad`
 
     @property
     def padding(self) -> tuple[int, int]:
@@ -94,7 +94,7 @@ class Convolution(nn.Module):
 class ChannelNorm(nn.Module):
     """LayerNorm over the channels of each step."""
 
-    padding = (0, 0)  # as of `Convolution`
+    padding = (0, 0)  # as in `Convolution`
 
     @nn.compact
     def __call__(self, x_BxTxC: jax.Array) -> jax.Array:
@@ -107,14 +107,14 @@ class ChannelNorm(nn.Module):
 
 
 class Upsampling(nn.Module):
-    """Transposed convolution of stride r and a kernel of m r: r output steps per input step."""
+    """Transposed convolution with stride r and a kernel of m r: r output steps per input step."""
 
     features: int  # output channels
     stride: int  # r
     kernel: int  # m r steps
     groups: int = 1
     causal: bool = False
-    trim_right: float = 1.0  # share of a causal layer's surplus that is cut on the right
+    trim_right: float = 1.0  # share of a causal layer's extra steps that is cut at the end
 
     @property
     def trimmed(self) -> tuple[int, int]:
@@ -148,13 +148,13 @@ class Upsampling(nn.Module):
 
 
 class Lstm(nn.Module):
-    """Stacked LSTM over time, added to its input; the gates are in torch's order i, f, g, o."""
+    """Stacked LSTM over time with a skip connection; gates are in PyTorch's order i, f, g, o."""
 
     layers: int  # number of layers
 
     @nn.compact
     def __call__(self, x_BxTxD: jax.Array, carry: Carry | None = None) -> tuple[jax.Array, Carry]:
-        """Output [B, T, D] and the state after the last step; `carry` None starts from zeros."""
+        """Output [B, T, D] and the state after the last step; `carry` None means zeros."""
         rows, _, width = x_BxTxD.shape
         if carry is None:
             zeros = jnp.zeros((self.layers, rows, width))
@@ -186,7 +186,7 @@ Layer = nn.Module | Callable[[jax.Array], jax.Array]
 
 
 def run(chain: Sequence[Layer], x_BxTxC: jax.Array) -> jax.Array:
-    """Apply the layers in turn, LSTMs from a state of zeros."""
+    """Apply the layers in turn; LSTMs start from a state of zeros."""
     for layer in chain:
         x_BxTxC = layer(x_BxTxC)[0] if isinstance(layer, Lstm) else layer(x_BxTxC)
     return x_BxTxC

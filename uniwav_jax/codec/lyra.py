@@ -1,10 +1,11 @@
 """Lyra's SoundStream (google/lyra, Apache-2.0): causal, 16 kHz, 50 frames per second, 64 channels.
 
     waveform [B, S, 1] -> convolution (kernel 64, stride 16)
-        -> per further rate: three units, leaky ReLU, strided convolution
+        -> for each of the other three rates: three units, leaky ReLU, strided convolution
         -> leaky ReLU -> convolution -> latents [B, ceil(S / 320), 64]
 
-and the decoder in mirror image. Wide layers are split into groups of 64 channels or more.
+The decoder has the same stages in reverse order. Wide layers are split into groups of 64 channels
+or more.
 """
 
 import functools
@@ -15,17 +16,17 @@ from flax import linen as nn
 from uniwav_jax.codec import layers
 from uniwav_jax.codec.config import LyraConfig
 
-DILATIONS = (1, 3, 9)  # of the three units per rate
+DILATIONS = (1, 3, 9)  # dilations of the three units per rate
 
 leaky_relu = functools.partial(nn.leaky_relu, negative_slope=0.3)
 Convolution = functools.partial(layers.Convolution, causal=True)
 
 
 class SeparableUnit(nn.Module):
-    """x + grouped(leaky(pointwise(depthwise(leaky(x)))))."""
+    """Residual unit: x + grouped(leaky(pointwise(depthwise(leaky(x)))))."""
 
-    width: int
-    dilation: int
+    width: int  # channels
+    dilation: int  # dilation of the depthwise convolution
 
     def setup(self) -> None:
         self.block = unit(self.width, self.dilation)
@@ -41,7 +42,7 @@ class SeparableUnit(nn.Module):
 
 
 def unit(width: int, dilation: int) -> list[layers.Layer]:
-    """The chain inside a `SeparableUnit`."""
+    """The layers inside a `SeparableUnit`."""
     return [
         leaky_relu,
         Convolution(width, 3, dilation=dilation, groups=width),
@@ -52,7 +53,7 @@ def unit(width: int, dilation: int) -> list[layers.Layer]:
 
 
 def encoder(c: LyraConfig) -> list[layers.Layer]:
-    """The encoder's chain."""
+    """The layers of the encoder."""
     chain: list[layers.Layer] = []
     rates = list(zip(c.widths, c.kernels, c.strides, c.groups, strict=True))
     for width, kernel, stride, groups in rates:
@@ -64,7 +65,7 @@ def encoder(c: LyraConfig) -> list[layers.Layer]:
 
 
 def decoder(c: LyraConfig) -> list[layers.Layer]:
-    """The decoder's chain."""
+    """The layers of the decoder."""
     chain: list[layers.Layer] = [Convolution(c.widths[-1], 3, groups=4)]
     rates = list(zip((1, *c.widths[:-1]), c.kernels, c.strides, c.groups, strict=True))
     for width, kernel, stride, groups in reversed(rates):

@@ -1,8 +1,9 @@
-"""Lyra's three .tflite files as parameters of `lyra`: convolutions in float32.
+"""Converts Lyra's three .tflite files to the parameters of `lyra`, in float32.
 
-The files are streaming graphs, partly in int8, whose operations have the order of our chains. So
-weights are taken from the convolutions in turn, dequantised where they are int8, and every shape
-must be the one that the chain expects. The graphs' rounding of activations is not reproduced.
+The files are streaming graphs, partly in int8, with their operations in the order of our layers.
+The weights of the convolutions are therefore taken in turn and dequantised where they are int8, and
+each must have the shape that our layer expects. The rounding of activations to int8 is not
+reproduced.
 """
 
 import pathlib
@@ -27,11 +28,11 @@ def load(folder: str) -> tuple[LyraConfig, PyTree]:
     """Read the encoder, the decoder and, if its file exists, the quantiser.
 
     Returns:
-        The configuration and parameters as float32 NumPy arrays, {"network": ..., "codebooks"
+        The configuration, and the parameters as float32 NumPy arrays, {"network": ..., "codebooks"
         [K, V, C]}.
 
     Raises:
-        UserError: a file is missing, damaged, or another model; names the file and the tensor.
+        UserError: a file is missing, damaged, or of another model; names the file and the tensor.
     """
     paths = {part: pathlib.Path(folder) / name for part, name in FILES.items()}
     config = LyraConfig(**({} if paths["codebooks"].exists() else {"codebooks": 0}))
@@ -59,7 +60,7 @@ def load(folder: str) -> tuple[LyraConfig, PyTree]:
 
 
 class _Graph:
-    """Operations of a .tflite file's first graph, and its constant tensors in float32."""
+    """The operations of the first graph in a .tflite file, and its constant tensors in float32."""
 
     def __init__(self, path: pathlib.Path) -> None:
         try:
@@ -81,11 +82,11 @@ class _Graph:
                 self.operations.append((tflite.opcode2name(kind), *ends))
         except FileNotFoundError:
             raise UserError(f"{path} does not exist; Lyra's are {sorted(FILES.values())}") from None
-        except Exception as error:  # flatbuffers has no errors of its own for damage
+        except Exception as error:  # flatbuffers has no exception type for damaged files
             raise UserError(f"{path} is not a readable .tflite file: {error!r}") from error
 
     def constant(self, index: int) -> np.ndarray | None:
-        """The tensor's value in float32, dequantised; None where it is computed."""
+        """The value of a constant tensor, dequantised to float32; None for computed tensors."""
         tensor = self._graph.Tensors(index)
         data = self._model.Buffers(tensor.Buffer()).DataAsNumpy()
         if isinstance(data, int):
@@ -104,7 +105,7 @@ class _Graph:
 
 
 class _Weights:
-    """The kernels and biases of a graph's convolutions, to be taken in order."""
+    """The kernels and biases of a graph's convolutions, which are taken in order."""
 
     def __init__(self, path: pathlib.Path) -> None:
         graph = _Graph(path)
@@ -126,33 +127,34 @@ class _Weights:
         expected = (layer.kernel, width // layer.groups, layer.features)
         if kernel.shape != expected or bias.shape != expected[2:]:
             raise UserError(
-                f"{self._path}: a convolution of {kernel.shape} where Lyra has {expected}; only"
-                " version 1.3's files are known"
+                f"{self._path}: a convolution has shape {kernel.shape}, but Lyra's has {expected};"
+                " only the files of version 1.3 are supported"
             )
         return {"kernel": np.ascontiguousarray(kernel), "bias": bias}
 
     def finish(self) -> None:
         """Check that all convolutions were taken."""
         if self._left:
-            raise UserError(f"{self._path}: {len(self._left)} convolutions more than Lyra has")
+            raise UserError(f"{self._path} has {len(self._left)} convolutions more than Lyra")
 
     def _next(self, layer: Any) -> tuple[str, np.ndarray, np.ndarray]:
         if not self._left:
-            raise UserError(f"{self._path}: too few convolutions; {layer} has no weights")
+            raise UserError(f"{self._path} has too few convolutions; {layer} has no weights")
         return self._left.pop(0)
 
     @staticmethod
     def _ordered(kind: str, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-        """Kernel as [time, inputs of a group, outputs]."""
+        """The kernel with axes [time, inputs of a group, outputs]."""
         del bias
         if kind == "DEPTHWISE_CONV_2D":  # [1, time, 1, channels]
             return kernel[0]
-        # [outputs, time, 1, inputs]; of one channel also [1, time, 1, inputs] or [.., 1, time, ..]
+        # The axes are [outputs, time, 1, inputs]; with one output channel they can also be
+        # [1, time, 1, inputs] or [.., 1, time, ..].
         return kernel.squeeze(2).transpose(1, 2, 0)
 
 
 def _codebooks(path: pathlib.Path, config: LyraConfig) -> np.ndarray:
-    """Codebooks [K, V, C]: the tables of the decoding graph, ordered by stage."""
+    """The codebooks, float32 [K, V, C]: the tables of the decoding graph, ordered by stage."""
     graph = _Graph(path)
     stages, books = {}, {}
     for kind, inputs, outputs in graph.operations:
@@ -162,7 +164,7 @@ def _codebooks(path: pathlib.Path, config: LyraConfig) -> np.ndarray:
         elif kind == "GATHER":
             books[stages.get(inputs[1])] = graph.constant(inputs[0])
     if set(books) != set(range(config.codebooks)):
-        raise UserError(f"{path}: {len(books)} codebooks, Lyra has {config.codebooks}")
+        raise UserError(f"{path} has {len(books)} codebooks, but Lyra has {config.codebooks}")
     shape = (config.codewords, config.dimension)
     for book in books.values():
         if book is None or book.shape != shape:

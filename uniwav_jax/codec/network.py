@@ -36,11 +36,11 @@ class Codec(nn.Module):
         return self.decode(self.encode(audio_BxS))
 
     def run_part(self, x_BxTxC: jax.Array, *, part: str, first: int, last: int) -> jax.Array:
-        """Layers `first` to before `last` of "encoder" or "decoder", for `chunked`."""
+        """Apply the layers [first, last) of "encoder" or "decoder", for `chunked`."""
         return layers.run(getattr(self, part)[first:last], x_BxTxC)
 
     def run_memory(
         self, x_BxTxD: jax.Array, carry: layers.Carry | None, *, part: str, index: int
     ) -> tuple[jax.Array, layers.Carry]:
-        """The LSTM at `index` of "encoder" or "decoder", continued from the state `carry`."""
+        """Continue the LSTM at `index` of "encoder" or "decoder" from the state `carry`."""
         return getattr(self, part)[index](x_BxTxD, carry)

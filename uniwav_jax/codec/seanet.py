@@ -4,9 +4,9 @@
         -> per rate: residual units, ELU, strided convolution (kernel 2r, stride r, twice the width)
         -> LSTM with skip -> ELU -> convolution -> latents [B, ceil(S / hop), C]
 
-and the decoder in mirror image with transposed convolutions. The chains are numbered as in
-EnCodec's state dicts, activations included, so that weights are imported by their names. Weights
-are plain, because the importer folds weight norm into them.
+The decoder has the same stages in reverse order, with transposed convolutions. Layers are numbered
+as in EnCodec's state dicts, activations included, so that weights can be imported by their names.
+There is no weight norm, because the importer folds it into the weights.
 """
 
 import functools
@@ -23,7 +23,7 @@ class ResidualUnit(nn.Module):
 
     config: SEANetConfig
     width: int  # channels
-    dilation: int  # of the inner convolution
+    dilation: int  # dilation of the inner convolution
 
     def setup(self) -> None:
         self.block, shortcut = unit(self.config, self.width, self.dilation)
@@ -46,7 +46,7 @@ class ResidualUnit(nn.Module):
 def unit(
     c: SEANetConfig, width: int, dilation: int
 ) -> tuple[list[layers.Layer], layers.Convolution | None]:
-    """The chain inside a `ResidualUnit`, and its shortcut (None: the input unchanged)."""
+    """The layers inside a `ResidualUnit`, and its shortcut (None: the unchanged input)."""
     convolution = _convolution(c)
     narrow = convolution(width // c.compress, c.residual_kernel, dilation=dilation)
     shortcut = None if c.true_skip else convolution(width, 1)
@@ -54,7 +54,7 @@ def unit(
 
 
 def encoder(c: SEANetConfig) -> list[layers.Layer]:
-    """The encoder's chain, in the order and numbering of EnCodec's."""
+    """The layers of the encoder, in EnCodec's order."""
     convolution, width = _convolution(c), c.filters
     chain: list[layers.Layer] = [convolution(width, c.kernel)]
     for ratio in reversed(c.ratios):
@@ -66,7 +66,7 @@ def encoder(c: SEANetConfig) -> list[layers.Layer]:
 
 
 def decoder(c: SEANetConfig) -> list[layers.Layer]:
-    """The decoder's chain, in the order and numbering of EnCodec's."""
+    """The layers of the decoder, in EnCodec's order."""
     convolution, width = _convolution(c), c.filters * 2 ** len(c.ratios)
     chain: list[layers.Layer] = [convolution(width, c.kernel)]
     chain += [layers.Lstm(c.lstm)] * bool(c.lstm)

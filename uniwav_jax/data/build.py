@@ -2,44 +2,31 @@
 
 A manifest is tab-separated with a header line: path, samples (of one channel at the file's own
 rate), sample_rate (Hz), speaker, text. Paths of files in the manifest's folder are relative to it,
-other paths are absolute. Lengths come from the files' headers.
+other paths are absolute. Lengths come from the files' headers where those are reliable; other
+files are decoded.
 """
 
 import collections
 import concurrent.futures
 import hashlib
-import json
 import os
 import pathlib
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import soundfile
-
 from uniwav_jax.audio import SUFFIXES
+from uniwav_jax.audio.decode import BadAudioError
+from uniwav_jax.audio.reader import measure
+from uniwav_jax.data.layouts import Source, find_speech, one_line, read_list
 from uniwav_jax.errors import UserError
 from uniwav_jax.terminal import progress
 
 COLUMNS = ("path", "samples", "sample_rate", "speaker", "text")
-ALIASES = {  # {column name in the lists of other toolkits: our name}
-    **dict.fromkeys(("path", "audio_filepath", "audio", "wav"), "path"),
-    **dict.fromkeys(("text", "transcript"), "text"),
-    **dict.fromkeys(("speaker", "speaker_id"), "speaker"),
-}
 CHUNK = 64  # files per job; a million jobs of one file each would need gigabytes of memory
-MIN_SPEAKERS = 10  # with fewer speakers, files are chosen for the evaluation set, not speakers
-UNKNOWN_LENGTH = 2**62  # libsndfile reports 2**63 - 1 for a FLAC that was written to a pipe
-
-
-class Source(NamedTuple):
-    """A file to read: its absolute path, speaker and text ("" if unknown)."""
-
-    path: str
-    speaker: str
-    text: str
+TOLERANCE = 0.05  # seconds by which the length in a list may differ from that of the file
 
 
 class Clip(NamedTuple):
@@ -90,19 +77,23 @@ def build(
     target, *more = (pathlib.Path(os.path.abspath(p)) for p in (out, eval_out) if p)
     if len({source, target, *more}) < 2 + len(more):
         raise UserError("the speech, --out and --eval_out must be different files")
-    if source.is_dir():
-        root, sources = source, list(find_speech(source, speaker_from_folder))
-    elif source.is_file():
-        root, sources = source.parent, list(read_list(source, speaker_from_folder))
-    else:
-        raise UserError(f"{speech}: no such folder or list of files")
-    if not sources:
-        raise UserError(f"{speech}: no audio in it (looked for {' '.join(SUFFIXES)})")
+    root = source if source.is_dir() else source.parent
+    sources = find(speech, speaker_from_folder)
     for path in (target, *more):
         _check_writable(path.parent)
 
-    unique = {source.path: source for source in reversed(sources)}  # keeps the first of equal paths
-    clips, rejected = read_headers([unique[p] for p in sorted(unique)], workers=workers)
+    # Of equal rows the first one is kept.
+    unique = {(source.path, source.start, source.end): source for source in reversed(sources)}
+    ordered = sorted(unique.values(), key=lambda source: (source.path, source.start))
+    clips, rejected = read_headers(ordered, workers=workers)
+    segments = [clip for clip in clips if is_segment(clip)]
+    if segments:
+        path, _, _, _, start, end = segments[0].source
+        until = f"{end:g} s" if end is not None else "its end"
+        raise UserError(
+            f"{speech}: {len(segments)} rows are segments of longer files, such as {path} from"
+            f" {start:g} s to {until}; cut them first: uniwav data cut {speech} --out FOLDER"
+        )
     _report_rejected(rejected, target.with_suffix(".rejected.tsv"))
     if not clips:
         raise UserError(f"{speech}: none of its {len(rejected)} files can be read")
@@ -125,67 +116,28 @@ def build(
     print(f"rejected: {len(rejected)}")
 
 
-def find_speech(folder: pathlib.Path, speaker_from_folder: bool = False) -> Iterator[Source]:
-    """Every audio file in `folder` and its subfolders, with the text in the same folder.
-
-    Text comes from NAME.txt, or from LibriSpeech's SPEAKER-CHAPTER.trans.txt (lower-cased). The
-    speaker comes from LibriSpeech's layout SPEAKER/CHAPTER/SPEAKER-CHAPTER-UTTERANCE. Hidden files
-    and folders are skipped, because macOS leaves stubs `._NAME.wav` on other file systems.
-    """
-    seen = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        if real in seen:  # reached again by a symbolic link
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        transcripts: dict[str, str] = {}
-        for name in names:
-            if name.endswith(".trans.txt"):
-                lines = _read_text(os.path.join(place, name)).splitlines()
-                pairs = (line.partition(" ") for line in lines)
-                transcripts.update((key, text.lower()) for key, _, text in pairs)
-        present = set(names)
-        for name in names:
-            stem, suffix = os.path.splitext(name)
-            if suffix.lower() not in SUFFIXES or name.startswith("."):
-                continue
-            text = transcripts.get(stem, "")
-            if f"{stem}.txt" in present:
-                text = _read_text(os.path.join(place, f"{stem}.txt"))
-            path = os.path.join(place, name)
-            yield Source(path, _speaker(path, speaker_from_folder), _one_line(text))
-
-
-def read_list(file: pathlib.Path, speaker_from_folder: bool = False) -> Iterator[Source]:
-    """The files in a tab-separated list with a header, or in JSON lines; columns as in `ALIASES`.
-
-    Relative paths start at the list's folder.
+def find(speech: str, speaker_from_folder: bool = False) -> list[Source]:
+    """The speech in a folder, or in a list of files.
 
     Raises:
-        UserError: there is no column of paths, or a line is malformed or has an empty path; the
-            message names the line.
+        UserError: there is no such folder or list, or no audio in it.
     """
-    lines = _read_text(file).split("\n")  # splitlines would also cut at separators inside a text
-    names = lines[0].split("\t")
-    json_lines = lines[0].lstrip().startswith("{")
-    if not json_lines and "path" not in map(ALIASES.get, names):
-        raise UserError(
-            f"{file}: no column 'path' in its header line; found: {', '.join(names) or 'none'}"
-            " (columns are separated by tabs)"
-        )
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or (number == 1 and not json_lines):
-            continue
-        place = f"{file}:{number}"
-        row = _json_row(line, place) if json_lines else _cells(names, line, place)
-        ours = {ALIASES[name]: value for name, value in row.items() if name in ALIASES and value}
-        if not isinstance(ours.get("path"), str):
-            raise UserError(f"{place}: no 'path' in this row; found: {', '.join(row)}")
-        path = os.path.abspath(os.path.join(file.parent, ours["path"]))
-        speaker = _one_line(str(ours.get("speaker", ""))) or _speaker(path, speaker_from_folder)
-        yield Source(path, speaker, _one_line(str(ours.get("text", ""))))
+    source = pathlib.Path(os.path.abspath(speech))
+    if source.is_dir():
+        sources = list(find_speech(source, speaker_from_folder))
+    elif source.is_file():
+        sources = list(read_list(source, speaker_from_folder))
+    else:
+        raise UserError(f"{speech}: no such folder or list of files")
+    if not sources:
+        raise UserError(f"{speech}: no audio in it (looked for {' '.join(SUFFIXES)})")
+    return sources
+
+
+def is_segment(clip: Clip) -> bool:
+    """Whether the source is only a part of its file."""
+    seconds, end = clip.samples / clip.sample_rate, clip.source.end
+    return clip.source.start > 0 or (end is not None and end < seconds - TOLERANCE)
 
 
 def read_headers(sources: list[Source], workers: int = 16) -> tuple[list[Clip], list[Rejected]]:
@@ -203,18 +155,21 @@ def read_headers(sources: list[Source], workers: int = 16) -> tuple[list[Clip], 
 def split(clips: list[Clip], root: str, fraction: float) -> tuple[list[Clip], list[Clip]]:
     """Divide clips into training clips and evaluation clips.
 
-    The evaluation clips have at most `fraction` of the seconds, but there is at least one. With at
-    least `MIN_SPEAKERS` speakers, all clips of a speaker are on the same side; with fewer, and for
-    clips without a speaker, files are chosen by their path relative to `root`, so that the folder
-    may move. The order of the choice is that of a hash of the names, so that the same corpus is
-    divided in the same way everywhere.
+    All clips of a speaker are on the same side if at least two speakers are known. Clips without a
+    speaker, and those of the only one, are divided by utterance, or by their path relative to
+    `root`, so that the folder may move. The evaluation clips have at most `fraction` of the
+    seconds, or else one speaker or utterance, the one with the least speech. The order of the
+    choice is that of a hash of the names, so that the same corpus is divided in the same way
+    everywhere.
 
     Raises:
-        UserError: there are too few clips or speakers for two sides.
+        UserError: one clip cannot be divided.
     """
-    by_speaker = len({clip.source.speaker for clip in clips} - {""}) >= MIN_SPEAKERS
+    by_speaker = len({clip.source.speaker for clip in clips} - {""}) > 1
     names = [
-        (by_speaker and clip.source.speaker) or os.path.relpath(clip.source.path, root)
+        (by_speaker and clip.source.speaker)
+        or clip.source.utterance
+        or os.path.relpath(clip.source.path, root)
         for clip in clips
     ]
     seconds: collections.Counter[str] = collections.Counter()
@@ -229,9 +184,18 @@ def split(clips: list[Clip], root: str, fraction: float) -> tuple[list[Clip], li
         if seconds[name] <= left:  # otherwise the next speaker, who may have less speech, is tried
             chosen.add(name)
             left -= seconds[name]
-    chosen = chosen or {order[0]}
+    chosen = chosen or {min(order, key=lambda name: seconds[name])}
     train = [clip for clip, name in zip(clips, names, strict=True) if name not in chosen]
-    return train, [clip for clip, name in zip(clips, names, strict=True) if name in chosen]
+    held_out = [clip for clip, name in zip(clips, names, strict=True) if name in chosen]
+    share = sum(seconds[name] for name in chosen) / seconds.total()
+    if share > fraction:
+        print(f"note: the evaluation set has {share:.0%} of the speech: no speaker has less")
+    if any(not clip.source.speaker for clip in clips) or not by_speaker:
+        print(
+            "warning: the speakers of some clips are unknown, or there is only one; the same"
+            " speakers may be in training and evaluation (see --speaker_from_folder)"
+        )
+    return train, held_out
 
 
 def write_table(path: pathlib.Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
@@ -261,18 +225,11 @@ def describe(clips: list[Clip]) -> str:
 def _read_header(source: Source) -> Clip | Rejected:
     # Python decodes bytes of a name that are not UTF-8 to surrogates.
     if re.search("[\t\n\r\ud800-\udfff]", source.path):
-        return Rejected(_one_line(source.path), "its name cannot be written to a table; rename it")
+        return Rejected(one_line(source.path), "its name cannot be written to a table; rename it")
     try:
-        with soundfile.SoundFile(source.path) as file:
-            samples, rate = file.frames, file.samplerate
-    except (OSError, RuntimeError) as error:  # libsndfile's errors are RuntimeErrors
-        missing = not os.path.exists(source.path)
-        reason = "no such file" if missing else getattr(error, "error_string", str(error))
-        return Rejected(source.path, _one_line(reason))
-    if samples == 0:
-        return Rejected(source.path, "no audio in it")
-    if samples >= UNKNOWN_LENGTH:
-        return Rejected(source.path, "no length in its header; convert it: uniwav data convert")
+        samples, rate = measure(source.path)
+    except BadAudioError as error:
+        return Rejected(source.path, one_line(str(error)))
     return Clip(source, samples, rate)
 
 
@@ -287,46 +244,9 @@ def _report_rejected(rejected: list[Rejected], table: pathlib.Path) -> None:
 
 
 def _row(clip: Clip, folder: pathlib.Path) -> tuple[str, int, int, str, str]:
-    path, speaker, text = clip.source
+    path, speaker, text, *_ = clip.source
     path = path.removeprefix(os.path.join(folder, ""))
     return path, clip.samples, clip.sample_rate, speaker, text
-
-
-def _speaker(path: str, from_folder: bool) -> str:
-    *_, speaker, chapter, name = ("", "", *path.split(os.sep))
-    if name.startswith(f"{speaker}-{chapter}-"):  # LibriSpeech
-        return speaker
-    return _one_line(chapter) if from_folder else ""
-
-
-def _cells(names: list[str], line: str, place: str) -> dict[str, str]:
-    cells = line.split("\t")
-    if len(cells) > len(names):
-        raise UserError(f"{place}: {len(cells)} cells under {len(names)} column names")
-    return dict(zip(names, cells, strict=False))
-
-
-def _json_row(line: str, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{place}: not JSON ({error.msg})") from error
-    if not isinstance(row, dict):
-        raise UserError(f"{place}: a line must be a JSON object")
-    return row
-
-
-def _read_text(path: str | os.PathLike[str]) -> str:
-    try:
-        return pathlib.Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start}); convert it") from error
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _check_writable(folder: pathlib.Path) -> None:

@@ -4,7 +4,6 @@ import collections
 import concurrent.futures
 import dataclasses
 import hashlib
-import os
 import pathlib
 import tempfile
 
@@ -12,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
-import soundfile
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from uniwav_jax.audio import decode
 from uniwav_jax.config import DataConfig, FeaturesConfig
 from uniwav_jax.data import manifest as manifest_lib
 from uniwav_jax.errors import UserError
@@ -95,7 +94,7 @@ class Clip:
         level: root mean square of the averaged channels in dBFS.
         digest: hash of the decoded samples; b"" if there are none.
         problems: keys of `PROBLEMS`.
-        detail: libsndfile's message, or the two numbers that differ.
+        detail: the decoder's message, or the two numbers that differ.
     """
 
     path: str
@@ -161,7 +160,7 @@ def read_texts(path: str) -> list[str]:
 
 
 def decode_all(manifest: manifest_lib.Manifest, rows: list[int], workers: int) -> list[Clip]:
-    """Decode `rows` of the manifest in threads; libsndfile releases Python's global lock."""
+    """Decode `rows` of the manifest in threads; the decoders release Python's global lock."""
     chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)]
     clips: list[Clip] = []
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
@@ -179,13 +178,15 @@ def check_clip(manifest: manifest_lib.Manifest, row: int) -> Clip:
     finite = True
     digest = hashlib.blake2b(digest_size=16)
     try:
-        with soundfile.SoundFile(manifest.path(row)) as file:
-            clip.rate, clip.channels = file.samplerate, file.channels
+        with decode.opened(manifest.path(row)) as file:
+            clip.rate, clip.channels = file.sample_rate, file.channels
             frame = max(1, clip.rate // 50)
             while True:
-                block = file.read(FRAMES_PER_BLOCK * frame, dtype="float32", always_2d=True)
+                block = file.read(FRAMES_PER_BLOCK * frame)
                 if not len(block):
                     break
+                if file.stored:
+                    block = block.astype(np.float32) / 32768
                 digest.update(block)
                 if not np.isfinite(block).all():
                     finite, block = False, np.nan_to_num(block, posinf=0.0, neginf=0.0)
@@ -197,15 +198,13 @@ def check_clip(manifest: manifest_lib.Manifest, row: int) -> Clip:
                 whole = mono[: len(mono) // frame * frame].reshape(-1, frame)
                 frames += len(whole)
                 silent_frames += np.count_nonzero(np.square(whole).mean(1) < SILENCE**2)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = getattr(error, "error_string", "") or str(error) or "damaged"
-        missing = not os.path.exists(manifest.path(row))
+    except decode.BadAudioError as error:
         clip.problems.append("broken")
-        clip.detail = "no such file" if missing else " ".join(reason.split())
+        clip.detail = str(error)
         return clip
     if not samples:
         clip.problems.append("broken")
-        clip.detail = "no audio in it"
+        clip.detail = "has no audio"
         return clip
     clip.digest = digest.digest()
     clip.seconds = samples / clip.rate

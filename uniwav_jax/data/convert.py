@@ -1,34 +1,21 @@
-"""Converts files that libsndfile cannot read (G.722, m4a, video, ...) to FLAC, 16 kHz, mono.
-
-PyAV decodes them; its wheels contain FFmpeg.
-"""
+"""Converts audio files of any kind to FLAC, 16 kHz, mono, which is the fastest kind to train on."""
 
 import concurrent.futures
 import gzip
 import os
 import pathlib
 import re
+import shutil
 import sys
 import zlib
 
-import numpy as np
-import soundfile
-import soxr
-
+from uniwav_jax.audio import SUFFIXES
+from uniwav_jax.audio.reader import read_blocks
+from uniwav_jax.audio.writer import write_audio
 from uniwav_jax.errors import UserError
 from uniwav_jax.terminal import progress
 
-try:
-    import av
-except ImportError:
-    av = None
-
 RATE = 16000  # Hz
-SUFFIXES = (
-    ".g722 .m4a .mp4 .aac .mov .mkv .webm .wma .amr .aif .aiff .au .caf .sph .wv"
-    " .wav .flac .ogg .opus .mp3"
-)
-RAW_FORMATS = {".g722": "g722"}  # files without a header that names their format
 SIGNS = r"[^A-Za-z\s.,:;!?'\"-]"  # characters that are spoken as words or mark a stage direction
 SHOWN = 10  # maximum of failures that are printed
 
@@ -51,10 +38,8 @@ def convert_folder(
         workers: threads.
 
     Raises:
-        UserError: PyAV is not installed, nothing could be converted, or a path is not usable.
+        UserError: nothing could be converted, or a path is not usable.
     """
-    if av is None:
-        raise UserError('PyAV is not installed; run: pip install "uniwav_jax[convert]"')
     if workers < 1:
         raise UserError(f"--workers must be at least 1; got {workers}")
     folder, out = (pathlib.Path(os.path.abspath(p)) for p in (source, target))
@@ -64,7 +49,7 @@ def convert_folder(
         raise UserError(f"--out {target} is inside {source}; choose another folder")
     prompts = read_prompts(texts) if texts else {}
 
-    jobs = plan(folder, out, suffixes=suffixes or SUFFIXES.replace(" ", ","))
+    jobs = plan(folder, out, suffixes=suffixes or ",".join(SUFFIXES))
     stale = {target: source for target, source in jobs.items() if not _up_to_date(source, target)}
     failures = convert_all(stale, workers=workers)
     print(
@@ -118,8 +103,8 @@ def convert_all(
         target, source = job
         try:
             convert(source, target)
-        except (av.FFmpegError, OSError, ValueError, RuntimeError) as error:
-            return source, " ".join(str(error).split())
+        except (UserError, OSError, RuntimeError) as error:
+            return source, " ".join(str(error).removeprefix(str(source)).split())
         return None
 
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
@@ -133,31 +118,17 @@ def convert(source: pathlib.Path, target: pathlib.Path) -> None:
     After an error there is no incomplete target.
 
     Raises:
-        av.FFmpegError, OSError, ValueError, RuntimeError: the source cannot be decoded or has no
-            audio, or the target cannot be written.
+        UserError: the source cannot be decoded or has no audio.
+        OSError, RuntimeError: the target cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    samples = 0
     try:
-        with (
-            av.open(str(source), format=RAW_FORMATS.get(source.suffix.lower())) as container,
-            soundfile.SoundFile(part, "w", RATE, 1, subtype="PCM_16", format="FLAC") as file,
-        ):
-            if not container.streams.audio:
-                raise ValueError("no audio stream in it")
-            to_float = av.AudioResampler(format="fltp")
-            resampler = None
-            for frame in container.decode(audio=0):
-                if resampler is None:
-                    resampler = soxr.ResampleStream(frame.sample_rate, RATE, 1)
-                for block in to_float.resample(frame):
-                    mono = block.to_ndarray().mean(0, dtype=np.float32)
-                    samples += len(mono)
-                    file.write(resampler.resample_chunk(mono))
-            if not samples:
-                raise ValueError("no audio in it")
-            file.write(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+        blocks = read_blocks(str(source), sample_rate=RATE)
+        write_audio(part, blocks, sample_rate=RATE, container="FLAC")
+        text = source.with_suffix(".txt")
+        if text.is_file():
+            shutil.copyfile(text, target.with_suffix(".txt"))
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)

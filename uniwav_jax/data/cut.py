@@ -1,4 +1,4 @@
-"""Cuts long clips at pauses into shorter clips with text, using TextGrids with a tier of words.
+"""Cuts long clips into shorter clips with text: at pauses, by TextGrids, or by segments of a list.
 
 CTC training converges faster on short clips, and it leaves out clips longer than the longest
 bucket.
@@ -8,10 +8,14 @@ import itertools
 import pathlib
 import tempfile
 
-import soundfile
-
+from uniwav_jax.audio.decode import BadAudioError
+from uniwav_jax.audio.reader import measure, read_audio
+from uniwav_jax.audio.writer import write_audio
+from uniwav_jax.data import build, partners
 from uniwav_jax.data import manifest as manifest_lib
 from uniwav_jax.data.build import COLUMNS
+from uniwav_jax.data.layouts import Source
+from uniwav_jax.data.partners import short_names
 from uniwav_jax.errors import UserError
 from uniwav_jax.terminal import progress
 from uniwav_jax.text import textgrid
@@ -27,7 +31,7 @@ def cut(
 
     Args:
         manifest: manifest of the clips to cut.
-        alignments: folder with a TextGrid for each audio file NAME.*, called NAME.TextGrid.
+        alignments: folder with a TextGrid for each clip, as `partners.match` finds it.
         out: folder to write to.
         seconds: a piece ends in the middle of the last pause within this length in seconds; if
             there is none, it ends at the next pause.
@@ -36,38 +40,95 @@ def cut(
     Raises:
         UserError: no clip has words in `alignments`.
     """
-    rows, missing, unknown = [], 0, 0
-    target, grids = pathlib.Path(out), pathlib.Path(alignments)
+    rows, unknown = [], 0
+    target = pathlib.Path(out)
     with tempfile.TemporaryDirectory() as cache:
         corpus = manifest_lib.load(manifest, cache=cache)
-        for row in progress(range(len(corpus))):
-            path = pathlib.Path(corpus.path(row))
-            grid = grids / f"{path.stem}.TextGrid"
-            if not grid.is_file():
-                missing += 1
-                continue
-            audio, rate = soundfile.read(path, dtype="int16")
+        names = [corpus.name(row) for row in range(len(corpus))]
+        grids = partners.match(names, alignments, ".TextGrid")
+        chosen = [row for row, grid in enumerate(grids) if grid]
+        places = {row: _place(names[row], corpus.label(row, "speaker")) for row in chosen}
+        _check_unique(places, names)
+        for row in progress(chosen):
+            path, place = corpus.path(row), places[row]
+            words_of_clip = textgrid.tier(str(grids[row]), "words")
             speaker = corpus.label(row, "speaker")
-            folder = target / (speaker or ".")
-            folder.mkdir(parents=True, exist_ok=True)
-            for number, (start, end, words) in enumerate(
-                pieces(textgrid.tier(str(grid), "words"), seconds, pause)
-            ):
+            _, rate = measure(path)
+            audio = read_audio(path, sample_rate=rate)
+            for number, (start, end, words) in enumerate(pieces(words_of_clip, seconds, pause)):
                 if any(word.startswith("<") for word in words):
                     unknown += 1
                     continue
                 piece = audio[round(start * rate) : round(end * rate)]
-                file = folder / f"{path.stem}_{number:03d}.flac"
-                soundfile.write(file, piece, rate, subtype="PCM_16")
-                name = str(file.relative_to(target))
-                rows.append((name, str(len(piece)), str(rate), speaker, " ".join(words)))
+                name = place.with_name(f"{place.name}_{number:03d}.flac")
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                write_audio(target / name, [piece], sample_rate=rate, container="FLAC")
+                rows.append((str(name), str(len(piece)), str(rate), speaker, " ".join(words)))
     if not rows:
         raise UserError(f"no clip of {manifest} has words in {alignments}")
-    lines = ["\t".join(row) + "\n" for row in (COLUMNS, *rows)]
-    (target / "manifest.tsv").write_text("".join(lines), encoding="utf-8")
+    _write_manifest(target, rows)
+    missing = grids.count(None)
+    print(f"left out: {missing} clips without a TextGrid, {unknown} pieces with unknown words")
+
+
+def cut_segments(speech: str, out: str) -> None:
+    """Write the segments of a list or of a Kaldi folder as FLAC files and their manifest.tsv.
+
+    Args:
+        speech: list whose rows have start, end or duration in seconds, or folder; see
+            `layouts.find_speech` and `layouts.read_list`.
+        out: folder to write to.
+
+    Raises:
+        UserError: no row is a segment, or a file cannot be read.
+    """
+    target, rows = pathlib.Path(out), []
+    by_path: dict[str, list[Source]] = {}
+    for source in build.find(speech):
+        by_path.setdefault(source.path, []).append(source)
+    names = [pathlib.PurePath(name).with_suffix("") for name in short_names(list(by_path))]
+    for name, (path, sources) in zip(names, progress(by_path.items(), len(by_path)), strict=True):
+        try:
+            _, rate = measure(path)
+            audio = read_audio(path, sample_rate=rate)
+        except BadAudioError as error:
+            raise UserError(f"{path} {error}") from error
+        for number, source in enumerate(sources):
+            end = None if source.end is None else round(source.end * rate)
+            piece = audio[round(source.start * rate) : end]
+            if not len(piece):
+                raise UserError(
+                    f"{path} lasts {len(audio) / rate:.2f} s; its segment from {source.start:g} s"
+                    " on has no audio"
+                )
+            place = name.with_name(f"{name.name}_{number:05d}.flac")
+            (target / place).parent.mkdir(parents=True, exist_ok=True)
+            write_audio(target / place, [piece], sample_rate=rate, container="FLAC")
+            rows.append((str(place), str(len(piece)), str(rate), source.speaker, source.text))
+    _write_manifest(target, rows)
+
+
+def _write_manifest(target: pathlib.Path, rows: list[tuple[str, ...]]) -> None:
+    build.write_table(target / "manifest.tsv", COLUMNS, rows)
     hours = sum(int(samples) / int(rate) for _, samples, rate, *_ in rows) / 3600
     print(f"{target}/manifest.tsv: {len(rows)} clips, {hours:.2f} h")
-    print(f"left out: {missing} clips without a TextGrid, {unknown} pieces with unknown words")
+
+
+def _place(name: str, speaker: str) -> pathlib.PurePath:
+    """Path of a clip's pieces in the new corpus, without number and suffix."""
+    path = pathlib.PurePath(name).with_suffix("")
+    inside = not path.is_absolute() and ".." not in path.parts
+    return path if inside else pathlib.PurePath(speaker, path.name)
+
+
+def _check_unique(places: dict[int, pathlib.PurePath], names: list[str]) -> None:
+    first: dict[pathlib.PurePath, int] = {}
+    for row, place in places.items():
+        if (other := first.setdefault(place, row)) != row:
+            raise UserError(
+                f"the pieces of {names[other]} and {names[row]} would have the same names; rename"
+                " one of them, or put the manifest into the folder of the clips"
+            )
 
 
 def pieces(
@@ -87,7 +148,7 @@ def pieces(
     ends = [
         (start + end) / 2
         for start, end, label in intervals[1:-1]
-        if label in textgrid.SILENCES and end - start >= pause
+        if textgrid.is_silence(label) and end - start >= pause
     ]
     ends.append(intervals[-1][1])
     for place, end in enumerate(ends):
@@ -98,7 +159,7 @@ def pieces(
         words = [
             label
             for a, b, label in intervals
-            if start <= (a + b) / 2 < end and label not in textgrid.SILENCES
+            if start <= (a + b) / 2 < end and not textgrid.is_silence(label)
         ]
         if words:
             found.append((start, end, words))

@@ -86,7 +86,7 @@ def _lines(source: str) -> Iterator[str]:
     if path.suffix == ".txt":
         if not path.is_file():
             raise UserError(f"{source} does not exist")
-        yield from path.read_text(encoding="utf-8").splitlines()
+        yield from path.read_text(encoding="utf-8-sig").splitlines()
         return
     with tempfile.TemporaryDirectory() as cache:
         corpus = manifest.load(source, cache=cache)

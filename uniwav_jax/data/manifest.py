@@ -8,6 +8,7 @@ folders. The rows are copied to an Arrow file, which reader processes map into m
 million rows need no memory of each process.
 """
 
+import codecs
 import dataclasses
 import hashlib
 import json
@@ -151,6 +152,7 @@ def _packed_folder(folder: epath.Path) -> epath.Path:
 
 
 def _parse(content: bytes, path: str) -> pa.Table:
+    content = content.removeprefix(codecs.BOM_UTF8)
     buffer = pa.BufferReader(content)
     try:
         if path.endswith((".jsonl", ".json")):

@@ -154,6 +154,7 @@ class BatchPlan:
             for bucket, rows in self.rows.items()
         }
         self._counts = [(len(n), n.sum() / rate, int((n < shortest).sum())) for n in lengths]
+        self.clips = sum(np.count_nonzero(np.bincount(s[:, 0])) for s in per_corpus)  # used
         self.__setstate__(self.__dict__)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -296,11 +297,10 @@ class BatchPlan:
     def fingerprint(self) -> dict[str, Any]:
         """{property: value} of the data that determines the batches; stored in checkpoints."""
         data = self._config.data
-        of_labels = {
-            field.rsplit(".", 1)[-1]: operator.attrgetter(field)(self._config)
-            for field in self.labels.fields
-        }
-        return of_labels | {
+        names = {field.rsplit(".", 1)[-1]: field for field in self.labels.fields}
+        of_labels = {k: operator.attrgetter(v)(self._config) for k, v in names.items()}
+        values = {
+            **of_labels,
             "order_of_batches": VERSION,
             "manifests": [manifest.digest for manifest in self.corpora],
             "weights": data.weights,
@@ -311,6 +311,7 @@ class BatchPlan:
             "sample_rate": self._config.features.sample_rate,
             "seed": self._config.seed,
         }
+        return json.loads(json.dumps(values))  # tuples become lists, as in a checkpoint
 
     def summary(self) -> dict[str, str]:
         """{topic: text} that is printed at the start of a run."""
@@ -318,12 +319,10 @@ class BatchPlan:
         lines = {}
         counts = zip(self.corpora, self._counts, self._left_out)
         for manifest, (clips, seconds, unused), left_out in counts:
-            lines[manifest.source] = f"{clips} clips, {seconds / 3600:.2f} h" + (
-                f", {unused} shorter than {self._config.data.min_seconds:g} s left out"
-                if unused
-                else ""
-            )
-            lines[manifest.source] += f"; {left_out}" if left_out else ""
+            line = f"{clips} clips, {seconds / 3600:.2f} h"
+            if unused:
+                line += f", {unused} shorter than {self._config.data.min_seconds:g} s left out"
+            lines[manifest.source] = line + (f"; {left_out}" if left_out else "")
         lines["batches"] = "; ".join(f"{rows} x {b / rate:g} s" for b, rows in self.rows.items())
         if self._merged:
             lines["padding"] = "; ".join(self._merged)

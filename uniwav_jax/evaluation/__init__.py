@@ -1,1 +1,1 @@
-"""Measures of what was learned: codebook analysis, mutual information with phones."""
+"""Evaluates trained models: codewords and units against phones, recognition, codecs, reports."""

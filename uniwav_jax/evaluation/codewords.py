@@ -1,30 +1,29 @@
 """Measures whether the codewords of a pretraining run correspond to phones.
 
-Every aligned clip goes unmasked through the networks of a checkpoint. Purities and mutual
-information of codes and phones, silence included, are measured (measures/codebook_analysis.py)
-for
+Every aligned clip goes unmasked through the networks of a checkpoint. The purities and the mutual
+information of codes and phones, silence included (measures/codebook_analysis.py), are measured for
 
 - codes: the codewords that the student's prediction heads choose, per predicted layer.
 - teacher_codes: the codewords that the student has to predict in training, which are the teacher's
   outputs assigned to its codebooks.
-- As many new codewords for each row below, which start at frames of this speech and are fitted to
-  it by training's codebook updates:
+- new codebooks of the same size, one for each row and layer below. Their codewords start at frames
+  of this speech and are fitted to it by the codebook updates of training:
     input      features that need no network; each channel is scaled to zero mean and unit variance
                over the speech that codewords are fitted to:
         log_mel         the log-mel spectrogram of config.features
-        log_mel_deltas  with deltas and double deltas
+        log_mel_deltas  the same with deltas and double deltas
         mfcc39          13 MFCC with deltas and double deltas (features/mfcc.py)
-    encoder, teacher and, on request, untrained, the same network with fresh weights:
-        feed_forward    each layer's feed-forward output, instance-normalised: what training
-                        clusters
-        states          each layer's output h_l, LayerNorm without affine: what z mixes and what
-                        units of a speech tokenizer are made of
+    encoder, teacher and, on request, untrained (the same network with fresh weights):
+        feed_forward    each layer's feed-forward output, instance-normalised, as training clusters
+                        it
+        states          each layer's output h_l after LayerNorm without affine, as z mixes it and as
+                        units of a speech tokenizer are made from it
 
-Nearly all codewords of the fitted rows are in use, so these rows can be compared with one another.
-Training helped an encoder where it is above both the untrained network and the input.
+Nearly all fitted codewords are in use, so these rows can be compared with one another. Training
+helped an encoder whose values are above those of both the untrained network and the input.
 
-Codewords that are fitted to the speech that they are tested on know its speakers, which raises
-every row. So a second set of tables can be made with codewords that are fitted to other speech.
+Codewords that are fitted to the tested speech adapt to its speakers, which raises every row. A
+second set of tables can therefore be made with codewords that are fitted to other speech.
 """
 
 import functools
@@ -45,13 +44,13 @@ from uniwav_jax.models import layers, masking, quantizer, uniwav
 from uniwav_jax.tasks import pretrain
 from uniwav_jax.types import Batch, PyTree
 
-FIT_DECAY = 0.9  # of new codebooks; one value for all runs, so that they can be compared
+FIT_DECAY = 0.9  # decay of new codebooks' averages; equal in all runs, so that they are comparable
 INPUTS = ("log_mel", "log_mel_deltas", "mfcc39")
 KINDS = ("feed_forward", "states")
 
-# batch -> layers float32 [L, B, T, D], real frames bool [B, T]
+# Function of a batch that returns layers, float32 [L, B, T, D], and real frames, bool [B, T].
 Frames = Callable[[Batch], tuple[jax.Array, jax.Array]]
-# batch -> codes int32 [K, B, T], real frames bool [B, T]
+# Function of a batch that returns codes, int32 [K, B, T], and real frames, bool [B, T].
 Codes = Callable[[Batch], tuple[jax.Array, jax.Array]]
 
 assign = jax.jit(quantizer.assign)  # compiled once for all rows of one shape
@@ -73,25 +72,25 @@ def evaluate(
 
     Args:
         checkpoint: workdir, checkpoints folder or step folder of a pretraining run.
-        manifest: of the clips that are tested; those with `alignments`/STEM.TextGrid, with a tier
-            "phones", are used.
+        manifest: manifest of the test clips; the clips are used that have a file
+            `alignments`/STEM.TextGrid with a tier "phones".
         alignments: folder of TextGrids.
-        fit_manifest: other speech, without TextGrids, that codewords are fitted to for a second set
-            of tables.
+        fit_manifest: manifest of other speech, which needs no TextGrids; codewords are fitted to it
+            for a second set of tables.
         untrained: also measure a network with fresh weights, and the difference of the encoder from
             it with 95 % intervals by bootstrap over the clips.
-        updates: codebook updates that fit new codewords.
-        seed: of fresh weights and of the first codewords.
-        limit: number of clips at most, spread over each manifest.
-        batch_seconds: audio that is computed at once.
+        updates: number of codebook updates that fit new codewords.
+        seed: seed of the fresh weights and of the first codewords.
+        limit: largest number of clips, spread over each manifest; None: all.
+        batch_seconds: seconds of audio per batch.
 
     Returns:
-        {"codes": [layers], "teacher_codes": [layers], "codebooks": the same by its older name,
+        {"codes": [layers], "teacher_codes": [layers], "codebooks": the same under its former name,
         "input": {"log_mel": [layer 0], "log_mel_deltas", "mfcc39": likewise}, "encoder", "teacher",
         "untrained": {"feed_forward": [layers], "states": [layers]}, "encoder_minus_untrained":
         likewise, "clips", "frames", "step", "updates", "seed", "fit_manifest": {"clips", "frames",
-        "input", "encoder", ... of the second set}}. A layer is {"layer", "phone_purity",
-        "cluster_purity", "pnmi", "pnmi_shuffled", "active_codewords"}; of a difference it is
+        "input", "encoder", ... of the second set}}. Each layer is {"layer", "phone_purity",
+        "cluster_purity", "pnmi", "pnmi_shuffled", "active_codewords"}, or for differences
         {"layer", "pnmi_low", "pnmi_high", ...}.
 
     Raises:
@@ -161,9 +160,9 @@ def probe(
         rows: {"input" or the name of a network: {kind: function that reads its frames}}.
         fit_clips: speech that codewords are fitted to.
         clips: speech with labels that they are tested on.
-        updates: codebook updates.
-        seed: of the first codewords.
-        words: codewords in a codebook.
+        updates: number of codebook updates.
+        seed: seed of the first codewords.
+        words: number of codewords per codebook.
 
     Returns:
         Tables of `units.measure` in the form of `rows`, and "encoder_minus_untrained" where there
@@ -272,7 +271,14 @@ def standardised(read: Frames, clips: Clips) -> Frames:
 
 
 def fit(read: Frames, clips: Clips, *, updates: int, seed: int, words: int) -> PyTree:
-    """One codebook for each layer, started at random frames and fitted by `updates` updates.
+    """Fit one codebook per layer, which starts at random frames, by `updates` updates.
+
+    Args:
+        read: function that reads a batch's layers.
+        clips: the speech.
+        updates: number of codebook updates.
+        seed: seed of the first codewords and of the order of batches.
+        words: V, number of codewords per codebook.
 
     Returns:
         {"sums" float32 [L, V, D], "counts" float32 [L, V]}.
@@ -293,7 +299,7 @@ def fit(read: Frames, clips: Clips, *, updates: int, seed: int, words: int) -> P
 
 @jax.jit
 def updated(books: PyTree, layers_LxBxTxD: jax.Array, mask_BxT: jax.Array) -> PyTree:
-    """Codebooks after one update by a batch."""
+    """The codebooks {"sums" [L, V, D], "counts" [L, V]} after one update by a batch."""
     codes = quantizer.assign(books, layers_LxBxTxD)
     words = books["counts"].shape[1]
     seen = quantizer.statistics(layers_LxBxTxD, codes, mask_BxT, words)
@@ -301,7 +307,7 @@ def updated(books: PyTree, layers_LxBxTxD: jax.Array, mask_BxT: jax.Array) -> Py
 
 
 def nearest(read: Frames, books: PyTree) -> Codes:
-    """The codeword of each layer's codebook that is nearest to the frame."""
+    """A function that assigns each frame to the nearest codeword of each layer's codebook."""
 
     def code(batch: Batch) -> tuple[jax.Array, jax.Array]:
         layers_LxBxTxD, mask_BxT = read(batch)
@@ -311,7 +317,7 @@ def nearest(read: Frames, books: PyTree) -> Codes:
 
 
 def encode(code: Codes, clips: Clips) -> np.ndarray:
-    """Codes of all N real frames, in the order of `clips.labels`; int32 [K, N]."""
+    """The codes of all N real frames, in the order of `clips.labels`; int32 [K, N]."""
     per_batch = []
     for batch in clips.batches:
         codes_KxBxT, mask_BxT = jax.device_get(code(batch))

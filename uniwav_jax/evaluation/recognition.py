@@ -1,4 +1,4 @@
-"""Error rates of a recogniser on speech with text, greedy and with an n-gram, and its speed."""
+"""Scores a recogniser on transcribed speech: error rates with and without an n-gram, and speed."""
 
 import json
 import sys
@@ -20,12 +20,14 @@ class Scores(NamedTuple):
     """Results of all decodings, and the texts of the one with the lowest word error rate.
 
     Attributes:
-        results: {"clips", "audio_seconds", "listening_times_real_time", "decodings": [{settings,
-            "wer", "wer_95", "cer", "cer_95", "decoding_times_real_time"}]}.
-        names: of the clips.
-        references: their texts, normalised.
-        hypotheses: the recognised texts.
-        alignment: which words were recognised in place of which.
+        results: {"command", "clips", "audio_seconds", "listening_times_real_time": speed of the
+            model, "decodings": [{settings, "wer", "wer_95", "cer", "cer_95",
+            "decoding_times_real_time"}]}. Error rates are shares, speeds are seconds of audio per
+            second, and "wer_95" and "cer_95" are 95 % intervals.
+        names: names of the clips.
+        references: transcripts of the clips, normalised.
+        hypotheses: recognised texts.
+        alignment: text that shows each reference above its hypothesis.
     """
 
     results: dict[str, Any]
@@ -44,20 +46,24 @@ def score(
     word_scores: Sequence[float] = (WORD_SCORE,),
     beam: int = 100,
 ) -> Scores:
-    """Compute posteriors once, decode them in every way, print each way's error rates.
+    """Compute posteriors once, decode them with all settings, and print the error rates of each.
 
     Args:
         recognizer: the model.
-        manifest: clips with a column text, or a folder as `align.pairs` takes it.
-        lm: n-gram model of words; None: greedy decoding alone.
-        weights: of the n-gram; all are tried with all word scores.
-        word_scores: see `recognize.Beam`.
-        beam: hypotheses that are kept.
+        manifest: manifest with a column "text", or a folder as `align.pairs` takes it.
+        lm: path of an n-gram model of words; None: greedy decoding only.
+        weights: weights of the n-gram; each is combined with each word score.
+        word_scores: scores added per word; see `recognize.Beam`.
+        beam: number of hypotheses that are kept.
 
     Raises:
         UserError: a clip cannot be read, or there is no text.
     """
-    clips = [pair for pair in align.pairs(manifest, SUFFIXES) if pair[2].strip()]
+    found = align.pairs(manifest, SUFFIXES)
+    clips = [clip for clip in found if recognizer.vocabulary.count(clip[2]) > 0]
+    left_out = len(found) - len(clips)
+    if not clips:
+        raise UserError(f"{manifest}: no text consists of the recogniser's symbols")
     rate = recognizer.features.sample_rate
     files = ((n, read_blocks(path, sample_rate=rate)) for n, (path, *_) in enumerate(clips))
     began, posteriors = time.perf_counter(), []
@@ -71,11 +77,17 @@ def score(
     results: dict[str, Any] = {
         "command": " ".join(sys.argv),
         "clips": len(clips),
+        "clips_left_out": left_out,
         "audio_seconds": round(audio, 1),
         "listening_times_real_time": speed,
         "decodings": [],
     }
     print(f"{len(clips)} clips, {audio / 60:.1f} min of speech, {speed} times real time")
+    if left_out:
+        print(
+            f"warning: {left_out} of {len(found)} clips are left out, as in training: they have no"
+            " text, or symbols that the recogniser does not know"
+        )
     best = None
     for settings in decodings(lm, weights, word_scores):
         words_of = recognizer.greedy
@@ -104,7 +116,7 @@ def score(
 def decodings(
     lm: str | None, weights: Sequence[float], word_scores: Sequence[float]
 ) -> list[dict[str, float]]:
-    """Settings of each decoding: {} is greedy, the others search a beam with the n-gram."""
+    """The settings of each decoding: {} is greedy; the others are beam searches with the n-gram."""
     if not lm:
         return [{}]
     return [{}, *({"lm_weight": w, "word_score": s} for w in weights for s in word_scores)]

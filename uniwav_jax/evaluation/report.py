@@ -1,9 +1,9 @@
-"""Curves and a summary of runs, finished or not, from their metrics.jsonl and config.json.
+"""Plots and summarises runs, finished or not, from their metrics.jsonl and config.json.
 
-FOLDER/curves.png     losses, perplexities, gradient norm and speed, all runs in one picture;
-values on evaluation speech are dashed
+FOLDER/curves.png     losses, perplexities, gradient norm and speed of all runs; values on
+                      evaluation speech are dashed
 FOLDER/summary.json   {"runs": {workdir: {"steps", "hours_of_audio", "metrics": {name:
-{"first", "best", "best_step", "last"}}}}}
+                      {"first", "best", "best_step", "last"}}}}}
 FOLDER/summary.md     the same as tables
 """
 
@@ -17,7 +17,7 @@ from etils import epath
 
 from uniwav_jax.errors import UserError
 
-# The metrics that are drawn where a run has them, with lines at values to compare them with.
+# {metric that is plotted if a run has it: {label of a reference line: its value}}.
 PANELS = {
     "loss_encoder": {"ln 256: a uniform guess": math.log(256)},
     "loss_decoder": {"2: no output": 2.0, "π/2: from the noisy input alone": math.pi / 2},
@@ -31,7 +31,7 @@ PANELS = {
     "grad_norm": {},
     "audio_seconds_per_second": {},
 }
-# A metric has a best value if its name contains one of these words.
+# {part of a metric's name: function that selects the best value}; other metrics have no best value.
 BEST = {"loss": min, "perplexity": max, "active_codewords": max, "seconds_per_second": max}
 BEST |= {"distance": min, "stoi": max, "pesq": max}
 
@@ -39,10 +39,10 @@ Curves = dict[str, list[tuple[int, float]]]
 
 
 def write(workdirs: Sequence[str], target: str) -> None:
-    """Read the runs, write the report.
+    """Read the runs and write the report.
 
     Args:
-        workdirs: folders of runs.
+        workdirs: working directories of the runs.
         target: folder for the report.
 
     Raises:
@@ -67,13 +67,13 @@ def write(workdirs: Sequence[str], target: str) -> None:
 
 
 def read_metrics(workdir: str) -> Curves:
-    """{metric: [(step, value), ...]} in order of steps, from workdir/metrics.jsonl.
+    """Read workdir/metrics.jsonl as {metric: [(step, value), ...]}, sorted by step.
 
-    A step written twice (a run killed and resumed) keeps the later value. A half-written last
-    line, as a running or killed run has, is left out.
+    Of a step that was written twice (by a run that was killed and resumed) the later value is used.
+    An incomplete last line, as of a running or killed run, is ignored.
 
     Raises:
-        UserError: no such file, no complete line, or a damaged line before the last.
+        UserError: the file is missing, has no complete line, or has a damaged line before the last.
     """
     path = epath.Path(workdir) / "metrics.jsonl"
     if not path.exists():
@@ -91,7 +91,7 @@ def read_metrics(workdir: str) -> Curves:
                 f"{path} line {number} is no JSON object with a 'step'; remove that line"
             ) from error
         for name, value in entry.items():
-            if value is None or isinstance(value, int | float):  # null: it was not finite
+            if value is None or isinstance(value, int | float):  # null stands for NaN and infinity
                 values.setdefault(name, {})[step] = math.nan if value is None else float(value)
     if not values:
         raise UserError(f"{path} has no complete line yet; wait for the run's first log")
@@ -99,23 +99,34 @@ def read_metrics(workdir: str) -> Curves:
 
 
 def read_batch_seconds(workdir: str) -> float | None:
-    """Seconds of audio per step that the run was configured with; None if config.json is gone."""
+    """The configured seconds of audio per step; None if there is no config.json.
+
+    Raises:
+        UserError: config.json is not a run's configuration.
+    """
     path = epath.Path(workdir) / "config.json"
     if not path.exists():
         return None
     try:
         return float(json.loads(path.read_text())["data"]["batch_seconds"])
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} has no data.batch_seconds; it is not a run's config") from error
+        raise UserError(
+            f"{path} has no data.batch_seconds; it is not the configuration of a run"
+        ) from error
 
 
 def summarize(curves: Curves, *, batch_seconds: float | None) -> dict[str, Any]:
-    """Steps, hours of audio (steps x batch, padding included) and each metric's key values."""
+    """Summarise a run: {"steps", "hours_of_audio", "metrics"} as in the module's docstring.
+
+    Args:
+        curves: result of `read_metrics`.
+        batch_seconds: seconds of audio per step, padding included; None if unknown.
+    """
     steps = max(points[-1][0] for points in curves.values())
     metrics = {}
     for name, points in sorted(curves.items()):
         entry: dict[str, Any] = {"first": points[0][1], "last": points[-1][1]}
-        counted = name.endswith("_clips")  # how many clips a mean covers has no best value
+        counted = name.endswith("_clips")  # the number of clips behind a mean has no best value
         better = next((pick for word, pick in BEST.items() if word in name and not counted), None)
         finite = [(value, step) for step, value in points if math.isfinite(value)]
         if better and finite:
@@ -127,7 +138,7 @@ def summarize(curves: Curves, *, batch_seconds: float | None) -> dict[str, Any]:
 
 
 def markdown(summary: dict[str, Any]) -> str:
-    """One table per run."""
+    """The summary as Markdown, with one table per run."""
     lines = ["# Training report", "", "![curves](curves.png)"]
     for workdir, run in summary["runs"].items():
         hours = run["hours_of_audio"]
@@ -141,7 +152,7 @@ def markdown(summary: dict[str, Any]) -> str:
 
 
 def draw(runs: dict[str, Curves], path: str) -> None:
-    """Draw `PANELS` of all runs, values on evaluation speech dashed, and save a PNG."""
+    """Plot the `PANELS` of all runs, with dashed lines for evaluation speech, and save a PNG."""
     from matplotlib import figure as figure_lib
 
     known = {name.removeprefix("eval_") for curves in runs.values() for name in curves}

@@ -1,4 +1,4 @@
-"""Scores of a codec: speech that is encoded and decoded, compared with the original."""
+"""Scores a codec by comparing decoded speech with the original."""
 
 import dataclasses
 import sys
@@ -17,16 +17,17 @@ from uniwav_jax.terminal import progress
 def score(
     codec: codec_files.FileCodec, sources: Sequence[str], *, codebooks: int = 0, noise: float = 0.0
 ) -> tuple[dict[str, Any], list[UserError]]:
-    """Score each clip; print the means with their 95 % intervals.
+    """Score each clip, and print the means with their 95 % intervals.
 
-    A measure that cannot score a clip leaves it out; each mean states how many clips it covers.
+    A clip that a measure cannot score is left out of its mean; each mean states how many clips it
+    covers.
 
     Args:
         codec: the codec.
         sources: paths of audio files, at least one.
-        codebooks: quantise with so many; 0: continuous latents.
-        noise: Gaussian noise on the latents, as a share of each channel's standard deviation. It
-            shows how well the codec decodes the latents of a model that generates them with errors.
+        codebooks: number of codebooks to quantise with; 0: continuous latents.
+        noise: standard deviation of Gaussian noise added to the latents, relative to each channel's
+            own. It imitates the errors of a model that generates latents.
 
     Returns:
         {"codec": digest, "codebooks", "noise", "means": {measure: {"mean", "low", "high", "clips",
@@ -36,10 +37,10 @@ def score(
         UserError: no clip could be read, or both noise and codebooks are given.
     """
     if noise and codebooks:
-        raise UserError("--noise is put on latents, not on codes; leave out --codebooks")
+        raise UserError("--noise is added to latents, not to codes; leave out --codebooks")
     random, rate = np.random.default_rng(0), codec.config.sample_rate
     for name in signal.missing():
-        print(f"note: without {name}; pip install {signal.PACKAGES[name]}", file=sys.stderr)
+        print(f"note: {name} needs: pip install {signal.PACKAGES[name]}", file=sys.stderr)
     clips: dict[str, dict[str, float]] = {}
     errors: list[UserError] = []
     for source in progress(sources, len(sources)):
@@ -55,7 +56,7 @@ def score(
         decoded = np.concatenate(list(codec.decode(value)))
         clips[source] = signal.scores(audio, decoded, sample_rate=rate)
     if not clips:
-        raise UserError(f"no clip could be read; the first: {errors[0]}")
+        raise UserError(f"no clip could be read; the first error: {errors[0]}")
     means = signal.means(list(clips.values()), signal.measures(rate))
     for name, mean in means.items():
         print(f"{name:>14} {mean}")

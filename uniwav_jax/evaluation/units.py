@@ -1,13 +1,12 @@
-"""Discrete units of speech against phones: aligned clips, and measures of codes on their frames."""
+"""Compares discrete units with phones: reads aligned clips and measures codes on their frames."""
 
 import dataclasses
-import pathlib
 import tempfile
 
 import numpy as np
 
 from uniwav_jax.audio.reader import BadAudioError
-from uniwav_jax.data import manifest, sources
+from uniwav_jax.data import manifest, partners, sources
 from uniwav_jax.errors import UserError
 from uniwav_jax.features import SurfaceFeatures
 from uniwav_jax.measures import bootstrap, codebook_analysis
@@ -15,11 +14,8 @@ from uniwav_jax.text import textgrid
 from uniwav_jax.types import Batch
 
 MAX_MISFIT = 0.5  # seconds between the ends of a clip and of its TextGrid
-PADDED = (
-    4.0,
-    8.0,
-    16.0,
-)  # seconds of a row; one program is compiled for each; longer clips are cut
+# Lengths of rows in seconds; one program is compiled for each, and longer clips are cut.
+PADDED = (4.0, 8.0, 16.0)
 
 MEASURES = {
     name: getattr(codebook_analysis, name) for name in ("phone_purity", "cluster_purity", "pnmi")
@@ -28,12 +24,12 @@ MEASURES = {
 
 @dataclasses.dataclass
 class Clips:
-    """Speech as batches, and its phones.
+    """Speech in batches, and its phones.
 
     Attributes:
-        batches: NumPy batches; all rows of a batch have one of the padded lengths.
-        labels: str [T] for each clip, in the order of the batches' rows; empty where the clips were
-            read without alignments.
+        batches: NumPy batches; each has one of the lengths `PADDED`.
+        labels: phones, str [T] for each clip, in the order of the batches' rows; an empty list if
+            the clips were read without alignments.
         count: number of clips.
         frames: number of real feature frames.
     """
@@ -69,16 +65,16 @@ def read_clips(
     rate = features.sample_rate
     with tempfile.TemporaryDirectory() as cache:
         corpus = manifest.load(manifest_path, cache=cache)
-    rows, grids = list(range(len(corpus))), {}
+    rows, grids = list(range(len(corpus))), []
     if alignments is not None:
-        grids = {grid.stem: str(grid) for grid in pathlib.Path(alignments).glob("*.TextGrid")}
-        rows = [row for row in rows if pathlib.Path(corpus.name(row)).stem in grids]
+        grids = partners.match([corpus.name(row) for row in rows], alignments, ".TextGrid")
+        rows = [row for row in rows if grids[row]]
     if not rows and alignments is None:
         raise UserError(f"{manifest_path} has no clips")
     if not rows:
         raise UserError(
             f"no clip of {manifest_path} has a TextGrid in {alignments}; they must be named"
-            " by the clip's file: NAME.flac, NAME.TextGrid"
+            " after the clips' files: NAME.flac, NAME.TextGrid"
         )
     if limit is not None and limit < len(rows):
         rows = [rows[i] for i in np.linspace(0, len(rows) - 1, max(limit, 1)).round().astype(int)]
@@ -109,8 +105,7 @@ def read_clips(
                 frames = features.output_length(int(samples_B[place]))
                 clips.frames += frames
                 if alignments is not None:
-                    grid = grids[pathlib.Path(corpus.name(row)).stem]
-                    intervals = _phones(grid, reader.name(row), lengths[row] / rate)
+                    intervals = _phones(grids[row], reader.name(row), lengths[row] / rate)
                     labels = textgrid.frame_labels(intervals, frames, features.frame_rate)
                     clips.labels.append(labels)
             clips.batches.append(Batch(audio_BxS, samples_B, np.zeros(size, bool)))
@@ -118,18 +113,27 @@ def read_clips(
 
 
 def _phones(grid: str, name: str, seconds: float) -> list[tuple[float, float, str]]:
-    """Intervals of a TextGrid, which must end where the clip `name` of `seconds` ends."""
+    """Read the phones of a TextGrid as (start, end, phone), in seconds.
+
+    Args:
+        grid: path of the TextGrid.
+        name: name of the clip, for messages.
+        seconds: length of the clip.
+
+    Raises:
+        UserError: the TextGrid and the clip differ in length by more than MAX_MISFIT.
+    """
     intervals = textgrid.phones(grid)
     if abs(intervals[-1][1] - seconds) > MAX_MISFIT:
         raise UserError(
-            f"{grid} ends at {intervals[-1][1]:.2f} s, {name} at {seconds:.2f} s; align that file"
-            " again"
+            f"{grid} ends at {intervals[-1][1]:.2f} s, but {name} at {seconds:.2f} s; align that"
+            " file again"
         )
     return intervals
 
 
 def measure(codes_KxN: np.ndarray, clips: Clips, *, lowest: int) -> list[dict[str, float]]:
-    """Measures of the codes of each layer against the phones.
+    """Measure the codes of each layer against the phones.
 
     Args:
         codes_KxN: int, K layers, N real frames in the order of `clips.labels`.
@@ -149,7 +153,9 @@ def measure(codes_KxN: np.ndarray, clips: Clips, *, lowest: int) -> list[dict[st
 
 
 def compare(codes_KxN: np.ndarray, floor_KxN: np.ndarray, clips: Clips) -> list[dict[str, float]]:
-    """95 % intervals of the measures of `codes` minus those of `floor`, by bootstrap over clips.
+    """95 % intervals of the difference in measures between two sets of codes, by bootstrap.
+
+    The bootstrap resamples clips. The difference is that of `codes_KxN` minus that of `floor_KxN`.
 
     Args:
         codes_KxN: int, K layers, N real frames in the order of `clips.labels`.

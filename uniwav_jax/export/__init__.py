@@ -1,1 +1,1 @@
-"""Weights for other frameworks and back: PyTorch, transformers, ONNX (see `write` and `torch`)."""
+"""Exports models to PyTorch, transformers and ONNX (see `write` and `torch`), and imports them."""

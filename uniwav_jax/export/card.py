@@ -27,14 +27,14 @@ def write(
     notes: dict[str, str],
     tensors: dict[str, np.ndarray],
 ) -> str:
-    """README.md: what the model is, of what it was made, and what was measured.
+    """The text of README.md: usage, training, licence and the last evaluation of the model.
 
     Args:
         document: content of config.json.
-        meta: of the checkpoint.
-        folder: of the checkpoint's step; the metrics of its run are read.
-        notes: "data" and "licence", as stated by whoever exports.
-        tensors: the weights.
+        meta: metadata of the checkpoint.
+        folder: folder of the checkpoint's step, from which the run's metrics are found.
+        notes: "data" and "licence", as stated by the user who exports.
+        tensors: the weights by name.
     """
     c, config = document["uniwav"], meta["config"]
     encoder, count = c["encoder"], sum(tensor.size for tensor in tensors.values())
@@ -54,11 +54,11 @@ def write(
         "| | |",
         "| --- | --- |",
         f"| updates | {meta['step']} |",
-        f"| audio a batch | {config['data']['batch_seconds']:g} s |",
+        f"| audio per batch | {config['data']['batch_seconds']:g} s |",
         f"| training data | {notes.get('data', 'not stated')} |",
         f"| licence of the weights | {notes.get('licence', 'not stated')} |",
         f"| encoder | {encoder['layers']} layers of {encoder['width']}, {encoder['norm']}-norm |",
-        f"| numbers in all | {count:,} |",
+        f"| parameters and statistics | {count:,} |",
         f"| parts | {', '.join(c['parts'])} |",
         f"| configuration, sha256 | {digest} |",
         f"| made with | {', '.join(f'{k} {v}' for k, v in meta['versions'].items())} |",
@@ -68,7 +68,7 @@ def write(
 
 
 def _figures(folder: epath.Path, step: int) -> dict[str, float]:
-    """The last evaluation up to the checkpoint's step, if the run's metrics are still there."""
+    """Metrics of the last evaluation up to the checkpoint's step; {} without metrics.jsonl."""
     metrics = folder.parent.parent / "metrics.jsonl"
     found: dict[str, float] = {}
     if metrics.exists():

@@ -20,17 +20,18 @@ from uniwav_jax.inference import waves
 from uniwav_jax.models import flow, masking, quantizer, uniwav
 from uniwav_jax.types import Batch, PyTree
 
-SECONDS = 6.0  # of each clip that is compared
+SECONDS = 6.0  # longest part of each clip that is compared
+# Largest allowed differences; see `compare`.
 BOUNDS = {"layer": 1e-5, "end": 1e-4, "sampler": 1e-3, "codes": 1e-3}
 
 
 def report(path: str, folder: str, audio: Sequence[str] = ()) -> int:
-    """Print the comparison of a checkpoint with its export; returns the rows beyond their bound.
+    """Compare a checkpoint with its export, and print a table; returns the number of failed rows.
 
     Args:
-        path: checkpoint.
-        folder: its export.
-        audio: files to compare on; none: noise.
+        path: workdir, checkpoints folder or step folder.
+        folder: the export.
+        audio: audio files to compare on; if empty, noise is used.
     """
     rate = reader.open(path).config.features.sample_rate
     rows = compare(path, folder, *clips(audio, rate))
@@ -38,16 +39,24 @@ def report(path: str, folder: str, audio: Sequence[str] = ()) -> int:
     print(f"{'relative difference':{width}}  largest  bound")
     failed = 0
     for name, difference, bound in rows:
-        good = difference <= bound  # NaN is not
+        good = difference <= bound  # False for NaN
         failed += not good
         print(f"{name:{width}}  {difference:7.1e}  {bound:g}{'' if good else '  FAILED'}")
     if failed:
-        print(f"error: {failed} of {len(rows)} differ by more than their bound", file=sys.stderr)
+        print(f"error: {failed} of {len(rows)} rows exceed their bound", file=sys.stderr)
     return failed
 
 
 def clips(paths: Sequence[str], rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first `SECONDS` of each file, float32 [B, S], and their samples [B]; or noise."""
+    """Read the first `SECONDS` of each file, or make noise without files.
+
+    Args:
+        paths: audio files.
+        rate: sample rate in Hz.
+
+    Returns:
+        Audio, float32 [B, S] and zero after each clip's end, and samples per clip, int64 [B].
+    """
     longest = round(SECONDS * rate)
     if paths:
         rows = [
@@ -65,16 +74,19 @@ def clips(paths: Sequence[str], rate: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def compare(path: str, folder: str, audio_BxS: np.ndarray, samples_B: np.ndarray) -> list[tuple]:
-    """Rows (what, largest difference relative to the largest value, bound).
+    """Compare a checkpoint with its export.
 
-    Layers are compared alone: each is given the other side's input, so that a difference belongs
-    to the layer; "end to end" rows start from the waveform.
+    In rows "layer ..." the export's layer reads the checkpoint's input, so that only this layer can
+    cause a difference; rows "end to end" start from the waveform.
 
     Args:
-        path: checkpoint.
-        folder: its export, float32.
+        path: workdir, checkpoints folder or step folder.
+        folder: the export, in float32.
         audio_BxS: float32 in [-1, 1], zero after each row's end.
-        samples_B: real samples of each row.
+        samples_B: int, real samples of each row.
+
+    Returns:
+        Rows (name, largest difference relative to the largest value, bound).
     """
     model = uniwav_model.load(folder)
     weights = model.c["weights"]
@@ -93,7 +105,7 @@ def _ours(
     audio_BxS: np.ndarray,
     samples_B: np.ndarray,
 ) -> dict[str, Any]:
-    """What the checkpoint gives, in float32 at full precision."""
+    """Compute the checkpoint's results in float32 at full precision, as NumPy arrays by name."""
     left, right = features.context
     padded = jnp.pad(jnp.asarray(audio_BxS), ((0, 0), (left, right)))
     batch = Batch(audio=padded, samples=jnp.asarray(samples_B), bad=jnp.zeros(len(padded), bool))
@@ -170,7 +182,7 @@ def _rows(
             output, torch.tensor(ours["noise"]), generate_BxT=torch.tensor(ours["generate"])
         )
         name = f"sampler, {config.flow.sample_steps} steps of {config.flow.solver}"
-        generated = torch.tensor(ours["generate"])  # the prompt is not a result
+        generated = torch.tensor(ours["generate"])  # without the prompt, which is an input
         rows.append((name, apart(made, ours["sample"], generated), BOUNDS["sampler"]))
     return rows
 
@@ -182,10 +194,18 @@ def _codes(
     costs_KxBxTxV: np.ndarray,
     mask_BxT: np.ndarray,
 ) -> list[tuple[str, float, float]]:
-    """How much worse the export's codewords are by our costs, relative to the largest cost.
+    """Compare codes: by the cost of the export's codewords, and by the share of different codes.
 
-    Where two codewords cost the same to rounding, either may be chosen; the share of frames with
-    another code is a row of its own, of which one in a thousand is such a tie.
+    If the costs of two codewords are equal up to rounding, either may be chosen. So the first row
+    is the largest excess cost relative to the largest cost, and the bound of the second row allows
+    such ties in one of a thousand frames.
+
+    Args:
+        name: name of the codes.
+        theirs: codes of the export, int [K, B, T].
+        ours: codes of the checkpoint, int [K, B, T].
+        costs_KxBxTxV: costs of all codewords in the checkpoint.
+        mask_BxT: bool, True on real frames.
     """
     theirs, ours, costs = (a[:, mask_BxT] for a in (theirs, ours, costs_KxBxTxV))
     chosen = np.take_along_axis(costs, theirs[..., None], axis=-1)[..., 0]

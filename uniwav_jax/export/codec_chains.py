@@ -1,4 +1,4 @@
-"""A codec's chains for the PyTorch model: their description, and names for their weights."""
+"""Describes a codec's layers for the PyTorch model, and maps the names of their weights."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from uniwav_jax.export.names import CONVOLUTION, Rule, Shape
 
 
 def describe(config: Structure, part: str) -> list[dict[str, Any]]:
-    """The layers of `part`, "encoder" or "decoder", as plain values."""
+    """Describe each layer of `part`, "encoder" or "decoder", by JSON values."""
     return [_layer(layer) for layer in network.chain(config, part)]
 
 
@@ -44,11 +44,11 @@ def _layer(layer: layers.Layer) -> dict[str, Any]:
             "block": [_layer(inner) for inner in block],
             "shortcut": shortcut and _layer(shortcut),
         }
-    raise TypeError(f"{layer} is no layer of a codec")
+    raise TypeError(f"{layer} is not a layer of a codec")
 
 
 def rules(config: Structure | None) -> list[Rule]:
-    """Names there of features/network/..., a rule for each parameter; none without a codec."""
+    """The rules for the parameters features/network/...; [] without a codec."""
     found: list[Rule] = []
     for part in ("encoder", "decoder") if config else ():
         for index, described in enumerate(describe(config, part)):
@@ -94,7 +94,7 @@ def _rules(described: dict[str, Any], ours: str, theirs: str) -> list[Rule]:
 
 
 def _transposed(groups: int) -> tuple[Any, Any]:
-    """[k, in / groups, out] <-> torch's [in, out / groups, k]."""
+    """Functions between our kernels [k, in / groups, out] and PyTorch's [in, out / groups, k]."""
 
     def there(kernel: np.ndarray) -> np.ndarray:
         taps, inside, outputs = kernel.shape

@@ -1,4 +1,4 @@
-"""The codec of a training run as a folder that features, tools and `uniwav encode` read."""
+"""Writes the codec of a training run as a folder for features, tools and `uniwav encode`."""
 
 from uniwav_jax.checkpoint import reader
 from uniwav_jax.codec import files
@@ -9,12 +9,12 @@ from uniwav_jax.types import PyTree
 
 
 def read(checkpoint: reader.Checkpoint) -> tuple[Structure, PyTree]:
-    """Structure and {"network", "codebooks" [Q, V, C]}, float32 numpy.
+    """Read the structure, and the parameters {"network", "codebooks" [Q, V, C]} as float32 NumPy.
 
     The weights are the running average, which evaluation uses too.
 
     Raises:
-        UserError: the checkpoint is not of a codec's training.
+        UserError: the checkpoint is not of task codec.
     """
     if "generator" not in checkpoint.task.parts:
         raise UserError(f"{checkpoint.folder} is not a run of task codec")
@@ -23,13 +23,16 @@ def read(checkpoint: reader.Checkpoint) -> tuple[Structure, PyTree]:
 
 
 def export(path: str, out: str, *, dtype: str = "float16", licence: str = "not stated") -> int:
-    """Write the codec of a run as a codec folder; returns the updates of its training.
+    """Write the codec of a run as a codec folder; returns the number of training updates.
 
     Args:
         path: workdir, checkpoints folder or step folder of a run of task codec.
         out: new folder.
-        dtype: of the weights on disk, float16 or float32.
-        licence: of the weights, for the folder's description.
+        dtype: dtype of the weights on disk, "float16" or "float32".
+        licence: licence of the weights, for the folder's description.
+
+    Raises:
+        UserError: the checkpoint is not of task codec, or `out` exists.
     """
     checkpoint = reader.open(path)
     structure, params = read(checkpoint)

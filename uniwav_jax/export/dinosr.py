@@ -1,7 +1,7 @@
-"""Encoders of DinoSR and SpidR (state dicts of PyTorch) as ours, in post-norm form.
+"""Imports encoders of DinoSR and SpidR from PyTorch state dicts, as post-norm encoders.
 
-Names are those of the `spidr` package and of fairseq's DinoSR. The convolutional front end becomes
-frozen surface features (codec/front_end.py), as fine-tuning usually has it.
+It reads the names of the `spidr` package and of DinoSR in fairseq. The convolutional front end
+becomes frozen surface features (codec/front_end.py), because fine-tuning usually freezes it.
 """
 
 import dataclasses
@@ -20,7 +20,9 @@ from uniwav_jax.types import PyTree
 
 State = dict[str, np.ndarray]
 NETWORKS = ("student", "teacher")
-GAIN = 16.0  # their clips have unit variance; 1 / 16 is about the level of LibriSpeech's; ours
+# DinoSR and SpidR scale clips to unit variance. LibriSpeech's clips have a standard deviation of
+# about 1 / 16, so this gain, which is our choice, is close to it.
+GAIN = 16.0
 FAIRSEQ = (  # fairseq's names -> spidr's
     (r"^_ema\.layers\.", "teacher.layers."),
     (r"^_ema\.pos_conv\.(\d+)\.0\.", r"teacher.pos_conv_embed.convs.\1."),
@@ -42,7 +44,13 @@ UNUSED = r"(heads|codebooks|student|teacher)\..*|_codebook.*|current_step|.*num_
 
 
 class Encoder(NamedTuple):
-    """Configuration, arrays {"params": {"encoder"}, "frozen": {"features"}}, and the front end."""
+    """An imported encoder.
+
+    Attributes:
+        config: a configuration that fine-tunes the encoder.
+        arrays: {"params": {"encoder"}, "frozen": {"features"}}, float32 NumPy arrays.
+        structure: structure of the front end.
+    """
 
     config: Config
     arrays: PyTree
@@ -52,16 +60,16 @@ class Encoder(NamedTuple):
 def load(
     path: str, *, network: str = "student", heads: int | None = None, gain: float = GAIN
 ) -> Encoder:
-    """Read a checkpoint: safetensors, or torch's format as plain tensors only.
+    """Read a checkpoint in safetensors or, if it has only plain tensors, in PyTorch's format.
 
     Args:
-        path: of the file.
+        path: the file.
         network: "student" or "teacher".
-        heads: of the attention; None: 64 channels each.
-        gain: by which the waveform is multiplied first.
+        heads: number of attention heads; None: heads of 64 channels.
+        gain: factor by which the waveform is multiplied first.
 
     Raises:
-        UserError: unreadable, unsafe, or not such an encoder; names the tensor.
+        UserError: the file is unreadable, unsafe, or not such an encoder; names the tensor.
     """
     try:
         return convert(_tensors(pathlib.Path(path)), network=network, heads=heads, gain=gain)
@@ -82,7 +90,7 @@ def _tensors(path: pathlib.Path) -> State:
 
 
 def convert(state: State, *, network: str, heads: int | None, gain: float) -> Encoder:
-    """See `load`."""
+    """Convert a state dict; see `load`."""
     left: State = {}
     for name, value in state.items():
         name = name.removeprefix("module.")
@@ -92,7 +100,7 @@ def convert(state: State, *, network: str, heads: int | None, gain: float) -> En
 
     def shape_of(name: str) -> tuple[int, ...]:
         if name not in left:
-            raise UserError(f"tensor {name} is missing; this is no encoder of DinoSR or SpidR")
+            raise UserError(f"tensor {name} is missing; this is not an encoder of DinoSR or SpidR")
         return left[name].shape
 
     def take(name: str, *shape: int) -> np.ndarray:
@@ -125,7 +133,7 @@ def convert(state: State, *, network: str, heads: int | None, gain: float) -> En
     width = shape_of("feature_projection.projection.weight")[0]
     heads = heads or width // 64
     if not heads or width % heads:
-        raise UserError(f"{heads} heads do not divide the width {width}; give --heads")
+        raise UserError(f"{heads} heads do not divide the width {width}; set --heads")
     depth = _count(left, rf"{network}\.layers\.(\d+)\..*")
     positions = _count(left, rf"{network}\.pos_conv_embed\.convs\.(\d+)\..*")
     if not depth or not positions:
@@ -161,7 +169,9 @@ def convert(state: State, *, network: str, heads: int | None, gain: float) -> En
         encoder["positions"] |= {f"kernel_{i}": turned, f"bias_{i}": take(f"{at}.bias", width)}
     other = [name for name in sorted(left) if not re.fullmatch(UNUSED, name)]
     if other:
-        raise UserError(f"tensor {other[0]} has no place in an encoder ({len(other)} such)")
+        raise UserError(
+            f"tensor {other[0]} does not belong to an encoder ({len(other)} unexpected tensors)"
+        )
     values = config_lib.default_config("base")
     values.task = "asr"
     values.features.update(kind="codec", codec="of the import", hop=structure.hop)
@@ -187,7 +197,7 @@ def convert(state: State, *, network: str, heads: int | None, gain: float) -> En
 
 
 def _front_end(left: State, take: Any, gain: float) -> tuple[PyTree, FrontEndConfig]:
-    """Parameters of codec/front_end.py, taken from `left`, and their structure."""
+    """Take the parameters of codec/front_end.py from `left`; also returns their structure."""
     depth = _count(left, r"feature_extractor\.conv_layers\.(\d+)\..*")
     if not depth:
         raise UserError("there is no feature_extractor among the tensors")
@@ -202,7 +212,7 @@ def _front_end(left: State, take: Any, gain: float) -> tuple[PyTree, FrontEndCon
         params[f"encoder_{3 * i}"] = {"kernel": scaled.astype(np.float32), "bias": bias}
         scale, shift = take(f"{at}.layer_norm.weight", width), take(f"{at}.layer_norm.bias", width)
         params[f"encoder_{3 * i + 1}"] = {"scale": scale, "bias": shift}
-    # No tensor tells the strides: wav2vec 2.0's, 320 samples a frame.
+    # Strides do not follow from the tensors; assume wav2vec 2.0's, with 320 samples per frame.
     structure = FrontEndConfig(dimension=width, kernels=tuple(kernels))
     structure.validate()
     return params, structure

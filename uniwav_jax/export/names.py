@@ -1,13 +1,13 @@
-"""The table between our parameters and the PyTorch model's, both ways and without torch.
+"""Converts our parameters to the PyTorch model's tensors and back, without PyTorch.
 
-A leaf of our tree, named by its path, is one tensor there or, where layers are stacked for
-`nn.scan`, one for each layer:
+A leaf of our tree, named by its path, is one tensor in PyTorch or, if layers are stacked for
+`nn.scan`, one tensor per layer:
 
     encoder/layers/attention/qkv_kernel [L, D, 3, H, d] -> encoder.layers.{l}.attention.qkv.weight
     decoder/layers_out/...                              -> decoder.layers.{L / 2 + l}...
     .../kernel [in, out] -> .weight [out, in]           .../scale -> .weight
 
-Every conversion is a permutation and a new shape: going there and back changes no bit.
+Every conversion is a transposition and a reshape, so a round trip is exact to the bit.
 """
 
 import dataclasses
@@ -25,13 +25,13 @@ Shape = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    r"""Leaves whose path matches `path` (in one layer) are `name` there.
+    r"""Name and conversion of the leaves whose path matches `path`.
 
     Attributes:
-        path: regular expression of the whole path.
-        name: what replaces it; "\\1" is the first group.
-        there: array of one layer to tensor.
-        back: tensor and the array's shape to array.
+        path: regular expression for the whole path of a leaf.
+        name: path of the tensor in PyTorch; "\\1" is replaced by the first group.
+        there: converts the array of one layer to a tensor.
+        back: converts a tensor to an array of the given shape.
     """
 
     path: str
@@ -53,7 +53,7 @@ def _flat(array: np.ndarray) -> np.ndarray:
 
 
 def _matrix(inputs: int) -> tuple[Callable, Callable]:
-    """Kernels whose first `inputs` axes are summed over."""
+    """Conversions of kernels whose first `inputs` axes are summed over."""
 
     def there(kernel: np.ndarray) -> np.ndarray:
         return kernel.reshape(int(np.prod(kernel.shape[:inputs])), -1).T
@@ -65,7 +65,7 @@ def _matrix(inputs: int) -> tuple[Callable, Callable]:
 
 
 def _reversed(array: np.ndarray) -> np.ndarray:
-    """[k, in, out] <-> [out, in, k]."""
+    """Reverse the axes: [k, in, out] <-> [out, in, k]."""
     return array.transpose(2, 1, 0)
 
 
@@ -100,7 +100,7 @@ RULES = (
     Rule(r"(.*)/scale", r"\1/weight", _same, _reshape),
     Rule(r"((?:encoder|decoder|condition)/.*)/kernel", r"\1/weight", *_matrix(1)),
     Rule(r"((?:encoder|decoder|condition)/.*/bias)", r"\1", _flat, _reshape),
-    # One linear layer on the encoder's states: the head of a task that PyTorch need not know.
+    # These rules are for a task's head that is one linear layer on the encoder's states.
     Rule(r"(\w+)/kernel", r"linear/\1/weight", *_matrix(1)),
     Rule(r"(\w+)/bias", r"linear/\1/bias", _same, _reshape),
 )
@@ -108,15 +108,15 @@ STACKS = ("encoder/layers", "decoder/layers_in", "decoder/layers_out")
 
 
 def to_torch(params: PyTree, more: Sequence[Rule] = ()) -> dict[str, np.ndarray]:
-    """Tensors by their names there.
+    """Convert parameters to PyTorch's tensors, as NumPy arrays by name.
 
     Args:
-        params: {"encoder", ...}, numpy; the parts of a model that are exported, "codebooks" and
-            "features" {"mean", "std"} among them.
+        params: the exported parts {"encoder", ...} as NumPy arrays, including "codebooks" and
+            "features" {"mean", "std"}.
         more: rules besides `RULES`, for a codec.
 
     Raises:
-        UserError: a parameter has no name there.
+        UserError: no rule matches a parameter.
     """
     flat = traverse_util.flatten_dict(params, sep="/")
     tensors: dict[str, np.ndarray] = {}
@@ -128,15 +128,15 @@ def to_torch(params: PyTree, more: Sequence[Rule] = ()) -> dict[str, np.ndarray]
 
 
 def from_torch(tensors: dict[str, np.ndarray], shapes: PyTree, more: Sequence[Rule] = ()) -> PyTree:
-    """Our parameters of tensors; the inverse of `to_torch`.
+    """Convert tensors to our parameters; the inverse of `to_torch`.
 
     Args:
-        tensors: by name.
-        shapes: tree of objects with `shape`, such as `jax.eval_shape` gives.
+        tensors: NumPy arrays by name.
+        shapes: tree of objects with `shape`, such as `jax.eval_shape` returns.
         more: rules besides `RULES`, for a codec.
 
     Raises:
-        UserError: a tensor is missing, left over or of another shape; names it.
+        UserError: a tensor is missing, unexpected or of another shape; names it.
     """
     left = dict(tensors)
     params = {}
@@ -154,19 +154,22 @@ def from_torch(tensors: dict[str, np.ndarray], shapes: PyTree, more: Sequence[Ru
         stacked = np.ascontiguousarray(layers[0] if layer is None else np.stack(layers))
         params[path] = stacked
     if left:
-        raise UserError(f"tensor {sorted(left)[0]} has no place in this model ({len(left)} such)")
+        raise UserError(
+            f"tensor {sorted(left)[0]} does not belong to this model"
+            f" ({len(left)} unexpected tensors)"
+        )
     return traverse_util.unflatten_dict(params, sep="/")
 
 
 def _depth(path: str, shape: Shape) -> int:
-    """Layers stacked in the leaf; 0: it is not stacked."""
+    """Number of layers that are stacked in the leaf; 0: it is not stacked."""
     return shape[0] if path.startswith(tuple(f"{stack}/" for stack in STACKS)) else 0
 
 
 def _places(
     path: str, shape: Shape, more: Sequence[Rule]
 ) -> Iterator[tuple[str, Rule, int | None]]:
-    """Name there, rule and layer of each tensor that the leaf is made of."""
+    """Yield the name in PyTorch, the rule and the layer of each tensor that belongs to the leaf."""
     depth = _depth(path, shape)
     for rule in (*more, *RULES):
         if re.fullmatch(rule.path, path):

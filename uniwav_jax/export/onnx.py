@@ -1,11 +1,12 @@
-"""ONNX of an export's encoder, or of encoder and CTC head; rows and frames are dynamic.
+"""Converts an export's encoder, and encoder with CTC head, to ONNX; B and T are dynamic.
 
     features float32 [B, T, C]   normalised surface features
     frames int64 [B]             real frames of each row
-    -> encoder.onnx: hidden_states [L + 1, B, T, D] (h_0 .. h_L) and final [B, T, D]
-    -> ctc.onnx: logits [B, T, V + 1]
+    -> encoder.onnx: hidden_states [L + 1, B, T, D] (h_0 .. h_L) and final [B, T, D], float32
+    -> ctc.onnx: logits float32 [B, T, V + 1]
 
-The features stay outside: ONNX has no complex numbers, and a codec's are a model of their own.
+The computation of surface features is not included, because ONNX has no complex numbers for the
+log-mel spectrogram, and codec latents need a model of their own.
 """
 
 import pathlib
@@ -17,7 +18,7 @@ from uniwav_jax.export.write import write_sums
 
 
 class Encoder(torch.nn.Module):
-    """Features to all states."""
+    """The encoder: features to the states of all layers."""
 
     names = ("hidden_states", "final")
 
@@ -35,7 +36,7 @@ class Encoder(torch.nn.Module):
 
 
 class Ctc(Encoder):
-    """Features to CTC's scores."""
+    """Encoder and CTC head: features to logits."""
 
     names = ("logits",)
 
@@ -44,12 +45,24 @@ class Ctc(Encoder):
 
 
 def write(folder: str) -> list[pathlib.Path]:
-    """Write FILE.onnx of the export in `folder` into it; returns the paths."""
+    """Write encoder.onnx and, for recognisers, ctc.onnx into an export's folder.
+
+    Args:
+        folder: the export.
+
+    Returns:
+        Paths of all new files.
+
+    Raises:
+        ExportError: the export is incomplete or damaged.
+    """
     model = uniwav_model.load(folder)
     graphs: dict[str, Encoder] = {"encoder": Encoder(model)}
     if "ctc" in model.c["parts"]:
         graphs["ctc"] = Ctc(model)
     paths = []
+    # A file of protobuf holds 2 GiB; the weights of larger models go to FILE.onnx.data.
+    large = sum(p.numel() * p.element_size() for p in model.parameters()) > 1.9e9
     rows, time = torch.export.Dim("rows"), torch.export.Dim("time", min=2)
     example = (torch.zeros(2, 50, model.c["features"]["channels"]), torch.tensor([50, 40]))
     for name, graph in graphs.items():
@@ -62,8 +75,9 @@ def write(folder: str) -> list[pathlib.Path]:
             output_names=list(graph.names),
             dynamic_shapes={"features": {0: rows, 1: time}, "frames": {0: rows}},
             dynamo=True,
+            external_data=large,
             verbose=False,
         )
-        paths.append(path)
+        paths += sorted(path.parent.glob(f"{path.name}*"))
     write_sums(pathlib.Path(folder))
     return paths

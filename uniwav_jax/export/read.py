@@ -1,6 +1,6 @@
-"""Back from PyTorch: an export becomes a checkpoint that `config.init_from` and tools read.
+"""Converts an export to a checkpoint that `config.init_from` and the tools read.
 
-The parts that an export has not (teacher, optimizer) start fresh, as `init_from` reports.
+Parts that an export lacks, such as teacher and optimizer, start afresh, as `init_from` reports.
 """
 
 import dataclasses
@@ -26,20 +26,20 @@ from uniwav_jax.types import PyTree
 
 
 class Export(NamedTuple):
-    """What a folder holds: its configuration, parameters by part (float32 numpy), step, codec."""
+    """The content of an exported folder."""
 
     config: Config
-    params: PyTree
-    step: int
-    structure: Structure | None
+    params: PyTree  # float32 NumPy arrays by part
+    step: int  # number of training updates
+    structure: Structure | None  # of the codec; None without one
     encoder: str  # "student" or "teacher"
 
 
 def load(folder: str) -> Export:
-    """Read an export, "features" and "codebooks" among the parameters.
+    """Read an exported folder.
 
     Raises:
-        UserError: the folder is incomplete, damaged, or its tensors are not those of its config.
+        UserError: the folder is incomplete or damaged, or its tensors do not fit its config.json.
     """
     path = pathlib.Path(folder)
     try:
@@ -53,17 +53,19 @@ def load(folder: str) -> Export:
         channels, step = int(c["features"]["channels"]), int(c["step"])
         encoder = c["weights"]["encoder"]
     except (UserError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path / uniwav_files.CONFIG} describes no model: {error!r}") from error
+        raise UserError(
+            f"{path / uniwav_files.CONFIG} does not describe a model: {error!r}"
+        ) from error
     try:
         tensors = safetensors.numpy.load_file(path / uniwav_files.WEIGHTS)
-    except Exception as error:  # safetensors' own errors are of many kinds
+    except Exception as error:  # safetensors raises many types
         raise UserError(f"{path / uniwav_files.WEIGHTS} cannot be read: {error}") from error
     for name in list(tensors):
         if tensors[name].dtype != np.float32:
             dtype = tensors[name].dtype
             raise UserError(f"{path / uniwav_files.WEIGHTS}: {name} is {dtype}, expected float32")
         if name == "features.filters" or ".bias_hh_l" in name:
-            tensors.pop(name)  # follows from the rest
+            tensors.pop(name)  # it follows from the configuration
     try:
         shapes = _shapes(config, channels, structure, parts, encoder)
         return Export(
@@ -84,7 +86,7 @@ def _shapes(
     parts: frozenset[str],
     encoder: str,
 ) -> PyTree:
-    """Shapes of all parameters that an export must hold."""
+    """Shapes of all parameters that an export must have."""
     task = tasks.get(config.task)
     params, state = jax.eval_shape(lambda: task.init(jax.random.key(0), config, channels))
     arrays = {"params": params, "ema": params, "state": state}
@@ -105,10 +107,10 @@ def _places(task: Task, encoder: str) -> dict[str, str]:
 
 
 def _config(c: dict[str, Any]) -> tuple[Config, Structure | None]:
-    """The configuration that config.json describes, and the codec.
+    """Convert config.json to a configuration and the codec's structure.
 
-    How the model was trained and evaluated is not in config.json; those fields have values that are
-    valid together with the others.
+    config.json lacks the fields of training and evaluation; they get values that are valid together
+    with the others.
     """
     values = dataclasses.asdict(Config())
     features = {**c["features"]}
@@ -121,7 +123,7 @@ def _config(c: dict[str, Any]) -> tuple[Config, Structure | None]:
     values["model"]["decoder"] = c.get("decoder", values["model"]["decoder"])
     values |= {"task": c["task"], "init_from": "the export"}
     values |= {name: c[name] for name in values.keys() & c.keys() - {"features"}}
-    # Exports of older versions do not state the longest clips of the training.
+    # Exports of older versions lack the lengths of the clips that the model was trained on.
     values["data"]["buckets"] = c.get("buckets", values["data"]["buckets"])
     values["data"]["min_seconds"] = 0.0
     if "distillation" not in c:
@@ -138,13 +140,13 @@ def to_checkpoint(source: str, workdir: str, **options: Any) -> int:
 
     Args:
         source: folder of an export, or a file for `dinosr.load`.
-        workdir: to make.
-        options: of `dinosr.load`.
+        workdir: new working directory.
+        options: options of `dinosr.load`.
 
     Raises:
-        UserError: as of `load` or `dinosr.load`, or `workdir` has a checkpoint already.
+        UserError: as in `load` or `dinosr.load`, or `workdir` already has a checkpoint.
     """
-    workdir = str(pathlib.Path(workdir).absolute())  # Orbax wants it so
+    workdir = str(pathlib.Path(workdir).absolute())  # Orbax needs absolute paths
     if pathlib.Path(source).is_file():
         config, state, structure = dinosr.load(source, **options)
         step = 0
@@ -154,7 +156,7 @@ def to_checkpoint(source: str, workdir: str, **options: Any) -> int:
         task = tasks.get(config.task)
         places = {**_places(task, export.encoder), "features": "frozen/features"}
         flat = {places[name]: part for name, part in export.params.items()}
-        # A teacher or an average is also where training from it starts.
+        # Training starts from the exported teacher or average, so it is also the trained part.
         for follower, leader in task.follows(config).items():
             if follower in flat:
                 flat.setdefault(leader, flat[follower])

@@ -1,13 +1,13 @@
-"""Write a checkpoint as a folder that PyTorch reads.
+"""Writes a checkpoint as a folder that PyTorch reads.
 
-    FOLDER/model.safetensors       weights; no pickle
-    FOLDER/config.json             structure, statistics' kind, sampler; also for `transformers`
-    FOLDER/preprocessor_config.json, vocab.json, tokenizer_config.json   for `transformers`
-    FOLDER/*.py                    the model's code, torch and safetensors only (export/torch)
+    FOLDER/model.safetensors       weights, without pickle
+    FOLDER/config.json             structure, features, sampler; also read by `transformers`
+    FOLDER/preprocessor_config.json, vocab.json, tokenizer_config.json   read by `transformers`
+    FOLDER/*.py                    code of the model (export/torch), which needs torch, safetensors
     FOLDER/README.md               model card
-    FOLDER/SHA256SUMS              of all of them
+    FOLDER/SHA256SUMS              checksums of the other files
 
-On a CPU, with memory for the exported arrays twice.
+It runs on a CPU and needs memory for two copies of the exported arrays.
 """
 
 import dataclasses
@@ -18,7 +18,6 @@ import shutil
 from typing import Any
 
 import numpy as np
-import safetensors.numpy
 
 from uniwav_jax.checkpoint import reader, store
 from uniwav_jax.codec import files
@@ -31,9 +30,9 @@ from uniwav_jax.features import SurfaceFeatures
 from uniwav_jax.types import PyTree
 
 TORCH = pathlib.Path(__file__).parent / "torch"
-# Parts that have modules of their own in the PyTorch model.
+# These parts have classes of their own in the PyTorch model.
 KNOWN = ("ctc", "heads")
-# For `transformers`: the model computes features, so waveforms are only padded.
+# For `transformers`: waveforms are only padded, because the model computes the features.
 PREPROCESSOR = {
     "feature_extractor_type": "Wav2Vec2FeatureExtractor",
     "feature_size": 1,
@@ -56,14 +55,14 @@ def export(
     Args:
         path: workdir, checkpoints folder or step folder.
         out: new folder.
-        encoder: "student" with its heads and the decoder, or in pretraining "teacher" with its
-            codebooks. Heads and decoder learn from the student's states, codebooks cluster the
-            teacher's, so neither is exported beside the other encoder.
-        decoder: weights that sample: their running "average", or as "trained".
+        encoder: "student", with its heads and the decoder, or in pretraining "teacher", with its
+            codebooks. Heads and decoder fit only the student's states, codebooks only the
+            teacher's.
+        decoder: weights of conditioning and decoder: the running "average", or "trained".
         notes: "data" and "licence", for the model card.
 
     Raises:
-        UserError: no such checkpoint, nothing to export in it, or `out` exists.
+        UserError: the checkpoint does not exist or has nothing to export, or `out` exists.
     """
     checkpoint = reader.open(path)
     config, meta = checkpoint.config, checkpoint.meta
@@ -71,7 +70,7 @@ def export(
     structure = features.config if config.features.kind == "codec" else None
     tensors = names.to_torch(params, codec_chains.rules(structure))
     tensors |= {
-        name.replace("_ih_", "_hh_"): np.zeros_like(bias)  # torch's LSTM has two
+        name.replace("_ih_", "_hh_"): np.zeros_like(bias)  # PyTorch's LSTM adds two biases
         for name, bias in tensors.items()
         if ".bias_ih_l" in name
     }
@@ -84,7 +83,7 @@ def export(
     for name, fields in checkpoint.task.export_documents(config).items():
         documents[name] = _merged(documents.get(name, {}), fields)
     with files.new_folder(out) as draft:
-        safetensors.numpy.save_file(tensors, draft / uniwav_files.WEIGHTS, {"format": "pt"})
+        files.save_tensors(tensors, draft / uniwav_files.WEIGHTS, {"format": "pt"})
         for name, content in documents.items():
             text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             (draft / name).write_text(text, encoding="utf-8")
@@ -96,28 +95,33 @@ def export(
 
 
 def read(checkpoint: reader.Checkpoint, *, encoder: str, decoder: str) -> PyTree:
-    """The parameters that are exported, by part, and "features".
+    """Read the exported parameters by part, including "features", as NumPy arrays.
+
+    Args:
+        checkpoint: the checkpoint.
+        encoder, decoder: as for `export`.
 
     Raises:
-        UserError: the task has no export, or no such encoder.
+        UserError: the task has no PyTorch model, or the checkpoint lacks the encoder.
     """
     path, task = checkpoint.folder, checkpoint.task
     if task.exports is None:
         raise UserError(f"{path} is a checkpoint of task {task.name}, which has no PyTorch model")
     places = task.exports(encoder, decoder)
     if not places:
-        raise UserError(f"{path} is a checkpoint of task {task.name}: it has no {encoder}")
+        raise UserError(f"{path} is a checkpoint of task {task.name}, which has no {encoder}")
     places = {**places, "features": "frozen/features"}
     arrays = checkpoint.arrays(*places.values())
     params = {name: store.get(arrays, place) for name, place in places.items()}
-    params = {name: part for name, part in params.items() if part}  # an import has not all
+    # Checkpoints of imported models lack some parts.
+    params = {name: part for name, part in params.items() if part}
     if "encoder" not in params:
         raise UserError(f"{path} has no {encoder} encoder")
     return params
 
 
 def exact(config: Config) -> Config:
-    """The configuration computed in float32 with plain attention, for comparison."""
+    """The configuration in float32 with attention in plain JAX, for comparisons."""
     model = dataclasses.replace(config.model, compute_dtype="float32", attention="xla")
     return dataclasses.replace(config, model=model)
 
@@ -128,11 +132,11 @@ def describe(
     features: SurfaceFeatures,
     structure: Structure | None,
 ) -> dict[str, Any]:
-    """The content of config.json, without what the task adds."""
+    """The content of config.json, without the fields that the task adds."""
     config = checkpoint.config
     values = json.loads(config.to_json())
     surface = {**values["features"], "channels": features.channels}
-    surface["stats"] = surface["codec"] = ""  # an export names no files of this machine
+    surface["stats"] = surface["codec"] = ""  # paths on this machine do not belong in an export
     if structure:
         surface |= {part: codec_chains.describe(structure, part) for part in ("encoder", "decoder")}
         surface["context"] = features.context
@@ -143,7 +147,7 @@ def describe(
         "parts": sorted(params),
         "linear": linear_heads(params),
         "step": checkpoint.step,
-        "buckets": values["data"]["buckets"],  # seconds; longer audio goes through in windows
+        "buckets": values["data"]["buckets"],  # seconds; longer audio is computed in windows
         "features": surface,
         "encoder": values["model"]["encoder"],
     }
@@ -161,6 +165,7 @@ def describe(
         "hidden_size": c.width,
         "num_hidden_layers": c.layers,
         "num_attention_heads": c.heads,
+        "inputs_to_logits_ratio": features.hop,  # with which pipelines cut long audio
         "vocab_size": 1,
         "pad_token_id": 0,
         "uniwav": described,
@@ -170,7 +175,7 @@ def describe(
 def linear_heads(params: PyTree) -> dict[str, list[int]]:
     """{part: [inputs, outputs]} of the parts that are one linear layer {"kernel", "bias"}.
 
-    The PyTorch model has them as `linear.PART`, which read the encoder's states.
+    In the PyTorch model they are `linear.PART` and read the encoder's states.
     """
     return {
         name: list(part["kernel"].shape)
@@ -180,13 +185,13 @@ def linear_heads(params: PyTree) -> dict[str, list[int]]:
 
 
 def _merged(fields: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    """`fields` with `more`, dicts inside merged as well."""
+    """Merge `more` into `fields`, including nested dicts."""
     both = {n: _merged(fields[n], v) for n, v in more.items() if isinstance(fields.get(n), dict)}
     return {**fields, **more, **both}
 
 
 def write_sums(folder: pathlib.Path) -> None:
-    """Write SHA256SUMS of all files of a folder, in the form of `sha256sum`."""
+    """Write SHA256SUMS of all files in a folder, in the format of `sha256sum`."""
     lines = []
     for file in sorted(folder.iterdir()):
         if file.is_file() and file.name != uniwav_files.SUMS:

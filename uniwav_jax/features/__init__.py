@@ -1,4 +1,4 @@
-"""Surface features: waveforms to normalised feature frames and back, in jnp (paper, section 3)."""
+"""Converts waveforms to surface features and back, in JAX (paper, section 3)."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from uniwav_jax.features.waveform import Waveform
 
 
 def check_corpora(features: SurfaceFeatures, latents: list[dict[str, Any]]) -> None:
-    """Check that all corpora are extracted latents of this run's codec, or none is.
+    """Check that no corpus has extracted latents, or that all have latents of this run's codec.
 
     Args:
         features: the features of the run.
         latents: `Manifest.latents` of each corpus.
 
     Raises:
-        UserError: they are mixed, or of another codec.
+        UserError: some corpora are audio and some latents, or the latents are of another codec.
     """
     if not any(latents):
         return
@@ -28,19 +28,22 @@ def check_corpora(features: SurfaceFeatures, latents: list[dict[str, Any]]) -> N
     for described in latents:
         if described["codec"] != codec:
             raise UserError(
-                f"config.data: latents of codec {described['codec']}, but config.features has"
+                f"config.data has latents of codec {described['codec']}, but config.features has"
                 f" {f'codec {codec}' if codec else 'no codec'}; set config.features.kind=codec and"
-                " config.features.codec to the folder that they were extracted with"
+                " config.features.codec to the codec folder that they were extracted with"
             )
 
 
 def build(config: FeaturesConfig, codec: dict[str, Any] | None = None) -> SurfaceFeatures:
-    """The surface features that `config.kind` names (checked by `config.validate`).
+    """Create the surface features that `config.kind` names (checked by `config.validate`).
 
     Args:
-        config: of the features.
-        codec: `CodecFeatures.described` of a checkpoint, whose codec is then taken; None: the
-            codec in the folder `config.codec`.
+        config: configuration of the features.
+        codec: `CodecFeatures.described` from a checkpoint, to use the checkpoint's codec; None:
+            use the codec in the folder `config.codec`.
+
+    Raises:
+        UserError: the folder has no codec, or its rates are not those of `config`.
     """
     if config.kind == "codec":
         return CodecFeatures(config, codec)

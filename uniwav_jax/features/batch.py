@@ -1,4 +1,4 @@
-"""Surface features of a batch, as every loss and every model reads them."""
+"""Computes the surface features of a batch, for all losses and models."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,17 @@ from uniwav_jax.types import Batch, PyTree
 def surface(
     batch: Batch, feature_params: PyTree, features: SurfaceFeatures
 ) -> tuple[jax.Array, jax.Array]:
-    """Normalised surface features [B, T, C], zero on padding, and real frames per row [B]."""
+    """Compute features from the audio of a batch, or normalise its latents.
+
+    Args:
+        batch: audio or latents, sharded by rows.
+        feature_params: the features' parameters, with "mean" and "std" [C].
+        features: the kind of features.
+
+    Returns:
+        Normalised surface features, float32 [B, T, C] and zero on padding, without gradient; and
+        the number of real frames per row, int32 [B].
+    """
     if batch.latents is None:
         x_BxTxC = features.encode(feature_params, batch.audio)
     else:

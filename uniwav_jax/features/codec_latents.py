@@ -3,10 +3,10 @@
     waveform with context [B, left + S + right] -> codec encoder -> [B, ceil(S / hop), C]
         -> (x - mean) / std
 
-Silence surrounds each clip, and a crop is read with the audio around it (`context`). So a row's
-frames are the same alone, padded in a batch, cut from a longer clip, or read from latents that were
-extracted before. With an LSTM in the codec the last is true only nearly, because `MEMORY` limits
-how much of the past it reads.
+Silence surrounds each clip, and a crop is read with the audio around it (`context`). A row's frames
+are therefore the same whether the clip is encoded alone, padded in a batch, cut from a longer clip,
+or read from extracted latents. If the codec has an LSTM, crops differ slightly, because the LSTM
+reads only `MEMORY` seconds of the audio before them.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ from uniwav_jax.config import FeaturesConfig
 from uniwav_jax.errors import UserError
 from uniwav_jax.types import PyTree
 
-MEMORY = 1.0  # seconds of audio before a crop that an LSTM reads; ours
+MEMORY = 1.0  # seconds of audio before a crop that an LSTM reads; our choice
 
 
 class CodecFeatures:
@@ -30,8 +30,8 @@ class CodecFeatures:
 
     Args:
         config: configuration of the features.
-        described: `described` of the codec in a checkpoint. The checkpoint has the weights too, so
-            `weights` are zeros of their shapes. None: read the codec in the folder `config.codec`.
+        described: `described` from a checkpoint. `weights` are then zeros of the right shapes, to
+            be replaced by the checkpoint's. None: read the codec in the folder `config.codec`.
 
     Raises:
         UserError: the folder has no codec, or its rates are not those of `config`.
@@ -49,7 +49,7 @@ class CodecFeatures:
         for name, needed in (("sample_rate", codec.sample_rate), ("hop", codec.hop)):
             if getattr(config, name) != needed:
                 raise UserError(
-                    f"config.features.{name} is {getattr(config, name)}, the codec in"
+                    f"config.features.{name} is {getattr(config, name)}, but the codec in"
                     f" {config.codec} has {needed}; set --config.features.{name}={needed}"
                 )
         self.sample_rate, self.hop = codec.sample_rate, codec.hop
@@ -64,7 +64,7 @@ class CodecFeatures:
         self._network = Codec(codec)
 
     def raw(self, params: PyTree, audio_BxS: jax.Array) -> jax.Array:
-        """Latents of audio with its context, not normalised, float32 [B, T, C]."""
+        """Latents before normalisation, float32 [B, T, C], of audio with its context."""
         if audio_BxS.dtype == jnp.int16:
             audio_BxS = audio_BxS.astype(jnp.float32) / 32768.0
         left = self.context[0] // self.hop
@@ -73,7 +73,7 @@ class CodecFeatures:
         return z_BxTxC[:, left : left + frames]
 
     def encode(self, params: PyTree, audio_BxS: jax.Array) -> jax.Array:
-        """Normalised latents of audio with its context, float32 [B, T, C]."""
+        """Normalised latents, float32 [B, T, C], of audio with its context."""
         return (self.raw(params, audio_BxS) - params["mean"]) / params["std"]
 
     def decode(self, params: PyTree, x_BxTxC: jax.Array) -> jax.Array:
@@ -84,7 +84,7 @@ class CodecFeatures:
         """
         if isinstance(self.config, FrontEndConfig):
             raise UserError(
-                "a convolutional front end has no decoder: nothing can be generated with"
+                "a convolutional front end has no decoder, so no audio can be generated from"
                 " these features; set --config.flow.weight=0 --config.evaluate.sample_every=0"
             )
         z_BxTxC = x_BxTxC.astype(jnp.float32) * params["std"] + params["mean"]

@@ -1,11 +1,11 @@
-"""Log-mel spectrogram and back.
+"""Log-mel spectrograms, and waveforms from them.
 
     waveform [B, S] -> short-time Fourier transform -> magnitudes [B, T, F] -> mel [B, T, C]
         -> natural logarithm -> (x - mean) / std
 
-Frame i is centred at (i + 1/2) hop, so that ceil(S / hop) frames cover S samples, and a row that
-is padded with zeros gives the same frames as the row alone. The way back is the pseudo-inverse of
-the mel filters and phases by the Griffin-Lim algorithm.
+Frame i is centred at (i + 1/2) hop, so that ceil(S / hop) frames cover S samples, and padding a row
+with zeros does not change its frames. Decoding inverts the mel filters by their pseudo-inverse and
+finds phases by the Griffin-Lim algorithm.
 """
 
 import jax
@@ -16,11 +16,11 @@ from uniwav_jax.audio import stft
 from uniwav_jax.config import FeaturesConfig
 from uniwav_jax.types import PyTree
 
-# Values without a source are ours.
+# We chose the values that have no source.
 FLOOR = 1e-3  # smallest mel magnitude, about the noise floor of int16
 GRIFFIN_LIM_STEPS = 48
-# Smaller singular values of the filters, relative to the largest, count as zero: they belong to
-# differences of bands that share bins, which are noise.
+# Singular values of the filters below this share of the largest count as zero. They belong to
+# differences between bands that share bins, which are dominated by noise.
 SINGULAR = 0.05
 MOMENTUM = 0.99  # fast Griffin-Lim (Perraudin et al., 2013)
 
@@ -90,7 +90,7 @@ class LogMel:
         return stft.transform(padded, self._hann, self.hop)
 
     def _inverse(self, spectrum_BxTxF: jax.Array, samples: int) -> jax.Array:
-        """Waveform float32 [B, samples] of what `_transform` gives."""
+        """Inverse of `_transform`: waveform, float32 [B, samples]."""
         left = (self.window - self.hop) // 2
         wave = stft.inverse(spectrum_BxTxF, self._hann, self.hop)
         return wave[:, left : left + samples]

@@ -1,12 +1,12 @@
 """Mel-frequency cepstral coefficients with deltas, from a log-mel spectrogram.
 
     log-mel [..., T, M] -> orthonormal DCT-II over the bands, coefficients 0 to 12 [..., T, 13]
-        -> beside their regression deltas and the deltas of those [..., T, 39]
+        -> concatenated with their regression deltas and the deltas of those [..., T, 39]
 
-Nothing is normalised here. The input must be the logarithm of mel magnitudes or energies, not
-scaled per band (`log_mel.LogMel.raw`, not its `encode`), because the DCT mixes the bands. The 39
-channels differ in scale by two orders of magnitude, so scale each to zero mean and unit variance
-before clustering or predicting them.
+The input must be the logarithm of mel magnitudes or energies without normalisation per band
+(`log_mel.LogMel.raw`, not its `encode`), because the DCT mixes the bands. The result is not
+normalised either: the 39 channels differ in scale by two orders of magnitude, so scale each to zero
+mean and unit variance before clustering or predicting them.
 """
 
 import jax
@@ -15,7 +15,7 @@ import numpy as np
 
 from uniwav_jax.errors import UserError
 
-COEFFICIENTS = 13  # including coefficient 0, the level
+COEFFICIENTS = 13  # including coefficient 0, which measures the level
 DELTA_WINDOW = 2  # frames to each side
 
 
@@ -59,10 +59,10 @@ def cepstrum(log_mel: jax.Array) -> jax.Array:
 
 
 def with_deltas(x: jax.Array, frames: jax.Array | None = None) -> jax.Array:
-    """`x` [..., T, C] beside its deltas and double deltas: [..., T, 3 C].
+    """Concatenate `x` with its deltas and double deltas: [..., T, 3 C].
 
     Args:
-        x: features over time.
+        x: features over time, [..., T, C].
         frames: int32 [...], real frames of each row; see `deltas`.
     """
     first = deltas(x, frames)
@@ -70,15 +70,14 @@ def with_deltas(x: jax.Array, frames: jax.Array | None = None) -> jax.Array:
 
 
 def deltas(x: jax.Array, frames: jax.Array | None = None) -> jax.Array:
-    """Slope over time by linear regression, per frame: sum_n n (x_t+n - x_t-n) / (2 sum_n n^2).
+    """Slope over time at each frame by linear regression, sum_n n (x_t+n - x_t-n) / (2 sum_n n^2).
 
-    n runs from 1 to DELTA_WINDOW. Before its start and after its end a row repeats its first and
-    its last real frame.
+    n runs from 1 to DELTA_WINDOW. A row is extended by repeating its first and last real frame.
 
     Args:
         x: [..., T, C].
-        frames: int32 [...], number of real frames of each row, so that padding does not change its
-            deltas; those after the real frames are meaningless. None: all T.
+        frames: int32 [...], number of real frames of each row, so that padding does not change
+            their deltas; deltas on padding are meaningless. None: all T frames are real.
 
     Returns:
         Slopes, [..., T, C].

@@ -14,19 +14,19 @@ from uniwav_jax.errors import UserError
 from uniwav_jax.features.surface import SurfaceFeatures
 from uniwav_jax.types import PyTree
 
-MIN_STD = 1e-3  # so that constant channels are not amplified
+MIN_STD = 1e-3  # smallest standard deviation, so that constant channels are not amplified
 
 
 def measure(
     features: SurfaceFeatures, batches: Iterator[dict[str, np.ndarray]], seconds: float
 ) -> dict[str, np.ndarray]:
-    """Statistics {"mean", "std"}, float32 [C], over at least `seconds` seconds of real audio.
+    """Measure {"mean", "std"}, float32 [C], on at least `seconds` seconds of audio without padding.
 
     Args:
-        features: the surface features; only `raw` is used.
+        features: the surface features, of which only `raw` is used.
         batches: items of `data.pipeline.make_loader`: "audio" int16 [B, S] or "latents" float16
             [B, T, C], "samples" int32 [B].
-        seconds: stop after this much audio.
+        seconds: amount of audio after which the measurement stops; it also stops after 200 batches.
 
     Raises:
         UserError: the first two hundred batches had no audio.
@@ -68,10 +68,10 @@ def save(path: str, params: dict[str, np.ndarray], config: FeaturesConfig) -> No
 
 
 def load(path: str, config: FeaturesConfig) -> dict[str, np.ndarray]:
-    """Read statistics of `save`: {"mean", "std"}, float32 [C].
+    """Read statistics that `save` wrote: {"mean", "std"}, float32 [C].
 
     Raises:
-        UserError: the file is missing or damaged, or has statistics of other features.
+        UserError: the file is missing or damaged, or its statistics are of other features.
     """
     try:
         document = json.loads(pathlib.Path(path).read_text())
@@ -79,7 +79,7 @@ def load(path: str, config: FeaturesConfig) -> dict[str, np.ndarray]:
         made_with = document["features"]
     except FileNotFoundError:
         raise UserError(
-            f"config.features.stats: {path} does not exist; make it with 'uniwav data stats',"
+            f"config.features.stats: {path} does not exist; create it with 'uniwav data stats',"
             " or leave the field empty to measure at start-up"
         ) from None
     except (ValueError, KeyError, TypeError) as error:
@@ -88,7 +88,7 @@ def load(path: str, config: FeaturesConfig) -> dict[str, np.ndarray]:
         ) from error
     if made_with != _identity(config):
         raise UserError(
-            f"config.features.stats: {path} was measured with {made_with}, config.features is"
+            f"config.features.stats: {path} was measured with {made_with}, but config.features is"
             f" {_identity(config)}; measure again with 'uniwav data stats'"
         )
     return params

@@ -1,4 +1,4 @@
-"""The interface of all kinds of surface features."""
+"""The interface that all kinds of surface features implement."""
 
 from typing import Any, Protocol
 
@@ -10,17 +10,18 @@ from uniwav_jax.types import PyTree
 class SurfaceFeatures(Protocol):
     """A fixed map between waveforms and feature frames.
 
-    Its parameters (statistics, and a codec's weights) are a float32 tree in `TrainState.features`;
-    "mean" and "std" [C] are always part of it.
+    Its parameters are a float32 tree in `TrainState.frozen["features"]` with "mean" and "std", [C],
+    and a codec's weights.
 
     Attributes:
         sample_rate: Hz.
         hop: samples per frame.
         frame_rate: frames per second.
         channels: C.
-        weights: parameters other than the statistics, float32; {} where there are none.
-        context: numbers of samples before and after the wanted ones that `raw` and `encode` read.
-        described: structure and hash of a codec as JSON values, for checkpoints; None without one.
+        weights: parameters other than the statistics, float32; {} if there are none.
+        context: numbers of samples that `raw` and `encode` read before and after the audio whose
+            frames they compute.
+        described: a codec's structure and hash as JSON values, for checkpoints; None without codec.
     """
 
     sample_rate: int
@@ -35,7 +36,7 @@ class SurfaceFeatures(Protocol):
         """Frames before normalisation, float32 [B, T, C].
 
         Args:
-            params: at least `weights`.
+            params: the parameters; only `weights` are read.
             audio_BxS: int16, or float in [-1, 1]; S includes `context`.
         """
 
@@ -49,4 +50,4 @@ class SurfaceFeatures(Protocol):
         """Frames of `samples` samples (int or int array): ceil(samples / hop)."""
 
     def picture(self, x_TxC: jax.Array) -> jax.Array:
-        """An image of one row's frames x [T, C] for pictures, float32 [T', C']."""
+        """An image of one row's frames x [T, C], for example for TensorBoard; float32 [T', C']."""

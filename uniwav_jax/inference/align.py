@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from uniwav_jax.data import manifest
+from uniwav_jax.data.partners import short_names
 from uniwav_jax.errors import UserError
 from uniwav_jax.inference.recognize import Recognizer
 from uniwav_jax.inference.words import Word
@@ -196,11 +197,13 @@ def pairs(source: str, endings: tuple[str, ...]) -> list[tuple[str, str, str]]:
         for path in sorted(pathlib.Path(source).rglob("*")):
             texts = [path.with_suffix(ending) for ending in (".txt", ".lab")]
             text = next((file for file in texts if file.is_file()), None)
-            if path.suffix.lower() in endings and text:
+            if path.suffix.lower() in endings and text and not path.name.startswith("."):
                 name = str(path.relative_to(source))
-                found.append((str(path), name, text.read_text(encoding="utf-8")))
+                found.append((str(path), name, text.read_text(encoding="utf-8-sig")))
     # An absolute path in a manifest cannot name a file of results.
-    found = [(path, os.path.basename(n) if os.path.isabs(n) else n, t) for path, n, t in found]
+    absolute = [place for place, (_, name, _) in enumerate(found) if os.path.isabs(name)]
+    for place, name in zip(absolute, short_names([found[place][1] for place in absolute])):
+        found[place] = (found[place][0], name, found[place][2])
     if not any(text.strip() for *_, text in found):
         raise UserError(
             f"{source} has no text to align: give a manifest with a column text, or a folder of"

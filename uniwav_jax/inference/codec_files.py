@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from uniwav_jax.audio.reader import read_blocks
-from uniwav_jax.audio.writer import write_wav
+from uniwav_jax.audio.writer import write_audio
 from uniwav_jax.codec import chunked, files
 from uniwav_jax.codec.config import FrontEndConfig, Structure
 from uniwav_jax.errors import UserError
@@ -141,7 +141,7 @@ def decode_file(codec: FileCodec, source: str, target: pathlib.Path) -> int:
             left -= min(left, len(block))
 
     try:
-        write_wav(str(temporary), cut(), sample_rate=codec.config.sample_rate)
+        write_audio(str(temporary), cut(), sample_rate=codec.config.sample_rate)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -4,6 +4,7 @@ Greedy decoding needs no other package. Beam search, with an n-gram model in ARP
 format, is done by pyctcdecode.
 """
 
+import gzip
 import itertools
 import pathlib
 import re
@@ -21,6 +22,8 @@ from uniwav_jax.inference import windowed
 from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE, Word
 from uniwav_jax.text import alphabet
 from uniwav_jax.types import PyTree
+
+ARPA_HEAD = 4096  # characters of a file in which an ARPA file has its first heading
 
 
 class Recognizer(windowed.WindowedModel):
@@ -75,16 +78,21 @@ class Recognizer(windowed.WindowedModel):
 def known_words(model: pathlib.Path) -> list[str] | None:
     """Words of an ARPA file, or those listed beside kenlm's binary; None where there is no list.
 
-    pyctcdecode reads the words of an ARPA file itself, but takes a word without a back-off weight
-    for an unknown one. Words that begin no longer n-gram may have none.
+    The content says whether a file is ARPA, plain or compressed by gzip. pyctcdecode 0.5.0 goes by
+    the name and reads no words of lm.ARPA and lm.arpa.gz; and in lm.arpa it takes a word without a
+    back-off weight for an unknown one, although words that begin no longer n-gram may have none.
     """
     listed = pathlib.Path(f"{model}{language_model.WORDS}")
     if listed.is_file():
         return listed.read_text(encoding="utf-8").split()
-    if model.suffix != ".arpa":
-        return None
     words = []
-    with model.open(encoding="utf-8", errors="replace") as file:
+    with model.open("rb") as file:
+        compressed = file.read(2) == b"\x1f\x8b"
+    opener = gzip.open if compressed else open
+    with opener(model, "rt", encoding="utf-8", errors="replace") as file:
+        if file.read(ARPA_HEAD).lstrip("\ufeff \r\n\t")[:6] != "\\data\\":
+            return None
+        file.seek(0)
         for line in itertools.dropwhile(lambda line: line.strip() != "\\1-grams:", file):
             # kenlm separates at these characters; a word may contain other white space.
             fields = re.split("[ \t]+", line.strip(" \t\r\n"))
@@ -133,6 +141,11 @@ class Beam:
             raise UserError(f"{model} does not exist; 'uniwav data lm' makes a model from text")
         words = known_words(pathlib.Path(model)) if model else None
         symbols = [" " if s == alphabet.SPACE else s for s in recognizer.config.text.symbols]
+        if words and not any(set(word) <= set(symbols) for word in words):
+            raise UserError(
+                f"{model}: the recogniser cannot spell any of its words, such as {words[-1]}; if"
+                " only the case differs, make a copy in lower case with the program tr"
+            )
         try:
             self.decoder = pyctcdecode.build_ctcdecoder(
                 ["", *symbols], model, words, alpha=weight, beta=word_score

@@ -1,1 +1,1 @@
-"""Losses as formulas on arrays; none of them reads a configuration."""
+"""Losses as functions of arrays; none of them reads a configuration."""

@@ -1,9 +1,9 @@
 """Losses of codec training: spectral distance, adversarial losses, and their balance.
 
-Distances compare waveforms, float32 [B, S]. Adversarial losses read the discriminator's logits and
-feature maps, one list entry per scale (`models.discriminator`). Means are over the real rows:
-`real_B`, float32 [B], is 1 for a row with speech and 0 for an empty or unreadable one. Losses are
-float32 [].
+The spectral distance compares waveforms, float32 [B, S]. Adversarial losses read the
+discriminator's logits and feature maps, one list entry per scale (`models.discriminator`). Means
+are over the real rows: `real_B`, float32 [B], is 1 for a row with speech and 0 for an empty or
+unreadable one. Each loss is float32 [].
 """
 
 import jax
@@ -45,7 +45,7 @@ def multi_scale_mel(
             filters_FxC: np.ndarray = filters_FxC,
         ) -> jax.Array:
             spectrum = stft.transform(audio_BxS, stft.hann(window), window // 4)
-            # The root's slope at zero is infinite, and silence must not give NaN.
+            # The slope of the square root at zero is infinite: silence would have a NaN gradient.
             power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
             magnitude = jnp.sqrt(power + EPSILON)
             mel = jnp.einsum("btf,fc->btc", magnitude, filters_FxC, precision="highest")
@@ -87,19 +87,19 @@ def feature_matching(
 def balance(
     gradients: dict[str, jax.Array], weights: dict[str, float], norms: dict[str, jax.Array]
 ) -> jax.Array:
-    """One gradient to the decoded waveform out of one per loss (EnCodec, section 3.4).
+    """Combine the losses' gradients with respect to the decoded waveform (EnCodec, section 3.4).
 
         g = sum_i w_i / sum_j w_j  g_i / <||g_i||>
 
-    so that a weight is the share that a loss has in the gradient, whatever the loss's own scale.
+    A loss's weight is then its share of the gradient, whatever the scale of the loss.
 
     Args:
-        gradients: gradient of each loss with respect to the waveform, [B, S].
+        gradients: gradient of each loss with respect to the waveform, float32 [B, S].
         weights: weight of each loss.
-        norms: running average of each loss's `gradient_norms`, [].
+        norms: running average of each loss's `gradient_norms`, float32 [].
 
     Returns:
-        [B, S], with a norm of about one per row.
+        float32 [B, S], with a norm of about one per row.
     """
     total = sum(weights[name] for name in gradients)
     return sum(
@@ -109,7 +109,7 @@ def balance(
 
 
 def gradient_norms(gradients: dict[str, jax.Array], real_B: jax.Array) -> dict[str, jax.Array]:
-    """Mean over real rows of the Euclidean norm of each gradient [B, S]."""
+    """Mean over real rows of the Euclidean norm of each gradient [B, S]; float32 []."""
     return {
         name: row_mean(jnp.sqrt(jnp.square(gradient).sum(-1)), real_B)
         for name, gradient in gradients.items()

@@ -6,12 +6,15 @@ import optax
 
 
 def token_mask(tokens_BxU: jax.Array) -> jax.Array:
-    """Bool [B, U], True on the tokens of a text, False after its end (-1)."""
+    """Bool [B, U], True on a text's tokens and False after its end, where tokens are -1."""
     return tokens_BxU >= 0
 
 
 def needed_frames(tokens_BxU: jax.Array) -> jax.Array:
-    """Fewest frames for each text, int32 [B]: one per token, and a blank between equal ones."""
+    """Fewest frames that can emit each text, int32 [B]: one per token and per repetition.
+
+    Two equal tokens in a row need a blank between them.
+    """
     mask = token_mask(tokens_BxU)
     equal = (tokens_BxU[:, 1:] == tokens_BxU[:, :-1]) & mask[:, 1:]
     return mask.sum(-1) + equal.sum(-1)
@@ -21,13 +24,13 @@ def loss(logits_BxTxV: jax.Array, frame_mask_BxT: jax.Array, tokens_BxU: jax.Arr
     """-ln p(text) of each row in nats, float32 [B]; 0 for rows that are not `possible`.
 
     Args:
-        logits_BxTxV: any float dtype; V is the number of symbols and the blank.
+        logits_BxTxV: any float dtype; V counts the symbols and the blank.
         frame_mask_BxT: bool, True on real frames.
-        tokens_BxU: int32, -1 after each row's end.
+        tokens_BxU: int32, -1 after the end of each text.
     """
     mask = token_mask(tokens_BxU)
     fits_B = possible(frame_mask_BxT, tokens_BxU)
-    # Without this an impossible row would have a loss of 1e5 and its gradient.
+    # Rows that are not possible get an empty text, because otherwise their loss would be 1e5.
     labels = jnp.where(mask & fits_B[:, None], tokens_BxU, 0)
     nll_B = optax.ctc_loss(
         logits_BxTxV.astype(jnp.float32),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 def cross_entropy_sum(
     logits_KxBxTxV: jax.Array, codes_KxBxT: jax.Array, mask_BxT: jax.Array
 ) -> jax.Array:
-    """Sum over masked frames of the cross-entropy in nats, averaged over the K books; float32 [].
+    """Sum of the cross-entropy over masked frames, in nats, averaged over codebooks; float32 [].
 
     Divide it by the global number of masked frames to get L_enc.
 
@@ -22,6 +22,13 @@ def cross_entropy_sum(
 
 
 def mean_prediction(logits_KxBxTxV: jax.Array, mask_BxT: jax.Array) -> jax.Array:
-    """Sum over masked frames of softmax(logits), float32 [K, V]; its perplexity shows collapse."""
+    """Sum of softmax(logits) over masked frames, float32 [K, V].
+
+    A low perplexity of this sum shows that the predictions collapsed to a few codewords.
+
+    Args:
+        logits_KxBxTxV: the student's predictions, any float dtype.
+        mask_BxT: bool, True on frames that are hidden from the student.
+    """
     p = jax.nn.softmax(logits_KxBxTxV.astype(jnp.float32), axis=-1)
     return (p * mask_BxT[None, :, :, None]).sum((1, 2))

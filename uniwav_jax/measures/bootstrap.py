@@ -1,9 +1,9 @@
 """Confidence intervals of a measure on a test set: percentile bootstrap over clips or utterances.
 
-Clips are resampled with replacement, because the frames of one clip are not independent while clips
-nearly are. Two systems on the same clips are resampled together (`minus`), so that the difficulty
-of the clips cancels. Resampling clips cannot show how training runs differ; `over_seeds` adds that
-where a claim is about training.
+Clips are resampled with replacement, because clips are nearly independent while the frames of one
+clip are not. Two systems on the same clips are resampled together (`minus`), so that the difficulty
+of the clips cancels. Resampling clips does not show how much training runs differ; use `over_seeds`
+for claims about training.
 """
 
 import math
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy import special
 
-Counts = np.ndarray  # one row per clip; a measure reads the sum of rows
+Counts = np.ndarray  # counts with one row per clip; a measure reads the sum of the rows
 
 
 def interval(
@@ -24,7 +24,7 @@ def interval(
     level: float = 0.95,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Interval of `measure(sum of per_clip)`, or of its difference to that of `minus`.
+    """Interval of a measure of one system, or of the difference between two systems.
 
     Args:
         per_clip: [clips, ...] additive counts, such as errors and words, or joint counts.
@@ -32,7 +32,7 @@ def interval(
         minus: the other system's counts on the same clips; its shape may differ after the first
             dimension.
         resamples: number of resamplings.
-        level: share of the resamplings that lie within the bounds.
+        level: share of the resampled values that lie between the bounds.
         seed: seed of the resampling.
 
     Returns:
@@ -43,7 +43,7 @@ def interval(
     )
 
     def repeat(counts: Counts) -> np.ndarray:
-        flat = counts.reshape(len(counts), -1).astype(np.float64)  # float: numpy's fast matmul
+        flat = counts.reshape(len(counts), -1).astype(np.float64)  # for a fast matmul
         return np.array([measure((row @ flat).reshape(counts.shape[1:])) for row in weights])
 
     values = repeat(per_clip) - (0.0 if minus is None else repeat(minus))
@@ -62,9 +62,9 @@ def over_seeds(
     """Interval of a measure's mean over training runs, with respect to seeds and clips.
 
     Seeds and clips vary independently, so the half widths of their intervals are added in
-    quadrature. For the seeds it is Student's t interval of the runs' values, because a bootstrap of
-    a handful of runs gives intervals that are far too narrow. For the clips it is `interval` of the
-    counts of all runs.
+    quadrature. The interval over seeds is Student's t interval of the runs' values, because a
+    bootstrap of a handful of runs gives intervals that are far too narrow. The interval over clips
+    is `interval` of the counts of all runs.
 
     Args:
         runs: counts [clips, ...] of each seed's run, on the same clips. With a single run the
@@ -77,7 +77,7 @@ def over_seeds(
         Lower and upper bound, at the same distance from the mean.
 
     Raises:
-        ValueError: `minus` has another number of runs.
+        ValueError: `runs` and `minus` differ in length.
     """
     values = np.array([measure(counts.sum(0)) for counts in runs])
     if minus is not None:

@@ -1,9 +1,9 @@
 """Agreement of discrete codes with phones: purities and mutual information (HuBERT, section V-A).
 
-`joint_counts` counts the pairs of code and phone of each frame; the measures read its table
+`joint_counts` counts frames per pair of phone and code; the measures read this table
 [phones, codes], or a sum of such tables. Logarithms are natural. Phone purity and PNMI grow with
-the number of codes in use, and phone purity grows with the share of silence too. So compare at
-equal codebook sizes, and with `pnmi_shuffled`, which the same codes reach by chance.
+the number of codes in use, and phone purity also grows with the share of silence. Compare codebooks
+of equal size only, and compare PNMI with `pnmi_shuffled`, which the same codes reach by chance.
 """
 
 import numpy as np
@@ -37,8 +37,8 @@ def joint_counts_by_clip(codes: np.ndarray, labels: np.ndarray, clips: np.ndarra
     """
     if codes.ndim != 1 or codes.shape != labels.shape or not codes.size:
         raise UserError(
-            f"codes {codes.shape} and labels {labels.shape} must be two lists of the same length,"
-            " one entry per frame, at least one"
+            f"codes {codes.shape} and labels {labels.shape} must have the same shape [frames], with"
+            " at least one frame"
         )
     seen, index = zip(*(np.unique(v, return_inverse=True) for v in (clips, labels, codes)))
     shape = tuple(map(len, seen))

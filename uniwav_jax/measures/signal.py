@@ -14,8 +14,8 @@ from uniwav_jax.features import LogMel
 from uniwav_jax.measures import bootstrap
 
 PACKAGES = {"pesq_wb": "pesq", "stoi": "pystoi", "dnsmos_ovrl": "speechmos"}
-SAMPLE_RATE = 16000  # Hz, of all measures of PACKAGES
-DNSMOS_SAMPLES = int(9.01 * SAMPLE_RATE)  # input of its network, rounded as in speechmos
+SAMPLE_RATE = 16000  # Hz; the only rate at which the measures of PACKAGES are computed
+DNSMOS_SAMPLES = int(9.01 * SAMPLE_RATE)  # input of DNSMOS's network, rounded as in speechmos
 PESQ_SAMPLES = 20 * SAMPLE_RATE  # longest piece
 SILENCE = 2.0**-15  # largest peak-to-peak difference of silence: one step of 16-bit audio
 
@@ -25,7 +25,7 @@ class Mean:
     """The mean of a measure over the clips that it could score.
 
     Attributes:
-        mean: None where the measure could score no clip.
+        mean: None if the measure could score no clip.
         low, high: 95 % interval by bootstrap over the scored clips; None for fewer than two.
         clips: number of scored clips.
         of: number of all clips.
@@ -47,7 +47,7 @@ class Mean:
 
 
 def missing() -> list[str]:
-    """Measures that are left out because their package (extra [quality]) is not installed."""
+    """Names of the measures whose package (extra [quality]) is not installed."""
     return [name for name, package in PACKAGES.items() if not importlib.util.find_spec(package)]
 
 
@@ -59,9 +59,9 @@ def measures(sample_rate: int) -> list[str]:
 
 
 def scores(reference: np.ndarray, decoded: np.ndarray, *, sample_rate: int) -> dict[str, float]:
-    """Measures of one clip; the result lacks those that cannot score it.
+    """Score one clip; the result lacks the measures that cannot score it.
 
-    No measure can score a clip without samples, or with NaN or infinite ones.
+    No measure can score a clip that has no samples, or samples that are NaN or infinite.
 
     Args:
         reference: float [n] in [-1, 1].
@@ -70,9 +70,9 @@ def scores(reference: np.ndarray, decoded: np.ndarray, *, sample_rate: int) -> d
 
     Returns:
         mel_distance: mean absolute difference of log-mel magnitudes, in nats; lower is better.
-        pesq_wb: ITU-T P.862.2, 1 to 4.64; not for clips below 0.25 s, nor where one side is silent;
-            for clips above 20 s the mean over equal pieces.
-        stoi: 0 to 1; not for clips with less than 0.41 s that are within 40 dB of their loudest.
+        pesq_wb: ITU-T P.862.2, 1 to 4.64; not for clips below 0.25 s, nor if one of the two is
+            silent; for clips above 20 s it is the mean over equal pieces.
+        stoi: 0 to 1; not for clips with less than 0.41 s within 40 dB of the loudest frame.
         dnsmos_ovrl: overall quality of `decoded` alone, 1 to 5.
     """
     decoded = decoded[: len(reference)]
@@ -110,10 +110,10 @@ def means(clips: Sequence[dict[str, float]], names: Sequence[str]) -> dict[str, 
 
 
 def _pesq(reference: np.ndarray, decoded: np.ndarray) -> float | None:
-    """Mean over equal pieces of at most 20 s; None where a piece with speech cannot be scored.
+    """PESQ, averaged over equal pieces of at most 20 s; None if a piece cannot be scored.
 
-    P.862 is made for samples of 8 to 30 s, and pesq 0.0.4 ends the process where a recording has
-    more utterances than its buffer, as long ones do.
+    P.862 is made for samples of 8 to 30 s, and pesq 0.0.4 ends the process if a recording has more
+    utterances than fit into its buffer, as long recordings do. Silent pieces are left out.
     """
     import pesq
 
@@ -124,13 +124,13 @@ def _pesq(reference: np.ndarray, decoded: np.ndarray) -> float | None:
             found.append(float(pesq.pesq(SAMPLE_RATE, *pair, "wb")))
         except pesq.NoUtterancesError:  # the reference is silent in this piece
             continue
-        except (pesq.PesqError, ValueError):  # a ValueError where the decoded piece is silent
+        except (pesq.PesqError, ValueError):  # ValueError: the decoded piece is silent
             return None
     return float(np.mean(found)) if found else None
 
 
 def _stoi(reference: np.ndarray, decoded: np.ndarray) -> float | None:
-    """STOI; None where pystoi would warn and return 1e-5, or fail because there is no frame."""
+    """STOI; None if pystoi would warn and return 1e-5, or fail because there is no frame."""
     import pystoi
 
     with warnings.catch_warnings():
@@ -142,11 +142,11 @@ def _stoi(reference: np.ndarray, decoded: np.ndarray) -> float | None:
 
 
 def _dnsmos(decoded: np.ndarray) -> float:
-    """Mean over windows of 9.01 s that cover the clip evenly, the last one to its end.
+    """DNSMOS, averaged over evenly spaced windows of 9.01 s, of which the last ends with the clip.
 
-    speechmos itself moves its window by whole seconds and does not score up to two seconds at the
-    end of clips above 9.01 s (findings/speechmos_tail.sh). It repeats shorter clips until they fill
-    a window.
+    speechmos itself moves its window by whole seconds and ignores up to two seconds at the end of
+    clips above 9.01 s (findings/speechmos_tail.sh). It repeats shorter clips until they fill a
+    window.
     """
     from speechmos import dnsmos
 

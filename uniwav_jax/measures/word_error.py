@@ -1,4 +1,4 @@
-"""Word and character error rates by jiwer, with intervals over the utterances."""
+"""Word and character error rates by jiwer, with confidence intervals over the utterances."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -34,12 +34,12 @@ class Errors:
 
 
 def words(references: Sequence[str], hypotheses: Sequence[str]) -> Errors:
-    """Errors in words; references must not be empty."""
+    """Word errors; references must not be empty."""
     return _errors(jiwer.process_words(list(references), list(hypotheses)))
 
 
 def characters(references: Sequence[str], hypotheses: Sequence[str]) -> Errors:
-    """Errors in characters, spaces included."""
+    """Character errors, spaces included; references must not be empty."""
     return _errors(jiwer.process_characters(list(references), list(hypotheses)))
 
 

@@ -1,1 +1,1 @@
-"""The networks: encoder, Flow Matching decoder, masking, codebooks, teacher."""
+"""The networks: encoder, Flow Matching decoder, masking, codebooks, teacher, discriminator."""

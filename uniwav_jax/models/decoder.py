@@ -33,8 +33,8 @@ class DecoderLayer(nn.Module):
     """
 
     config: DecoderConfig
-    dtype: jnp.dtype
-    attention: str
+    dtype: jnp.dtype  # of matmuls
+    attention: str  # implementation, see `attention.fused`
 
     @nn.compact
     def __call__(
@@ -45,11 +45,11 @@ class DecoderLayer(nn.Module):
         time_BxD: jax.Array,
         frame_mask_BxT: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
-        """The next state and the layer's input, which the first half of the U-Net uses as a skip.
+        """The next state, and the layer's input, which is a skip input if in the first half.
 
         Args:
             x_BxTxD: state before the layer, in `dtype`.
-            skip_BxTxD: the skip input, in the second half.
+            skip_BxTxD: the skip input in the second half of the U-Net, None in the first.
             key: random key of dropout; None for evaluation.
             time_BxD: embedding of the flow time, float32.
             frame_mask_BxT: bool, True on real frames.
@@ -80,13 +80,13 @@ class DecoderLayer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Velocity field of the probability path; the module's docstring draws the stages."""
+    """Velocity field of the probability path; the module's docstring lists the stages."""
 
     config: DecoderConfig
     channels: int  # C
-    dtype: jnp.dtype
-    remat: str = "none"
-    attention: str = "auto"
+    dtype: jnp.dtype  # of matmuls
+    remat: str = "none"  # policy, see `layers.remat`
+    attention: str = "auto"  # implementation, see `attention.fused`
 
     @nn.compact
     def __call__(
@@ -104,9 +104,9 @@ class Decoder(nn.Module):
         Args:
             x_BxTxC: the point x_t on the path, float32.
             t_B: flow time in [0, 1], float32.
-            z_BxTxD: conditioning, as wide as the decoder, any float dtype.
+            z_BxTxD: conditioning of the decoder's width, any float dtype.
             frame_mask_BxT: bool, True on real frames.
-            context_BxTxC: visible surface features, zero where hidden (option `flow.context`).
+            context_BxTxC: surface features, zero on hidden frames; only with `flow.context`.
             key: random key of dropout; None for evaluation.
 
         Returns:
@@ -148,7 +148,8 @@ class Decoder(nn.Module):
 
         h, skips = stack("layers_in")(h, None, keys[0], time, frame_mask_BxT)
         # Layer L + 1 - i merges the input of layer i, so the last skip is used first and the
-        # embedding last. (With outputs the innermost layer would merge a copy of its own input.)
+        # embedding last. (If skips were the layers' outputs, the first merge would get two copies
+        # of the same state.)
         h, _ = stack("layers_out")(h, skips[::-1], keys[1], time, frame_mask_BxT)
         scale = self.param("norm_scale", nn.initializers.ones, (c.width,))
         h = (layers.rms_norm(h) * scale).astype(self.dtype)

@@ -1,9 +1,8 @@
 """Dropout with cheap random bits.
 
-`jax.random.bernoulli` computes each bit with about a hundred integer operations, which for
-attention weights is more work than attention itself. Here a bit is a hash of the element's
-position. It is random enough for dropout, and the same however the array is sharded or cut into
-blocks.
+`jax.random.bernoulli` needs about a hundred integer operations per bit, which for attention weights
+is more work than attention itself. Here a bit is a hash of the element's position. It is random
+enough for dropout, and does not depend on how the array is sharded or cut into blocks.
 """
 
 import jax
@@ -11,7 +10,13 @@ import jax.numpy as jnp
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Inverted dropout of an array of any shape and float dtype; `key` None means evaluation."""
+    """Set each element to zero with probability `rate`, and divide the others by 1 - rate.
+
+    Args:
+        x: any shape and float dtype.
+        rate: probability of zero, below 1.
+        key: random key; None returns `x`, for evaluation.
+    """
     if key is None or rate == 0.0:
         return x
     index, stride = jnp.zeros(x.shape, jnp.uint32), 1
@@ -22,14 +27,19 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
 
 
 def seed(key: jax.Array) -> jax.Array:
-    """The seed, uint32 [2], that `kept` takes instead of a key."""
+    """The seed of `kept`, uint32 [2], from a random key."""
     return jax.random.bits(key, (2,), jnp.uint32)
 
 
 def kept(seed: jax.Array, index: jax.Array, rate: float) -> jax.Array:
-    """True with probability 1 - rate, independent for each `index` (uint32, any shape) and seed.
+    """Bool in the shape of `index`, True with probability 1 - rate.
 
     The mixing function is C. Wellons' lowbias32, seeded before and between its two rounds.
+
+    Args:
+        seed: uint32 [2].
+        index: uint32, any shape; each index has its own random bit.
+        rate: probability of False.
     """
     h = index + seed[0]
     h = (h ^ (h >> 16)) * jnp.uint32(0x7FEB352D)

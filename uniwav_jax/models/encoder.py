@@ -1,4 +1,4 @@
-"""The Transformer encoder: the student, the teacher, and what downstream tasks read.
+"""The Transformer encoder: the network of student and teacher, whose states other tasks read.
 
 x [B, T, C] -> LayerNorm -> Linear -> masked frames replaced -> + convolutional positions
     [B, T, D] -> L layers -> (pre-norm only) final LayerNorm
@@ -24,7 +24,7 @@ class EncoderOutput:
         states: [L, B, T, D], residual stream after each layer (h_1 .. h_L).
         feed_forward: [L, B, T, D], each layer's feed-forward output before the residual sum and
             before dropout; the teacher's are the targets of self-distillation.
-        final: [B, T, D], the last state, with pre-norm after the final LayerNorm.
+        final: [B, T, D], the last state, after the final LayerNorm if the layers are pre-norm.
     """
 
     embedding: jax.Array
@@ -37,8 +37,8 @@ class EncoderLayer(nn.Module):
     """One Transformer layer, pre- or post-norm; scanned over depth."""
 
     config: EncoderConfig
-    dtype: jnp.dtype
-    attention: str
+    dtype: jnp.dtype  # of matmuls and states
+    attention: str  # implementation, see `attention.fused`
 
     @nn.compact
     def __call__(
@@ -47,7 +47,7 @@ class EncoderLayer(nn.Module):
         """The next state, and (the next state, the feed-forward output), all [B, T, D].
 
         Args:
-            x_BxTxD: state before the layer.
+            x_BxTxD: state before the layer, in `dtype`.
             key: random key of dropout and layer drop; None for evaluation.
             frame_mask_BxT: bool, True on real frames.
         """
@@ -63,7 +63,7 @@ class EncoderLayer(nn.Module):
         down = layers.dense(x_BxTxD.shape[-1], dtype=self.dtype, name="down")
 
         def feed_forward(x: jax.Array) -> jax.Array:
-            # A fifth key by fold_in leaves the other four as they were before this dropout existed.
+            # This dropout is newer than the others; fold_in leaves their four keys unchanged.
             inner_key = None if key is None else jax.random.fold_in(key, len(keys))
             return down(dropout(layers.gelu(up(x)), c.activation_dropout, inner_key))
 
@@ -84,12 +84,12 @@ class EncoderLayer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Surface features to contextual states; the module's docstring draws the stages."""
+    """Surface features to contextual states; the module's docstring lists the stages."""
 
     config: EncoderConfig
-    dtype: jnp.dtype
-    remat: str = "none"
-    attention: str = "auto"
+    dtype: jnp.dtype  # of matmuls and states
+    remat: str = "none"  # policy, see `layers.remat`
+    attention: str = "auto"  # implementation, see `attention.fused`
 
     @nn.compact
     def __call__(
@@ -107,7 +107,7 @@ class Encoder(nn.Module):
             x_BxTxC: normalised surface features, float32.
             frame_mask_BxT: bool, True on real frames.
             span_mask_BxT: bool, True where the learned mask vector replaces the frame.
-            channel_mask_BxD: bool, True where a channel of the projected input becomes zero.
+            channel_mask_BxD: bool, True where a channel of the projected input is set to zero.
             key: random key of dropout and layer drop; None for evaluation.
         """
         c = self.config

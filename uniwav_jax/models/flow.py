@@ -2,9 +2,9 @@
 
     x_t = (1 - (1 - s) t) x0 + t x1        u = dx_t / dt = x1 - (1 - s) x0
 
-x0 is Gaussian noise, x1 the data, t in [0, 1] the flow time, s = `config.flow.sigma` the noise that
-is left at t = 1. Training regresses the decoder's velocity v(x_t, t, z) on u; generation integrates
-dx/dt = v from x0 at t = 0 to t = 1.
+x0 is Gaussian noise, x1 the data, t in [0, 1] the flow time, and s = `config.flow.sigma` the
+standard deviation of the noise at t = 1. Training fits the decoder's velocity v(x_t, t, z) to u by
+least squares; generation integrates dx/dt = v from x0 at t = 0 to t = 1.
 """
 
 from collections.abc import Callable
@@ -34,6 +34,11 @@ def squared_error_sum(v_BxTxC: jax.Array, u_BxTxC: jax.Array, mask_BxT: jax.Arra
     """Sum over masked frames of the squared error, averaged over channels; float32 [].
 
     Divide it by the global number of masked frames to get L_dec.
+
+    Args:
+        v_BxTxC: predicted velocity, any float dtype.
+        u_BxTxC: target velocity, float32.
+        mask_BxT: bool, True on frames that count.
     """
     error = jnp.square(v_BxTxC.astype(jnp.float32) - u_BxTxC).mean(-1)
     return (error * mask_BxT).sum()
@@ -47,6 +52,9 @@ def integrate(velocity: Velocity, x0: jax.Array, *, steps: int, solver: str) -> 
         x0: the start, float32 of any shape.
         steps: number of solver steps; "midpoint" calls `velocity` twice in each.
         solver: "midpoint" (second order) or "euler" (first order).
+
+    Returns:
+        x at t = 1, float32 in the shape of `x0`.
     """
     h = 1.0 / steps
 
@@ -74,16 +82,16 @@ def sample(
     """Generate the frames that `generate_BxT` marks; the other frames are a prompt.
 
     During integration the prompt frames follow their own path from noise to data, as in training,
-    so that the model reads them at the right noise level. The result has them exactly as given.
+    so that the model reads them at the right noise level. In the result they are unchanged.
 
     Args:
-        params: {"condition", "decoder"}: the running average, or the trained parameters.
+        params: {"condition", "decoder"}, the running average or the trained parameters.
         z_BxTxD: conditioning from `uniwav.condition`, any float dtype.
         known_BxTxC: normalised surface features, float32; ignored where frames are generated.
         generate_BxT: bool, True where a frame is generated.
         frame_mask_BxT: bool, True on real frames.
         key: random key of the noise.
-        config: `config.flow` gives solver, steps and guidance.
+        config: `config.flow` sets solver, steps and guidance.
         guidance: a in v = (1 + a) v_cond - a v_null; None: `config.flow.guidance`.
 
     Returns:

@@ -1,7 +1,7 @@
 """Building blocks of encoder and decoder.
 
 Parameters are float32. Matmuls run in `dtype`; norms, softmax and position angles are computed in
-float32. Modules only define parameters, the arithmetic is in plain functions.
+float32. Modules only define parameters; plain functions do the arithmetic.
 """
 
 import functools
@@ -25,9 +25,10 @@ def dense(features: int | tuple[int, ...], *, dtype: jnp.dtype, name: str, **opt
 def split_dense(
     x_BxTxD: jax.Array, kernel_DxNxE: jax.Array, bias_NxE: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """N linear layers with one common parameter: N arrays [B, T, E] in the dtype of `x`.
+    """N linear layers whose kernels are one parameter: N arrays [B, T, E] in the dtype of `x`.
 
-    They are N matmuls, because slices of one wide result, and sums of their gradients, are copies.
+    N matmuls are faster than one wide matmul, because XLA would copy the slices of its result and
+    the sum of their gradients.
     """
     kernel, bias = kernel_DxNxE.astype(x_BxTxD.dtype), bias_NxE.astype(x_BxTxD.dtype)
     return tuple(
@@ -60,10 +61,10 @@ def plain_layer_norm(x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
 
 @functools.partial(jax.checkpoint, prevent_cse=False)
 def gelu(x: jax.Array) -> jax.Array:
-    """Exact GELU, x Phi(x), computed in float32; the backward pass saves only x, in its dtype.
+    """Exact GELU, x Phi(x), computed in float32; only x is saved for the backward pass.
 
-    It uses erf. The erfc of `jax.nn.gelu` is exact for the smallest values too, but takes twice the
-    time on CPU and, fused into matmuls, minutes of TPU compilation.
+    It uses erf. `jax.nn.gelu` uses erfc, which is also accurate for very negative x, but takes
+    twice the time on CPU and, if fused into matmuls, minutes of TPU compilation.
     """
     h = x.astype(jnp.float32)
     return (0.5 * h * (1.0 + jax.lax.erf(np.sqrt(0.5, dtype=np.float32) * h))).astype(x.dtype)
@@ -76,7 +77,7 @@ class LayerNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """The shape of `x`, in `dtype`."""
+        """Normalised x in its shape, in `dtype`."""
         scale = self.param("scale", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         return (plain_layer_norm(x) * scale + bias).astype(self.dtype)
@@ -89,7 +90,7 @@ def rms_norm(x: jax.Array, epsilon: float = 1e-6) -> jax.Array:
 
 
 def rotate(x_BxTxHxd: jax.Array) -> jax.Array:
-    """Rotary positions (RoFormer) over the whole width of each head, [B, T, H, d].
+    """Apply rotary positions (RoFormer) to the whole width of each head, [B, T, H, d].
 
     Angles are float32; the result has the dtype of `x`.
     """
@@ -112,7 +113,7 @@ class SelfAttention(nn.Module):
     positions: str  # "none", "rotary" or "alibi"
     attention_dropout: float  # share of the attention weights
     dtype: jnp.dtype
-    implementation: str = "auto"  # of `attention.attend`
+    implementation: str = "auto"  # as for `attention.attend`
 
     @nn.compact
     def __call__(
@@ -122,12 +123,12 @@ class SelfAttention(nn.Module):
 
         Args:
             x_BxTxD: any float dtype.
-            frame_mask_BxT: bool, True on real frames, the only ones that are attended to.
+            frame_mask_BxT: bool, True on real frames; the others are not attended to.
             key: random key of dropout; None for evaluation.
         """
         width = x_BxTxD.shape[-1]
         head_width = width // self.heads
-        # Xavier for each of q, k and v as a matrix of its own, times the usual 1/sqrt(2).
+        # Xavier initialisation of q, k and v as separate matrices, times the usual 1/sqrt(2).
         init = nn.initializers.variance_scaling(
             0.5, "fan_avg", "uniform", in_axis=0, out_axis=(2, 3), batch_axis=1
         )
@@ -157,10 +158,10 @@ class SelfAttention(nn.Module):
 
 
 def grouped_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
-    """'Same' convolution over time, [B, T, D] to [B, T, D], in the form that is fast here.
+    """'Same' convolution over time, [B, T, D] to [B, T, D], in the platform's fastest form.
 
-    On CPU these are matmuls. On TPU groups are merged until they fill the matrix unit, which takes
-    half of the base model's cycles for this layer by the compiler's estimate.
+    On CPU it is one matmul per group. On TPU groups are merged until they fill the matrix unit;
+    by the compiler's estimate this halves the cycles of this layer in the base model.
 
     Args:
         x_BxTxD: any float dtype.
@@ -172,7 +173,7 @@ def grouped_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> j
 
 
 def native_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
-    """`grouped_convolution` by XLA's own operation."""
+    """`grouped_convolution` as XLA's own operation."""
     return jax.lax.conv_general_dilated(
         x_BxTxD,
         kernel,
@@ -184,15 +185,15 @@ def native_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> ja
 
 
 def merged_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
-    """`grouped_convolution` in fewer, block-diagonal groups, up to 128 channels wide."""
+    """`grouped_convolution` with fewer, block-diagonal groups of at most 128 channels."""
     size, group_width, width = kernel.shape
     most = max(128 // group_width, 1)
     merged = max(m for m in range(1, most + 1) if groups % m == 0)
     taps = kernel.reshape(size, 1, group_width, groups // merged, merged, group_width)
     same = jnp.eye(merged, dtype=kernel.dtype)[:, None, None, :, None]
     kernel = (taps * same).reshape(size, merged * group_width, width)
-    # Without barriers XLA fuses it with its neighbours, which takes three times the compile time,
-    # and memory.
+    # Without barriers XLA fuses the convolution with its neighbours, which triples compile time and
+    # needs more memory.
     x_BxTxD, kernel = jax.lax.optimization_barrier((x_BxTxD, kernel))
     return jax.lax.optimization_barrier(native_convolution(x_BxTxD, kernel, groups // merged))
 
@@ -213,7 +214,7 @@ def blocked_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> j
     by_block = by_group.reshape(groups, batch, -1, block * group_width)
     windows = jnp.concatenate([by_block[:, :, i : i + blocks] for i in range(pieces)], axis=-1)
     windows = windows[..., : span * group_width].reshape(groups, batch * blocks, -1)
-    # A block-Toeplitz matrix: output frame v of a block reads k input frames from frame v on.
+    # The matrix is block-Toeplitz: output frame v of a block reads k input frames from v on.
     taps = kernel.reshape(size * group_width, groups, group_width).transpose(1, 0, 2)
     shifted = [
         jnp.pad(taps, ((0, 0), (v * group_width, (block - 1 - v) * group_width), (0, 0)))
@@ -235,7 +236,7 @@ class ConvolutionalPositions(nn.Module):
     """Stack of grouped convolutions, each followed by LayerNorm (no affine) and GELU.
 
     This is data2vec's positional encoder, as in DinoSR. Frames on padding are set to zero before
-    every convolution, so that a row gives the same values whatever its padding.
+    every convolution, so that the amount of padding does not change a row's values.
     """
 
     depth: int  # number of convolutions
@@ -245,7 +246,12 @@ class ConvolutionalPositions(nn.Module):
 
     @nn.compact
     def __call__(self, x_BxTxD: jax.Array, frame_mask_BxT: jax.Array) -> jax.Array:
-        """The positions [B, T, D], in `dtype`, that the caller adds to x; mask as in attention."""
+        """The positions [B, T, D], in `dtype`, which the caller adds to x.
+
+        Args:
+            x_BxTxD: any float dtype.
+            frame_mask_BxT: bool, True on real frames.
+        """
         width = x_BxTxD.shape[-1]
         for i in range(self.depth):
             kernel = self.param(
@@ -268,8 +274,9 @@ def remat(body: type[nn.Module], policy: str) -> type[nn.Module]:
 
     Args:
         body: class of the layer.
-        policy: what is saved: "none" (no wrapping, all), "full" (only the layer's input),
-            "attention" (the result of attention too), "dots" (results of matmuls too).
+        policy: the activations that are saved: "none" means all (no wrapping), "full" only the
+            layer's input, "attention" also the result of attention, "dots" also the results of
+            matmuls.
     """
     if policy == "none":
         return body

@@ -1,4 +1,4 @@
-"""Span masking inside jit, with fixed shapes."""
+"""Span masking with fixed shapes, for use under jit."""
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +9,16 @@ def sample_spans(
 ) -> jax.Array:
     """Hide random spans of `length` frames, which may overlap but start at different frames.
 
-    A row of n real frames gets floor(probability * n / length + u) spans, u ~ U(0, 1), at least
-    one, all inside its real frames. At probability 0.8 about 57 % of the frames are hidden. A row
-    shorter than one span is hidden completely; in a row without audio nothing is hidden.
+    A row of n real frames gets floor(probability * n / length + u) spans, u ~ U(0, 1), but at least
+    one, and all are inside its real frames. With probability 0.8 about 57 % of the frames are
+    hidden. A row that is shorter than one span is hidden completely, a row without audio not at
+    all.
 
     Args:
         key: random key.
         frames_B: int32, real frames per row.
         length: frames per span.
-        total: T, padded row length in frames.
+        total: T, frames of the padded rows.
         probability: expected share of frames covered if spans did not overlap.
 
     Returns:

@@ -1,9 +1,9 @@
-"""Vector quantisers: codebooks that follow the data by running averages, one or several in a row.
+"""Vector quantisers, whose codewords are running averages of the data.
 
-A codebook is {"sums": S float32 [K, V, D], "counts": c float32 [K, V]}; codeword v is S_v / c_v.
-The K codebooks quantise K different layers (pretraining), or each quantises what the ones before it
-left over (a codec's residual quantiser; K stages). All of it is float32, because in bfloat16 the
-running averages stop moving.
+K codebooks are {"sums": S float32 [K, V, D], "counts": c float32 [K, V]}; codeword v is S_v / c_v.
+They quantise K different layers (in pretraining), or each quantises the residual of the codebooks
+before it (a codec's residual quantiser with K stages). All arrays are float32, because running
+averages in bfloat16 stop changing.
 """
 
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ def instance_norm(x_KxBxTxD: jax.Array, frame_mask_BxT: jax.Array) -> tuple[jax.
     Values on padding are meaningless and must stay masked.
 
     Returns:
-        The normalised x, float32 [K, B, T, D], and the variance it had, float32 [K, B], averaged
-        over channels: near 0 in a collapsed layer.
+        The normalised x, float32 [K, B, T, D]; and its variance before, averaged over channels,
+        float32 [K, B], which is near 0 in a collapsed layer.
     """
     x = x_KxBxTxD.astype(jnp.float32)
     weight = frame_mask_BxT[None, :, :, None].astype(jnp.float32)
@@ -34,22 +34,30 @@ def instance_norm(x_KxBxTxD: jax.Array, frame_mask_BxT: jax.Array) -> tuple[jax.
     return centred * jax.lax.rsqrt(variance + 1e-5), variance.mean((2, 3))
 
 
-# The start.
+# Initialisation.
 
 
 def init(key: jax.Array, *, books: int, codewords: int, width: int) -> PyTree:
-    """Gaussian noise, instance-normalised over the codewords, and counts of 1."""
+    """Initialise codebooks with Gaussian noise, instance-normalised over codewords, and counts 1.
+
+    Args:
+        key: random key.
+        books: K, number of codebooks.
+        codewords: V, codewords per codebook.
+        width: D, channels.
+    """
     noise = jax.random.normal(key, (books, 1, codewords, width))
     sums = instance_norm(noise, jnp.ones((1, codewords), bool))[0][:, 0]
     return {"sums": sums, "counts": jnp.ones((books, codewords))}
 
 
 def choose_frames(key: jax.Array, frame_mask_BxT: jax.Array, codewords: int) -> jax.Array:
-    """Assign a random real frame to each codeword: int32 [B, T], the index of the codeword.
+    """Choose a random real frame for each codeword; int32 [B, T], the codeword of each frame.
 
-    Start codewords there with `update(books, chosen_statistics(...), 0.0)`: from noise few of them
-    ever win a frame when batches are small. Frames that are not chosen have an index of at least
-    `codewords`. With fewer real frames than codewords the last codewords get none and stay.
+    `update(books, chosen_statistics(...), 0.0)` moves the codewords to these frames: if they start
+    from noise and batches are small, few of them are ever nearest to a frame. Frames that are not
+    chosen have an index of at least `codewords`. If there are fewer real frames than codewords, the
+    last codewords get no frame and stay unchanged.
     """
     score = jnp.where(frame_mask_BxT, jax.random.uniform(key, frame_mask_BxT.shape), jnp.inf)
     rank_BxT = jnp.argsort(jnp.argsort(score, axis=None)).reshape(score.shape)
@@ -57,12 +65,12 @@ def choose_frames(key: jax.Array, frame_mask_BxT: jax.Array, codewords: int) -> 
 
 
 def chosen_statistics(targets_KxBxTxD: jax.Array, chosen_BxT: jax.Array, codewords: int) -> PyTree:
-    """`statistics` of the frames of `choose_frames`, the same frames in all books."""
+    """`statistics` of the frames that `choose_frames` chose, the same frames in all codebooks."""
     codes_KxBxT = jnp.broadcast_to(chosen_BxT, targets_KxBxTxD.shape[:3])
     return statistics(targets_KxBxTxD, codes_KxBxT, chosen_BxT < codewords, codewords)
 
 
-# Codes, and running averages of the targets that fall on each codeword.
+# Codes, and running averages of the targets that are assigned to each codeword.
 
 
 def codewords(codebooks: PyTree) -> jax.Array:
@@ -86,15 +94,18 @@ def assign(codebooks: PyTree, targets_KxBxTxD: jax.Array) -> jax.Array:
 def statistics(
     targets_KxBxTxD: jax.Array, codes_KxBxT: jax.Array, mask_BxT: jax.Array, codewords: int
 ) -> PyTree:
-    """Sums m [K, V, D] and counts n [K, V] of the targets that fell on each codeword; float32.
+    """Sum and count the targets of each codeword.
 
     They cover the whole (global) batch: under jit with sharded rows XLA inserts the all-reduce.
 
     Args:
         targets_KxBxTxD: float32.
-        codes_KxBxT: int32; codes outside 0 ... codewords - 1 count nowhere.
+        codes_KxBxT: int32; frames with codes outside 0 ... codewords - 1 are ignored.
         mask_BxT: bool, True on frames that count.
         codewords: V.
+
+    Returns:
+        {"sums": m float32 [K, V, D], "counts": n float32 [K, V]}.
     """
     hit_KxBxTxV = jax.nn.one_hot(codes_KxBxT, codewords) * mask_BxT[None, :, :, None]
     sums = jnp.einsum("KBTV,KBTD->KVD", hit_KxBxTxV, targets_KxBxTxD, precision=EXACT)
@@ -102,10 +113,10 @@ def statistics(
 
 
 def update(codebooks: PyTree, batch: PyTree, decay: float) -> PyTree:
-    """S <- d S + (1-d) m and c <- d c + (1-d) n for codewords hit; the others stay untouched.
+    """S <- d S + (1-d) m and c <- d c + (1-d) n for codewords with n > 0; others do not change.
 
     Args:
-        codebooks: the books.
+        codebooks: the codebooks.
         batch: `statistics` of a batch.
         decay: d.
     """
@@ -125,13 +136,14 @@ def update_and_revive(
 ) -> PyTree:
     """S <- d S + (1-d) m and c <- d c + (1-d) n for all; rarely used codewords move to a frame.
 
-    This is for residual quantisers, where codewords that start far from the data never win a frame.
-    A codeword that moves starts with a count of twice `dead`, so that it has time to win frames.
+    Residual quantisers need this, because codewords that start far from the data are never nearest
+    to a frame. A codeword that moves gets a count of twice `dead`, so that frames can be assigned
+    to it before it counts as rarely used again.
 
     Args:
-        codebooks: the books.
+        codebooks: the codebooks.
         batch: `statistics` of the frames by their nearest codeword.
-        candidates: `statistics` of at most one frame per codeword, to which it moves.
+        candidates: `statistics` of at most one frame per codeword, to which it may move.
         decay: d.
         dead: running count of frames per update below which a codeword moves.
     """
@@ -145,7 +157,11 @@ def update_and_revive(
 
 
 def perplexity(probability_KxV: jax.Array) -> jax.Array:
-    """exp(entropy) of each book's distribution over codewords, averaged over books; float32 []."""
+    """exp(entropy) of each codebook's distribution over codewords, averaged; float32 [].
+
+    Args:
+        probability_KxV: probabilities, or counts or sums in proportion to them.
+    """
     p = probability_KxV / jnp.maximum(probability_KxV.sum(-1, keepdims=True), 1e-9)
     entropy = -jnp.sum(jnp.where(p > 0, p * jnp.log(jnp.maximum(p, 1e-20)), 0.0), axis=-1)
     return jnp.exp(entropy).mean()
@@ -155,7 +171,7 @@ def perplexity(probability_KxV: jax.Array) -> jax.Array:
 
 
 def encode(words_KxVxD: jax.Array, z_BxTxD: jax.Array) -> jax.Array:
-    """Codes of each stage, int32 [K, B, T]; each stage codes what the stages before left over."""
+    """Codes of each stage, int32 [K, B, T]; each stage codes the residual of the stages before."""
 
     def stage(left_BxTxD: jax.Array, words_VxD: jax.Array) -> tuple[jax.Array, jax.Array]:
         codes_BxT = nearest(words_VxD[None], left_BxTxD[None])[0]
@@ -165,9 +181,11 @@ def encode(words_KxVxD: jax.Array, z_BxTxD: jax.Array) -> jax.Array:
 
 
 def decode(words_KxVxD: Sequence[jax.Array], codes: Sequence[jax.Array]) -> jax.Array:
-    """Sums of codewords, float32 [..., D], of codes [K, ...]; fewer codes use the first stages.
+    """Sum the codewords of all stages, float32 [..., D].
 
-    Both are NumPy or JAX arrays.
+    Args:
+        words_KxVxD: codewords of each stage, as NumPy or JAX arrays.
+        codes: int [K, ...]; fewer than K stages use the first codebooks.
     """
     return sum(words_VxD[stage] for words_VxD, stage in zip(words_KxVxD, codes))
 
@@ -179,19 +197,20 @@ def residual(
     candidates_BxT: jax.Array,
     stages_B: jax.Array | None,
 ) -> tuple[jax.Array, list[jax.Array], PyTree]:
-    """Quantise latents and collect what the loss and `update_and_revive` need.
+    """Quantise latents, and collect the inputs of the loss and of `update_and_revive`.
 
     Args:
-        codebooks: one per stage.
+        codebooks: one codebook per stage.
         z_BxTxD: latents, float32.
         counted_B: bool, rows that count in the statistics.
         candidates_BxT: int32, the codeword that may move to this frame; V or more for none.
         stages_B: int32, the number of stages that each row goes through; None: all.
 
     Returns:
-        The quantised latents, float32 [B, T, D]; per stage the squared distance between what the
-        stage received and its codeword, [B, T, D] and 0 in rows that skip the stage, whose gradient
-        goes to the latents; {"targets", "candidates"}: `statistics` of all stages.
+        The quantised latents, float32 [B, T, D]; for each stage the squared distance between its
+        input and the chosen codeword, float32 [B, T, D], which is 0 in rows that skip the stage and
+        whose gradient reaches the latents; and {"targets", "candidates"}, `statistics` of all
+        stages.
     """
     stages, codewords_each = codebooks["counts"].shape
     left_BxTxD, quantised_BxTxD = z_BxTxD, jnp.zeros_like(z_BxTxD)

@@ -1,9 +1,10 @@
 """The teacher: a float32 running average of the student's encoder.
 
-The horizon of a running average of decay d is 1 / (1 - d) updates. The right horizon depends on the
-length of the run: DinoSR's decays, 0.999 to 0.9999 over 30 000 of 400 000 updates, would leave the
-teacher of a run of a thousand updates nearly as random as it was initialised. So the configuration
-gives horizons as shares of the updates until the teacher stops, and its defaults are DinoSR's.
+The horizon of a running average with decay d is 1 / (1 - d) updates. The right horizon depends on
+the length of the run: with DinoSR's decays, 0.999 to 0.9999 over 30 000 of 400 000 updates, the
+teacher of a run of a thousand updates would hardly change from its random start. The configuration
+therefore sets horizons as shares of the updates until the teacher stops changing; the defaults
+agree with DinoSR's.
 """
 
 import jax
@@ -13,20 +14,25 @@ import numpy as np
 from uniwav_jax.config import DistillationConfig
 from uniwav_jax.types import PyTree
 
-# The part of the encoder before its layers; with teacher_input="shared" a copy of the student's.
+# The modules before the layers; with teacher_input="shared" they are copies of the student's.
 INPUT_PATH = ("norm_input", "project", "positions")
 
 
 def decay_at(
     step: jax.Array | np.ndarray, config: DistillationConfig, total_steps: int
 ) -> jax.Array:
-    """Decay of update number `step` (from 0), float32 in its shape; 1: the teacher does not change.
+    """Decay of an update, float32 in the shape of `step`; with decay 1 the teacher does not change.
 
-    "dinosr": the decay rises linearly from the first horizon to the last one during the share
-    `teacher_rise` of the updates until the stop, and is 1 after the share `teacher_stop` of the
-    run. "spidr": 1 - exp(-step / tau) / h, where SpidR's first horizon h = 1000 and tau = 20 000 of
-    400 000 updates are shares of the run as well; where 1 - decay falls below 1e-7 (after 46 % of a
-    run of that length) the decay is 1.
+    "dinosr": the decay rises linearly from that of the first horizon to that of the last one during
+    the share `teacher_rise` of the updates until the stop, and is 1 after the share `teacher_stop`
+    of the run. "spidr": the decay is 1 - exp(-step / tau) / h, where SpidR's first horizon
+    h = 1000 and tau = 20 000 of 400 000 updates are shares of the run as well; once 1 - decay is
+    below 1e-7 (after 46 % of a run of that length), the decay is 1.
+
+    Args:
+        step: number of the update, from 0.
+        config: configuration of self-distillation.
+        total_steps: number of updates of the run.
     """
     step = jnp.asarray(step, jnp.float32)
     if config.teacher_schedule == "spidr":
@@ -34,7 +40,7 @@ def decay_at(
         return jnp.where(rest > 1e-7, 1.0 - rest, 1.0)
     until_stop = config.teacher_stop * total_steps
     start, end = (
-        # With a horizon of one update or less the teacher is a copy of the student.
+        # A horizon of one update or less makes the teacher a copy of the student.
         1.0 - 1.0 / max(share * until_stop, 1.0)
         for share in (config.teacher_horizon_start, config.teacher_horizon_end)
     )
@@ -44,7 +50,7 @@ def decay_at(
 
 
 def first_weights_left(config: DistillationConfig, total_steps: int) -> float:
-    """Weight of the teacher's initial parameters in the teacher at the end of the run, 0 to 1."""
+    """Weight of the teacher's initial parameters in its parameters after the run, 0 to 1."""
     decays = np.asarray(decay_at(np.arange(total_steps), config, total_steps), np.float64)
     return float(np.prod(decays))
 
@@ -52,7 +58,7 @@ def first_weights_left(config: DistillationConfig, total_steps: int) -> float:
 def update(
     teacher: PyTree, student: PyTree, decay: jax.Array, config: DistillationConfig
 ) -> PyTree:
-    """Teacher <- decay teacher + (1 - decay) student, and the input path as configured.
+    """Update the teacher: decay * teacher + (1 - decay) * student, input path as configured.
 
     Args:
         teacher: encoder parameters, float32.

@@ -1,6 +1,6 @@
 """The parts of UniWav: parameters, prediction heads, targets, codes, conditioning.
 
-Parameters are one plain dict of float32 arrays, where E is the decoder's width:
+Parameters are one nested dict of float32 arrays, where E is the decoder's width:
 
     {"encoder", "heads": {"kernel" [K, D, V], "bias" [K, V]},
      "condition": {"mix" [L + 1], "project": {"kernel" [D, E], "bias" [E]}, "null" [E]}, "decoder"}
@@ -33,7 +33,7 @@ def decoder_module(config: Config, channels: int) -> Decoder:
 
 
 def init(key: jax.Array, config: Config, channels: int) -> PyTree:
-    """Fresh parameters; the module's docstring has the tree.
+    """Initialise parameters; the module's docstring has the tree.
 
     Args:
         key: random key.
@@ -91,9 +91,9 @@ def predict_codes(heads: PyTree, encoded: EncoderOutput, config: Config) -> jax.
 
 
 def codes(heads: PyTree, encoded: EncoderOutput, config: Config) -> jax.Array:
-    """Codes of speech: for each frame the codeword that each head predicts, int32 [K, B, T].
+    """Codes of speech: the codeword that each head predicts at each frame, int32 [K, B, T].
 
-    DinoSR and SpidR define them so: the argmax of the student's heads on unmasked input.
+    As in DinoSR and SpidR they are the argmax of the student's heads on unmasked input.
 
     Args:
         heads: the "heads" part of the parameters.
@@ -106,10 +106,10 @@ def codes(heads: PyTree, encoded: EncoderOutput, config: Config) -> jax.Array:
 def targets(
     teacher: PyTree, x_BxTxC: jax.Array, frame_mask_BxT: jax.Array, config: Config
 ) -> tuple[jax.Array, jax.Array]:
-    """Targets that the codebooks cluster: feed-forward outputs of the teacher's top K layers.
+    """Feed-forward outputs of the teacher's top K layers, which the codebooks cluster.
 
-    The input is unmasked and there is no dropout; outputs are normalised per channel over the real
-    frames of each row.
+    The input is unmasked and there is no dropout. The outputs are normalised per channel over the
+    real frames of each row.
 
     Args:
         teacher: encoder parameters.
@@ -118,7 +118,7 @@ def targets(
         config: the configuration.
 
     Returns:
-        Targets float32 [K, B, T, D], and the variance of each row before normalisation [K, B].
+        Targets, float32 [K, B, T, D], and each row's variance before normalisation, float32 [K, B].
     """
     seen = encoder_module(config).apply({"params": teacher}, x_BxTxC, frame_mask_BxT)
     return quantizer.instance_norm(
@@ -129,9 +129,9 @@ def targets(
 def teacher_codes(
     teacher: PyTree, books: PyTree, x_BxTxC: jax.Array, frame_mask_BxT: jax.Array, config: Config
 ) -> jax.Array:
-    """The teacher's codes, which the student learns to predict: int32 [K, B, T].
+    """The teacher's codes, which the student learns to predict, int32 [K, B, T].
 
-    The codebooks cluster the teacher's outputs and cannot code the student's.
+    The codebooks fit only the teacher's outputs, so they cannot code the student's.
 
     Args:
         teacher: encoder parameters of the teacher.
@@ -150,7 +150,8 @@ def condition(params: PyTree, encoded: EncoderOutput, drop_B: jax.Array | None) 
     Args:
         params: the "condition" part of the parameters.
         encoded: the student's output.
-        drop_B: bool, rows whose z becomes the null vector (classifier-free guidance), or None.
+        drop_B: bool, True for rows whose z is replaced with the null vector, for classifier-free
+            guidance; None: no rows.
     """
     mixed = layer_sum(params["mix"], encoded)
     dtype = mixed.dtype
@@ -170,8 +171,8 @@ def layer_sum(mix: jax.Array, encoded: EncoderOutput) -> jax.Array:
     share = jax.nn.softmax(mix)
     mixed = share[0] * layers.plain_layer_norm(encoded.embedding)
 
-    # One layer at a time, and computed again in the backward pass, because the float32 norms of all
-    # layers do not fit in memory together with a large model.
+    # Add one layer at a time and compute its norm again in the backward pass, because the float32
+    # norms of all layers do not fit in memory together with a large model.
     @functools.partial(jax.checkpoint, prevent_cse=False)
     def add(total: jax.Array, layer: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         return total + layer[0] * layers.plain_layer_norm(layer[1]), None
@@ -190,11 +191,12 @@ def parameter_counts(params: PyTree) -> dict[str, int]:
 
 
 def train_flops_per_second(config: Config, channels: int, frame_rate: float) -> float:
-    """Model FLOPs of one training step per second of audio (multiply and add are two).
+    """Model FLOPs of one training step per second of audio; a multiply-add is two operations.
 
-    It counts matmuls and attention (rows of the longest bucket) of student, teacher and decoder,
-    forward and backward; the teacher runs forward only, the decoder not at all if flow.weight is 0.
-    Recomputation does not count, so this is the numerator of model FLOPs utilisation.
+    They count matmuls and attention (in rows of the longest bucket) of student, teacher and
+    decoder, forward and backward. The teacher only runs forward, and the decoder does not run if
+    flow.weight is 0. Recomputation is not counted, so this is the numerator of model FLOPs
+    utilisation.
 
     Args:
         config: the configuration.

@@ -1,1 +1,1 @@
-"""Device meshes, and the processes of one run."""
+"""The device mesh, and the coordination of a run's processes."""

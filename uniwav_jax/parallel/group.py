@@ -1,9 +1,10 @@
-"""The processes of one run: they wait for one another with a time limit, and end together.
+"""Coordinates the processes of a run: they wait with a time limit, and end together.
 
-JAX alone waits without limit for a process that is alive but stuck (collectives have no time
-limit), and aborts the interpreter 100 s after a process died. Here each process publishes its
-progress through JAX's coordination service, process 0 watches for processes that are silent or
-behind, and a process that fails publishes why, so that all end soon and print the first cause.
+JAX alone waits without limit for a process that is alive but stuck, because collectives have no
+time limit, and it aborts the interpreter 100 s after a process died. Here each process publishes
+its progress through JAX's coordination service, and process 0 looks for processes that stopped
+publishing or fell behind. A process that fails publishes the reason, so that all processes end soon
+and print the first error.
 """
 
 import contextlib
@@ -24,19 +25,20 @@ from uniwav_jax.errors import LostProcessError, UserError
 from uniwav_jax.parallel import jax_internals
 from uniwav_jax.parallel.roll_call import roll_call
 
-POLL = 5.0  # seconds between two looks at the other processes
-SILENCE = 60.0  # seconds without a sign of life; JAX's abort, which names no host, comes at 100
+POLL = 5.0  # seconds between two checks of the other processes
+# After so many seconds without news a process is lost; JAX's abort, at 100 s, names no host.
+SILENCE = 60.0
 GRACE = 10.0  # seconds in which the others must have noticed that a process ends
-CLOSING = 30.0  # seconds for closing files after a mistake that all processes notice
-# Folders of keys, each with one key per process: progress, reason for ending, and having ended.
+CLOSING = 30.0  # seconds for closing files after an error that all processes raise
+# Folders of keys, each with one key per process: its progress, why it ends, and that it has ended.
 PROGRESS, REPORTS, GONE = "uniwav/progress/", "uniwav/reports/", "uniwav/gone/"
 
 
 @contextlib.contextmanager
 def together(seconds: float) -> Iterator["Group"]:
-    """Connect the processes; when the block fails in one of them, all end by `Group.leave`.
+    """Connect the processes; if the block fails in one of them, all end by `Group.leave`.
 
-    In a run of one process an exception that is no `UserError` passes through.
+    In a run of one process, exceptions other than `UserError` are raised as usual.
 
     Args:
         seconds: how long processes wait for one another.
@@ -59,7 +61,7 @@ def start(seconds: float) -> "Group":
     """Start `jax.distributed`; call it before anything else that uses JAX's devices.
 
     Plain hosts set JAX_COORDINATOR_ADDRESS, NNODES and NODE_RANK; JAX detects Slurm and TPU pods.
-    A single process starts it too, because the preemption notice (SIGTERM) goes through it.
+    A single process starts it too, because JAX reports preemption (SIGTERM) through it.
 
     Args:
         seconds: how long processes wait for one another.
@@ -78,7 +80,7 @@ def start(seconds: float) -> "Group":
         with socket.socket() as probe:
             probe.bind(("localhost", 0))
             port = probe.getsockname()[1]
-        # A single process misses its heartbeats only when the machine sleeps; do not end the run.
+        # A single process misses heartbeats only if the machine sleeps, which must not end the run.
         jax.distributed.initialize(f"localhost:{port}", 1, 0, heartbeat_timeout_seconds=10**7)
         return Group(seconds)
     if address and count and count > 1 and index is not None:
@@ -93,16 +95,16 @@ def _from_environment() -> tuple[str, int, int]:
     """Address of the coordinator, number of processes, and index of this one."""
     address = os.environ["JAX_COORDINATOR_ADDRESS"]
     if not address.rpartition(":")[2].isdigit() or ":" not in address:
-        raise UserError(f"JAX_COORDINATOR_ADDRESS={address}: write HOST:PORT")
+        raise UserError(f"JAX_COORDINATOR_ADDRESS={address} must have the form HOST:PORT")
     numbers = []
     for name in ("NNODES", "NODE_RANK"):
         value = os.environ.get(name, "")
         if not value.isdigit():
-            raise UserError(f"JAX_COORDINATOR_ADDRESS is set, so set {name} to a number too")
+            raise UserError(f"JAX_COORDINATOR_ADDRESS is set; set {name} to a number too")
         numbers.append(int(value))
     count, index = numbers
     if index >= count:
-        raise UserError(f"NODE_RANK={index} with NNODES={count}: ranks are 0 to {count - 1}")
+        raise UserError(f"NODE_RANK={index}, but with NNODES={count} ranks are 0 to {count - 1}")
     return address, count, index
 
 
@@ -114,14 +116,14 @@ def _on_tpu() -> bool:
 
 
 def _ending(error: BaseException) -> tuple[str, int]:
-    """One line about an error, and the exit status that belongs to it."""
+    """The message of an error in one line, and its exit status."""
     if isinstance(error, UserError):
         return str(error), error.status
     return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}", 1
 
 
 class Group:
-    """This process among those of its run; in a run of one process it does nothing.
+    """This process as a member of its run; in a run of one process the methods do nothing.
 
     All processes must call `beat`, `barrier` and `exchange` in the same order.
 
@@ -137,7 +139,7 @@ class Group:
         self.host = socket.gethostname()
         self._beats, self._place, self._moved = 0, "the start", time.monotonic()
         self._looks, self._reported, self._closing, self._waiting = 0, 0.0, 0.0, False
-        # Of each process the number of its last look, and when that number was new.
+        # {process: (number of its last check, time when this process first saw that number)}.
         self._signs: dict[int, tuple[int, float]] = {}
         self._done, self._leaving = threading.Event(), threading.Lock()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
@@ -146,14 +148,14 @@ class Group:
             self._watcher.start()
 
     def beat(self, place: str) -> None:
-        """Note that this process has reached `place`; call it again within the time limit."""
+        """Record that this process has reached `place`; call it again within the time limit."""
         self._beats, self._place, self._moved = self._beats + 1, place, time.monotonic()
 
     def barrier(self, name: str) -> None:
         """Wait until all processes have called this; each `name` can be used once.
 
         Raises:
-            LostProcessError: the limit passed; names the missing processes and where they are.
+            LostProcessError: the time limit passed; names the missing processes and their progress.
         """
         if self.count == 1:
             return
@@ -174,7 +176,11 @@ class Group:
         self.beat(f"after {name}")
 
     def exchange(self, name: str, value: str) -> list[str]:
-        """The `value` of every process, in the order of their indices."""
+        """The `value` of every process, in the order of the processes' indices.
+
+        Raises:
+            LostProcessError: as in `barrier`.
+        """
         if self.count == 1:
             return [value]
         self._client.key_value_set(f"uniwav/{name}/{self.index}", value)
@@ -182,7 +188,7 @@ class Group:
         return [value for _, value in sorted(self._read(f"uniwav/{name}/").items())]
 
     def close(self) -> None:
-        """End a run that all processes have finished."""
+        """Wait until all processes have finished the run, and stop watching them."""
         self.barrier("the end")
         self._done.set()
         if self.count > 1:
@@ -190,9 +196,9 @@ class Group:
 
     @contextlib.contextmanager
     def reporting(self) -> Iterator[None]:
-        """If the block fails, tell the other processes before this one closes its files.
+        """If the block fails, report it to the other processes before this one closes its files.
 
-        Closing may take for ever when a process has ended, because all must finish a checkpoint.
+        Closing may never return once a process has ended, because all must finish a checkpoint.
         """
         try:
             yield
@@ -203,8 +209,8 @@ class Group:
     def leave(self, error: BaseException) -> NoReturn:
         """End all processes at once, with the message and the exit status of the first error.
 
-        An orderly end would wait for processes that do not come, and Orbax's threads would print
-        after the message. A `UserError` is one line; other errors print a traceback before it.
+        A regular exit would wait for processes that have ended, and Orbax's threads would print
+        after the message. A `UserError` prints one line; other errors print a traceback before it.
         """
         if not self._leaving.acquire(blocking=False):
             threading.Event().wait()  # another thread is ending this process
@@ -226,15 +232,16 @@ class Group:
             traceback.print_exception(error)
         message, status = _ending(error)
         self._reported = time.monotonic()
-        # An unfinished save can be completed only where all processes fail in the same way.
+        # An unfinished save can be completed only if all processes raise the same error.
         self._closing = CLOSING if status == UserError.status else POLL
-        with contextlib.suppress(jax.errors.JaxRuntimeError):  # JAX ends us without process 0
+        # Without process 0 JAX ends this process anyway.
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
             order = self._client.key_value_increment("uniwav/leaving", 1)
             report = json.dumps([order, self.host, message, status])
             self._client.key_value_set(f"{REPORTS}{self.index}", report)
 
     def _first_report(self, message: str, status: int) -> tuple[str, int]:
-        """The message and status to end with, once all have reported or GRACE has passed.
+        """The message and status of the first report, after all have reported or GRACE has passed.
 
         Args:
             message, status: those of this process.
@@ -251,18 +258,18 @@ class Group:
             return message, status
         first = min(reports, key=lambda index: reports[index][0])
         own, (_, host, message, status) = message, reports[first]
-        if first != self.index and message != own:  # the same error may have hit all
+        if first != self.index and message != own:  # all may have raised the same error
             message = f"process {first} ({host}): {message}"
         absent = [index for index in range(self.count) if index not in reports]
         if absent:
             return (
                 f"no answer from {self._describe(absent, places)}; the same command continues the"
-                f" run (what others saw, perhaps for that reason: {message})"
+                f" run (reported by other processes, perhaps as a consequence: {message})"
             ), 1
         return message, status
 
     def _wait_for_ends(self) -> None:
-        """Process 0 ends last: JAX's service ends with it, and JAX then aborts the others."""
+        """Make process 0 end last: JAX's service ends with it, and JAX then aborts the others."""
         with contextlib.suppress(jax.errors.JaxRuntimeError):
             self._client.key_value_set(f"{GONE}{self.index}", "")
             deadline = time.monotonic() + CLOSING + GRACE + POLL
@@ -272,7 +279,7 @@ class Group:
                     break
 
     def _watch(self) -> None:
-        """In a thread: publish progress, end when another process does, and look for lost ones."""
+        """Publish progress, end when another process ends, and look for lost ones; in a thread."""
         while not self._done.wait(min(POLL, self._limit / 4)):
             self._looks += 1
             try:
@@ -286,7 +293,7 @@ class Group:
                 self.leave(LostProcessError(lost))
 
     def _lost(self) -> str:
-        """What is wrong with the other processes, or ""; only process 0 asks, which is cheap."""
+        """Describe processes that are lost or behind, or return ""; only process 0 calls this."""
         now, places = time.monotonic(), self._places()
         for index in range(self.count):
             looks = places.get(index, [0])[0]
@@ -296,13 +303,13 @@ class Group:
         silent = [index for index, (_, when) in self._signs.items() if now - when > silence]
         if silent:
             return f"no sign of life from {self._describe(silent, places)} for {silence:g} s"
-        # At a barrier wait for its own time limit, because that message says more.
+        # At a barrier wait longer, because the barrier's own message is more specific.
         if now - self._moved > self._limit * (2 if self._waiting else 1) + GRACE:
             beats = {index: place[1] for index, place in places.items()}
             behind = [i for i, n in beats.items() if n < max(beats.values())]
             return (
-                f"nothing moved for {self._limit:g} s (config.mesh.wait_seconds): "
-                + (f"behind is {self._describe(behind, places)}; " if behind else "")
+                f"no progress for {self._limit:g} s (config.mesh.wait_seconds): "
+                + (f"{self._describe(behind, places)} fell behind; " if behind else "")
                 + f"process 0 ({self.host}) is at '{self._place}'"
             )
         return ""
@@ -324,7 +331,7 @@ class Group:
         }
 
     def _describe(self, indices: Iterable[int], places: dict[int, list]) -> str:
-        """Processes with their hosts and last places, at most four by name."""
+        """List processes with their hosts and last places; at most four are named."""
         names = []
         for index in sorted(indices):
             *_, place, host = places.get(index, ["", "", "unknown host"])

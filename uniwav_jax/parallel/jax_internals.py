@@ -1,6 +1,6 @@
 """The only imports from `jax._src`: parts of `jax.distributed` that have no public name.
 
-JAX may move them in any release; tests/parallel/test_jax_internals.py says what each is needed for.
+JAX may move them in any release; tests/parallel/test_jax_internals.py shows why each is needed.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from jax._src.distributed import global_state
 def client() -> Any:
     """The connection to JAX's coordination service, once `jax.distributed` is initialised.
 
-    `multihost_utils` offers no barrier with a time limit, and no keys and values.
+    `multihost_utils` has neither a barrier with a time limit nor a key-value store.
     """
     return global_state.client
 
@@ -26,7 +26,7 @@ def process() -> tuple[int, int]:
 
 
 def detect_cluster(seconds: int) -> tuple[str | None, int | None, int | None, Any]:
-    """What `jax.distributed.initialize()` detects on Slurm, TPU pods and other managed clusters.
+    """Detect the processes as `jax.distributed.initialize()` does, on Slurm, TPU pods and the like.
 
     The roll call needs it before `initialize` is called.
 
@@ -34,8 +34,8 @@ def detect_cluster(seconds: int) -> tuple[str | None, int | None, int | None, An
         seconds: how long the detection may wait for the coordinator's address.
 
     Returns:
-        Address of the coordinator, number of processes, index of this process (None where nothing
-        was detected), and the local devices' ids as `initialize` takes them.
+        Address of the coordinator, number of processes, index of this process (each None if it was
+        not detected), and the local devices' ids in the form that `initialize` takes.
     """
     return clusters.ClusterEnv.auto_detect_unset_distributed_params(
         None, None, None, None, None, seconds

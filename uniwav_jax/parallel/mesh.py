@@ -1,8 +1,8 @@
-"""The device mesh, and how arrays are sharded over it.
+"""The device mesh, and the sharding of arrays over it.
 
-One mesh with the axes data, fsdp and tensor serves one device as well as a pod. Rows of a batch are
-split over data x fsdp, parameters over fsdp and tensor. Sharding goes through `jax.jit` with
-`NamedSharding`, into which `pjit` was merged.
+The mesh has the axes data, fsdp and tensor, on one device as well as on a pod. Rows of a batch are
+split over data x fsdp, parameters over fsdp and tensor. Sharding is done by `jax.jit` with
+`NamedSharding`.
 """
 
 import re
@@ -22,8 +22,8 @@ AXES = ("data", "fsdp", "tensor")
 ROWS = PartitionSpec(("data", "fsdp"))
 
 # (pattern for the end of a parameter's path, logical axes of its last dimensions). Dimensions
-# before those (layers, codebooks) stay whole. The first match counts; without one an array is
-# replicated.
+# before those (layers, codebooks) stay whole. The first matching pattern is used; an array that no
+# pattern matches is replicated.
 PARAMETER_AXES = (
     (r"qkv_kernel$", ("embed", None, "heads", None)),
     (r"qkv_bias$", (None, "heads", None)),
@@ -43,7 +43,7 @@ LOGICAL_TO_MESH = {"embed": "fsdp", "heads": "tensor", "mlp": "tensor", None: No
 
 
 def platform() -> str:
-    """Platform to compile for ("cpu", "gpu", "tpu"): that of the mesh in use, else the default."""
+    """Platform to compile for ("cpu", "gpu", "tpu"), of the mesh in use or else the default one."""
     device = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
     return getattr(device, "platform", jax.default_backend())
 
@@ -52,9 +52,10 @@ def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
     """The mesh of the given sizes over all devices.
 
     Args:
-        config: one size may be -1, for the devices that the other axes leave. Is that fsdp, and
-            `fsdp_most` not 0, then fsdp takes the largest divisor up to it and data the rest.
-        devices: None: all devices of the run.
+        config: one size may be -1, which means the number of devices divided by the other sizes. If
+            that size is fsdp and `fsdp_most` is not 0, fsdp becomes the largest divisor up to
+            `fsdp_most`, and data is multiplied by the rest.
+        devices: the devices; None: all devices of the run.
 
     Raises:
         UserError: the product of the sizes is not the number of devices, or the devices do not lie
@@ -80,7 +81,8 @@ def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
                 f"config.mesh.data ({sizes[0]}) must be a multiple of mesh.slices ({config.slices})"
             )
         inner = (sizes[0] // config.slices, sizes[1], sizes[2])
-        found = {getattr(device, "slice_index", 0) for device in devices}  # one CPU has none
+        # CPU devices have no slice_index.
+        found = {getattr(device, "slice_index", 0) for device in devices}
         processes = {device.process_index for device in devices}
         if config.slices not in (len(found), len(processes)):
             raise UserError(
@@ -91,7 +93,8 @@ def make_mesh(config: MeshConfig, devices: list | None = None) -> Mesh:
             inner,
             (config.slices, 1, 1),
             devices=devices,
-            process_is_granule=len(found) != config.slices,  # hosts of GPUs, or processes on CPU
+            # Otherwise a slice is a GPU host or a CPU process.
+            process_is_granule=len(found) != config.slices,
             allow_split_physical_axes=True,
         )
     elif devices[0].platform == "tpu":
@@ -107,7 +110,7 @@ def path_string(path: tuple) -> str:
 
 
 def parameter_spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    """PartitionSpec of one parameter; dimensions that the mesh does not divide stay whole."""
+    """PartitionSpec of one parameter; dimensions that the mesh does not divide are not split."""
     for pattern, logical in PARAMETER_AXES:
         if re.search(pattern, path) and len(shape) >= len(logical):
             axes = [None] * (len(shape) - len(logical)) + [LOGICAL_TO_MESH[a] for a in logical]
@@ -118,7 +121,7 @@ def parameter_spec(path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSp
 
 
 def state_shardings(abstract: PyTree, mesh: Mesh) -> PyTree:
-    """NamedSharding for every leaf of a state; optimizer moments and teacher share the rules."""
+    """NamedSharding of every leaf; optimizer moments and teacher follow the parameters' rules."""
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: NamedSharding(mesh, parameter_spec(path_string(path), leaf.shape, mesh)),
         abstract,
@@ -133,7 +136,7 @@ def row_shards(mesh: Mesh) -> int:
 def shard_rows(x: jax.Array) -> jax.Array:
     """Split an array [B, ...] by rows over the mesh in use (`jax.set_mesh`), if there is one.
 
-    Without this XLA may split activations by width where FSDP splits the weights by width.
+    Without this constraint XLA may split activations by width, as FSDP splits the weights.
     """
     if jax.sharding.get_abstract_mesh().empty:
         return x
@@ -141,11 +144,20 @@ def shard_rows(x: jax.Array) -> jax.Array:
 
 
 def check_rows(rows: int, mesh: Mesh, accumulate: int) -> None:
-    """Raise a `UserError` unless every microbatch of `rows` rows divides over the mesh."""
+    """Check that the rows of every microbatch can be split evenly over the mesh.
+
+    Args:
+        rows: rows of a batch.
+        mesh: the device mesh.
+        accumulate: number of microbatches per batch.
+
+    Raises:
+        UserError: they cannot.
+    """
     needed = row_shards(mesh) * accumulate
     if rows % needed:
         raise UserError(
-            f"a batch of {rows} rows does not divide over mesh data x fsdp = {row_shards(mesh)}"
+            f"a batch of {rows} rows is not divisible by mesh data x fsdp = {row_shards(mesh)}"
             f" times train.accumulate = {accumulate}; set config.data.row_multiple to a multiple"
             f" of {needed}, or change config.mesh"
         )
@@ -154,7 +166,7 @@ def check_rows(rows: int, mesh: Mesh, accumulate: int) -> None:
 def host_rows(mesh: Mesh, rows: int) -> np.ndarray:
     """Indices of the global rows that this process loads, int [n], ascending.
 
-    The sharding decides, because two hosts load the same rows when the tensor axis spans processes.
+    They follow from the sharding: if the tensor axis spans processes, these load the same rows.
     """
     indices = NamedSharding(mesh, ROWS).addressable_devices_indices_map((rows,))
     return np.unique(np.concatenate([np.arange(rows)[index] for index in indices.values()]))
@@ -164,10 +176,10 @@ def to_global(local: dict[str, Any], mesh: Mesh, rows: int) -> Batch:
     """The global `Batch` from this process's rows.
 
     Args:
-        local: "samples", "bad", either "audio" or "latents", and perhaps "labels": numpy arrays of
-            this process's rows, as the data pipeline gives them.
+        local: NumPy arrays of this process's rows from the data pipeline: "samples", "bad", either
+            "audio" or "latents", and optionally "labels".
         mesh: the device mesh.
-        rows: rows of the global batch.
+        rows: number of rows of the global batch.
     """
     sharding = NamedSharding(mesh, ROWS)
 
@@ -184,7 +196,7 @@ def to_global(local: dict[str, Any], mesh: Mesh, rows: int) -> Batch:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Sharding of an array of which every device has a full copy."""
+    """The sharding that gives every device a full copy of an array."""
     return NamedSharding(mesh, PartitionSpec())
 
 

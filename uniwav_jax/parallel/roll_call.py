@@ -1,7 +1,7 @@
-"""The roll call: before JAX connects them, all processes meet at the coordinator's port.
+"""The roll call: before JAX connects the processes, all of them report to the coordinator's port.
 
-JAX's own start aborts the interpreter when a process is missing, names it only in the log of
-process 0, and treats a wrong NNODES or a rank that is given twice as a slow start.
+If a process is missing, JAX itself aborts the interpreter and names the process only in the log of
+process 0; it does not distinguish a wrong NNODES or a repeated rank from a slow start.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ import time
 from uniwav_jax.errors import LostProcessError, UserError
 
 NOTICE = 10.0  # seconds of waiting after which process 0 prints which processes are missing
-LOOK = 0.2  # seconds between two counts of the processes that are present
-AGAIN = 2.0  # seconds that a process waits for an earlier one with its index to end
+LOOK = 0.2  # seconds between two counts of the connected processes
+AGAIN = 2.0  # seconds that a process waits until an earlier one with its index has ended
 
 
 def roll_call(address: str, count: int, index: int, seconds: float) -> None:
@@ -30,8 +30,8 @@ def roll_call(address: str, count: int, index: int, seconds: float) -> None:
 
     Raises:
         UserError: two processes have the same index, or they disagree about the count.
-        LostProcessError: processes are missing after `seconds`; every process that is present
-            raises it and names them.
+        LostProcessError: processes are missing after `seconds`; every connected process raises it
+            with their indices.
     """
     if index == 0:
         outcome = asyncio.run(_serve(address, count, seconds))
@@ -63,7 +63,7 @@ async def _serve(address: str, count: int, seconds: float) -> dict[str, str]:
         if index in present:
             await asyncio.wait({outcome}, timeout=AGAIN)
         if not outcome.done() and theirs != count:
-            mistake = f"process {index} ({host}) counts {theirs} processes, process 0 {count}"
+            mistake = f"process {index} ({host}) expects {theirs} processes, process 0 {count}"
             outcome.set_result({"mistake": f"{mistake}; start all with the same NNODES"})
         elif not outcome.done() and index in present:
             mistake = f"two processes have index {index}, on {present[index]} and on {host}"
@@ -74,10 +74,10 @@ async def _serve(address: str, count: int, seconds: float) -> dict[str, str]:
         await asyncio.wait({left, outcome}, return_when=asyncio.FIRST_COMPLETED)
         if outcome.done():
             writer.write(json.dumps(outcome.result()).encode() + b"\n")
-            with contextlib.suppress(OSError):  # the process did not wait for the answer
+            with contextlib.suppress(OSError):  # the process did not wait for the outcome
                 await writer.drain()
         else:
-            del present[index]  # the process ended early; it may come again
+            del present[index]  # the process ended early; it may be started again
         left.cancel()
         writer.close()
 
@@ -88,14 +88,16 @@ async def _serve(address: str, count: int, seconds: float) -> dict[str, str]:
         await asyncio.wait({outcome}, timeout=LOOK)
         if full and len(present) == count and not outcome.done():
             outcome.set_result({})
-        full = len(present) == count  # at two counts in a row, so that no process has just ended
+        # Two counts in a row must be complete, because a process may just have ended.
+        full = len(present) == count
         if not full and not printed and time.monotonic() > began + NOTICE:
             print(f"waiting for {_missing(present, count)} at {address}", flush=True)
             printed = True
-    server.close()  # before the answers, so that no process takes this port for JAX's
+    # Close the port before the answers, so that no process mistakes it for JAX's.
+    server.close()
     if not outcome.done():
         who = _missing(present, count)
-        outcome.set_result({"missing": f"{who} did not come to {address} in {seconds:g} s"})
+        outcome.set_result({"missing": f"{who} did not connect to {address} in {seconds:g} s"})
     if meetings:
         await asyncio.wait(meetings, timeout=5)
     return outcome.result()
@@ -115,7 +117,7 @@ async def _listen(meet, address: str, deadline: float) -> asyncio.Server:  # noq
 
 
 def _connect(address: str, count: int, index: int, seconds: float) -> dict[str, str]:
-    """Every other process: connect to process 0 and wait for the outcome that it sends."""
+    """Every other process: connect to process 0 and wait for the outcome, as from `_serve`."""
     host, _, port = address.rpartition(":")
     deadline = time.monotonic() + seconds
     while True:
@@ -125,7 +127,8 @@ def _connect(address: str, count: int, index: int, seconds: float) -> dict[str, 
                 connection.sendall(json.dumps([index, count, socket.gethostname()]).encode())
                 connection.sendall(b"\n")
                 return json.loads(connection.makefile().readline())
-        except (OSError, ValueError) as error:  # not started yet, ended, or another program
+        # Process 0 has not started yet or has ended, or another program uses the port.
+        except (OSError, ValueError) as error:
             reason = str(error) if isinstance(error, OSError) else "another program answers"
         if time.monotonic() > deadline:
             return {
@@ -135,7 +138,7 @@ def _connect(address: str, count: int, index: int, seconds: float) -> dict[str, 
 
 
 def _missing(present: dict[int, str], count: int) -> str:
-    """The indices that are not present, at most eight, as in: processes 1, 2 of 4."""
+    """The indices of missing processes, at most eight, as in "processes 1, 2 of 4"."""
     missing = [index for index in range(count) if index not in present]
     names = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
     return f"process{'es' if len(missing) > 1 else ''} {names} of {count}"

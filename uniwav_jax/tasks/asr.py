@@ -291,7 +291,8 @@ def export_documents(config: Config) -> dict[str, Any]:
             "bos_token": None,
             "eos_token": None,
             "word_delimiter_token": "|" if text.units == "letters" else None,
-            "do_lower_case": text.lowercase,
+            # In this class it means upper case; Wav2Vec2CTCTokenizer has no way to lower letters.
+            "do_lower_case": False,
         },
     }
 

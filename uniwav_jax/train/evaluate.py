@@ -9,7 +9,7 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from uniwav_jax.audio.writer import write_wav
+from uniwav_jax.audio.writer import write_audio
 from uniwav_jax.config import Config
 from uniwav_jax.data import pipeline, plan
 from uniwav_jax.features import SurfaceFeatures, check_corpora
@@ -54,6 +54,14 @@ class Evaluator:
         self._eval_step = step_lib.make_eval_step(task, self._config, features, mesh)
         self._sample_step = step_lib.make_sample_step(task, self._config, features, mesh)
 
+    def summary(self) -> Iterator[str]:
+        """Lines about the held-out speech, for the start of a run."""
+        if self._held_out:
+            lines = self._plan.summary()
+            yield from (
+                f"held-out speech {c.source}: {lines[c.source]}" for c in self._plan.corpora
+            )
+
     def _batches(self, planned: plan.OncePlan) -> Iterator[Batch]:
         rows = {b: mesh_lib.host_rows(self._mesh, n) for b, n in self._plan.rows.items()}
         loader = pipeline.make_loader(
@@ -70,7 +78,8 @@ class Evaluator:
 
         Each segment counts once; `evaluate.batches` limits them to a sample that is the same each
         time. Scores of the task (`Task.score`), such as error rates, are added, and their table is
-        written to a folder of the workdir.
+        written to a folder of the workdir. "eval_clips_left_out" counts the clips that cannot be
+        used, such as those with symbols that the model does not know.
 
         Returns:
             {"eval_" + name: value}; {} without held-out speech.
@@ -101,6 +110,7 @@ class Evaluator:
                 folder.mkdir(parents=True, exist_ok=True)
                 lines = "".join("\t".join(row) + "\n" for row in scores.table)
                 (folder / f"step_{step:07d}.tsv").write_text(lines)
+        metrics["clips_left_out"] = sum(map(len, self._plan.corpora)) - self._plan.clips
         metrics = {f"eval_{name}": float(value) for name, value in metrics.items()}
         self._writer.write(step, metrics)
         return metrics
@@ -136,7 +146,7 @@ class Evaluator:
                 scores.append(signal.scores(*pair, sample_rate=features.sample_rate))
             for name, wave in waves.items():
                 with (folder / f"clip{row}_{name}.wav").open("wb") as file:
-                    write_wav(file, [wave], sample_rate=features.sample_rate)
+                    write_audio(file, [wave], sample_rate=features.sample_rate)
                 self._writer.audio(step, f"clip{row}_{name}", wave, features.sample_rate)
         if scores:
             means = signal.means(scores, signal.measures(features.sample_rate))

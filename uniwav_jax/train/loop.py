@@ -96,6 +96,8 @@ def run(config: Config, workdir: str, group: Group) -> bool:
         closing.callback(writer.close)
         writer.truncate_after(first)
         evaluator = Evaluator(task, config, features, mesh, workdir, writer)
+        for line in evaluator.summary():
+            log(line)
         progress = Progress(config.train.steps, first, task.headline, enabled=lead)
         closing.callback(progress.close)
         meter = Meter(config, writer, progress)
@@ -139,8 +141,15 @@ def run(config: Config, workdir: str, group: Group) -> bool:
                 state = start(state, batch)
             state, metrics = train_step(state, batch)
             meter.add(step + 1, metrics, waited)
-    log(f"finished {config.train.steps} steps; see {workdir}")
+    log(finished_line(first, config.train.steps, workdir))
     return True
+
+
+def finished_line(first: int, steps: int, workdir: epath.Path) -> str:
+    """The last line of a run of `steps` updates, which started at step `first`."""
+    if first > steps:
+        return f"step {first} is saved, beyond train.steps={steps}: nothing to do; see {workdir}"
+    return f"finished {steps} steps; see {workdir}"
 
 
 class Meter:

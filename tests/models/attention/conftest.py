@@ -1,3 +1,5 @@
+"""Inputs of attention."""
+
 import jax
 import jax.numpy as jnp
 import pytest

@@ -1,4 +1,4 @@
-"""Attention against numpy, for every implementation; dropout and dtypes of the formula."""
+"""Every implementation of attention agrees with NumPy; dropout and dtypes of the plain one."""
 
 import functools
 
@@ -12,7 +12,7 @@ from uniwav_jax.models.attention import alibi_slopes, attend
 
 
 def numpy_attention(q, k, v, slope):
-    """One row and head without padding, float64."""
+    """Attention of one row and head without padding, float64."""
     q, k, v = (np.asarray(a, np.float64) for a in (q, k, v))
     position = np.arange(len(q))
     logits = q @ k.T / np.sqrt(q.shape[-1]) - slope * np.abs(position[:, None] - position)
@@ -24,7 +24,7 @@ def numpy_attention(q, k, v, slope):
 @pytest.mark.parametrize("name", ["xla", "chunk", "auto", "splash", "pallas"])
 def test_equals_numpy_on_the_real_frames(inputs, name, positions):
     if name == "splash" and positions:
-        return  # splash has no biases; the configuration refuses it
+        return  # splash has no ALiBi; the configuration does not allow both
     q, k, v, mask = inputs
     function, slopes = known[name], np.zeros(HEADS)
     if positions:

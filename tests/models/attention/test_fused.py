@@ -1,4 +1,4 @@
-"""All implementations of attention are one function: gradients, dropout, meshes, platforms."""
+"""All implementations of attention agree: gradients, dropout, meshes, platforms."""
 
 import functools
 
@@ -57,10 +57,10 @@ def test_a_row_without_audio_has_a_finite_gradient(inputs):
 
 @pytest.mark.parametrize("name", ["splash", "pallas"])
 def test_kernels_run_on_each_devices_rows_and_heads(inputs, name):
-    """Under a mesh a kernel is divided; rows or heads that do not divide stay whole."""
+    """On a mesh a kernel runs on each device; rows or heads that do not divide are not split."""
     q, k, v, mask = (jnp.concatenate([a, a[:1]]) for a in inputs)
     function = known[name]
-    if name == "pallas":  # which weights are dropped must not depend on the mesh
+    if name == "pallas":  # the mesh must not change which weights are dropped
         options = {"dropout_rate": 0.3, "dropout_key": jax.random.key(1)}
         options["slopes"] = alibi_slopes(HEADS)
         function = functools.partial(pallas, **options)
@@ -73,7 +73,7 @@ def test_kernels_run_on_each_devices_rows_and_heads(inputs, name):
         np.testing.assert_allclose(out, wanted, atol=1e-6)
 
 
-def test_pallas_names_rows_that_are_too_long():
+def test_pallas_rejects_rows_that_are_too_long():
     q = jnp.zeros((1, fused.LONGEST + 1, 1, 4))
     with pytest.raises(UserError, match="at most 4096 frames, got 4097"):
         pallas(q, q, q, jnp.ones((1, fused.LONGEST + 1), bool))
@@ -83,8 +83,8 @@ def test_pallas_names_rows_that_are_too_long():
     ("name", "platform", "need"),
     [("cudnn", "gpu", "an NVIDIA GPU"), ("splash", "tpu", "a TPU"), ("pallas", "tpu", "a TPU")],
 )
-def test_kernels_on_their_platform_or_what_they_need(inputs, name, platform, need):
-    """On a GPU or TPU this test runs the kernel itself; elsewhere it checks the message."""
+def test_kernels_run_on_their_platform_or_name_it(inputs, name, platform, need):
+    """On the kernel's platform this test runs the kernel; elsewhere it checks the message."""
     if jax.default_backend() != platform:
         with pytest.raises(UserError, match=f"{name} needs {need}.*found cpu"):
             attend(*inputs, implementation=name)
@@ -111,7 +111,7 @@ def test_compiles_to_kernels_for_tpu(chip, monkeypatch):
     from jax.experimental import topologies
 
     monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
-    monkeypatch.setenv("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # it compiles, it takes no chip
+    monkeypatch.setenv("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # compilation uses no chip
     devices = topologies.get_topology_desc(platform="tpu", topology_name=chip).devices
     mesh = jax.sharding.Mesh(np.reshape(devices, (2, 1, 2)), ("data", "fsdp", "tensor"))
     shard = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data", None, "tensor"))

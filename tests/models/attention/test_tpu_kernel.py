@@ -1,4 +1,4 @@
-"""Our TPU kernel, interpreted: groups of heads, bfloat16, and what only a TPU does."""
+"""Our TPU kernel, interpreted: groups of heads, bfloat16, and undefined memory as on a TPU."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from uniwav_jax.models.attention import alibi_slopes, tpu_kernel
 
 
 def test_groups_of_heads_that_fill_registers():
-    """Two groups of two heads of 64: each head reads its own lanes, slope and dropout bits."""
+    """In two groups of two heads of 64, each head reads its own lanes, slope and dropout bits."""
     q, k, v, weight = jax.random.normal(jax.random.key(4), (4, 1, 140, 4, 64))
     mask = jnp.arange(140)[None] < 130
     options = {"dropout_rate": 0.3, "dropout_key": jax.random.key(1), "slopes": alibi_slopes(4)}
@@ -43,7 +43,7 @@ def test_bfloat16_is_as_exact_as_the_formula(inputs):
 
 
 def test_blocks_beyond_the_end_of_a_row_do_not_count(monkeypatch):
-    """Several blocks of queries in turn, the last beyond the row's end, where memory is NaN."""
+    """The last of several blocks of queries reaches beyond the row's end, where memory is NaN."""
     monkeypatch.setattr(tpu_kernel, "BLOCK", 384 * 128)
     assert tpu_kernel._block(384) == 128
     q, k, v = jax.random.normal(jax.random.key(3), (3, 1, FRAMES, 1, WIDTH))

@@ -1,1 +1,1 @@
-"""UniWav in PyTorch; `uniwav_model.load` reads an exported folder."""
+"""UniWav in PyTorch, for inference; `uniwav_model.load` reads an exported folder."""

@@ -1,4 +1,4 @@
-"""Configuration for `transformers`; all that the model needs is in its field `uniwav`."""
+"""Configuration for `transformers`; the model reads only its field `uniwav`."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from transformers import PretrainedConfig
 
 
 class UniWavConfig(PretrainedConfig):
-    """Of UniWavModel and UniWavForCTC."""
+    """Configuration of UniWavModel and UniWavForCTC."""
 
     model_type = "uniwav"
 

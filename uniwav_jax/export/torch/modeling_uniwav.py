@@ -12,6 +12,9 @@ from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 from .configuration_uniwav import UniWavConfig
 from .uniwav_model import Networks, Output
 
+LOUDEST = 32.0  # beyond it floats are integers that were not scaled
+LEAST = -1e4  # the score of a symbol that is impossible
+
 
 class UniWavPreTrainedModel(Networks, PreTrainedModel):
     """The networks as a model of `transformers`; see `uniwav_model.Networks` for more methods."""
@@ -26,17 +29,21 @@ class UniWavPreTrainedModel(Networks, PreTrainedModel):
         self.post_init()
 
     def _init_weights(self, module: torch.nn.Module) -> None:
-        """As torch makes them: training starts in uniwav_jax."""
+        """Keep PyTorch's own initialisation, because models are trained in uniwav_jax."""
 
     def _encode_audio(
         self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[Output, torch.Tensor | None]:
+        if not input_values.is_floating_point():
+            raise ValueError(f"input_values must be floats in [-1, 1]; got {input_values.dtype}")
+        if input_values.numel() and input_values.abs().max() > LOUDEST:
+            raise ValueError("input_values are not scaled: divide int16 samples by 32768")
         samples = None if attention_mask is None else attention_mask.sum(-1)
         return self.run(input_values, samples), samples
 
 
 class UniWavModel(UniWavPreTrainedModel):
-    """The encoder; `sample`, `codes` or `teacher_codes` use what else was exported."""
+    """The encoder; `sample`, `codes` and `teacher_codes` use the other exported parts."""
 
     def forward(
         self,
@@ -45,7 +52,11 @@ class UniWavModel(UniWavPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> BaseModelOutput | tuple:
-        """Last hidden state [B, T, D], and on demand h_0 .. h_L."""
+        """Encode a batch; the arguments are those of Wav2Vec2Model.
+
+        Returns:
+            The last hidden state [B, T, D] and, with `output_hidden_states`, h_0 .. h_L.
+        """
         output, _ = self._encode_audio(input_values, attention_mask)
         result = BaseModelOutput(
             last_hidden_state=output.encoded.final,
@@ -55,7 +66,7 @@ class UniWavModel(UniWavPreTrainedModel):
 
 
 class UniWavForCTC(UniWavPreTrainedModel):
-    """Recognition: scores of the symbols, and with `labels` CTC's loss."""
+    """The recogniser: logits of the symbols and, with `labels`, the CTC loss."""
 
     def forward(
         self,
@@ -65,9 +76,19 @@ class UniWavForCTC(UniWavPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> CausalLMOutput | tuple:
-        """Logits [B, T, V + 1] (token 0 is the blank); labels [B, U], -100 after each end."""
+        """Recognise a batch; the arguments are those of Wav2Vec2ForCTC.
+
+        Labels are int64 [B, U], -100 after the end of each text.
+
+        Returns:
+            Logits, float32 [B, T, V + 1], where token 0 is the blank; and with labels the loss.
+        """
         output, _ = self._encode_audio(input_values, attention_mask)
         logits, loss = self.logits(output.encoded), None
+        # Padded frames are the blank, so that a batch has the texts of its clips alone.
+        blank = logits.new_full(logits.shape[-1:], LEAST)
+        blank[0] = 0.0
+        logits = torch.where(output.frame_mask[..., None], logits, blank)
         if labels is not None:
             real = labels >= 0
             loss = F.ctc_loss(

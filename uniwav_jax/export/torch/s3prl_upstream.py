@@ -1,6 +1,6 @@
 """An upstream for s3prl (S3PRL, SUPERB): hidden states of all layers for a list of waveforms.
 
-Register this class under a name of yours in s3prl/hub.py; `ckpt` is the exported folder.
+Register this class under a name of your choice in s3prl/hub.py; `ckpt` is the exported folder.
 """
 
 import torch
@@ -9,7 +9,7 @@ from .uniwav_model import load
 
 
 class UpstreamExpert(torch.nn.Module):
-    """s3prl's interface of an upstream."""
+    """The interface of an s3prl upstream."""
 
     def __init__(self, ckpt: str, model_config: str | None = None, **options: object) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class UpstreamExpert(torch.nn.Module):
         return self.model.features.hop
 
     def forward(self, wavs: list[torch.Tensor]) -> dict[str, list[torch.Tensor]]:
-        """Waveforms [S] at 16 kHz to {"hidden_states": L + 1 times [B, T, D]}."""
+        """Waveforms [S] in [-1, 1] at 16 kHz to {"hidden_states": list of L + 1 [B, T, D]}."""
         audio = torch.nn.utils.rnn.pad_sequence(wavs, batch_first=True)
         samples = torch.tensor([len(wav) for wav in wavs], device=audio.device)
         return {"hidden_states": list(self.model(audio, samples).hidden_states)}

@@ -1,6 +1,7 @@
 """Surface features in PyTorch: waveform <-> normalised frames, log-mel or a codec's latents.
 
-What uniwav_jax/features computes. A codec comes as a chain of layers, described in config.json.
+The results are those of uniwav_jax/features. A codec is a chain of layers, which config.json
+describes.
 """
 
 from typing import Any
@@ -9,24 +10,25 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-FLOOR = 1e-3  # of the mel magnitude
+FLOOR = 1e-3  # smallest mel magnitude
 GRIFFIN_LIM_STEPS = 48
 MOMENTUM = 0.99  # fast Griffin-Lim (Perraudin et al., 2013)
-SINGULAR = 0.05  # of the mel filters' largest singular value
+SINGULAR = 0.05  # smaller singular values of the filters, relative to the largest, count as zero
 
 
 def build(c: dict[str, Any]) -> nn.Module:
-    """The features that `c["kind"]` names, without their weights."""
+    """Create the features that `c["kind"]` names, with uninitialised weights."""
     return {"log_mel": LogMel, "codec": Codec}[c["kind"]](c)
 
 
 class Features(nn.Module):
-    """What both kinds share: the frame rate, and normalisation per channel.
+    """Base of both kinds: frame rate, and normalisation per channel.
 
     Attributes:
         sample_rate: Hz.
         hop: samples per frame.
-        context: samples left and right of the wanted ones that `raw` reads.
+        context: numbers of samples that `raw` reads before and after the audio whose frames it
+            computes.
     """
 
     context = (0, 0)
@@ -38,15 +40,19 @@ class Features(nn.Module):
         self.register_buffer("std", torch.ones(channels))
 
     def encode(self, audio_BxS: torch.Tensor, *, surrounded: bool = False) -> torch.Tensor:
-        """Normalised frames, float32 [B, ceil(S / hop), C], of a waveform in [-1, 1].
+        """Normalised frames, float32 [B, ceil(S / hop), C], of a waveform, int16 or in [-1, 1].
 
-        Around the S samples there is silence, or `context` more of them where `surrounded`.
+        If `surrounded`, `audio_BxS` includes `context` more samples; else silence surrounds it.
         """
+        if audio_BxS.dtype == torch.int16:
+            audio_BxS = audio_BxS / 32768
+        if not audio_BxS.is_floating_point():
+            raise TypeError(f"a waveform is int16, or float in [-1, 1]; got {audio_BxS.dtype}")
         audio_BxS = audio_BxS.float() if surrounded else F.pad(audio_BxS.float(), self.context)
         return (self.raw(audio_BxS) - self.mean.float()) / self.std.float()
 
     def restore(self, x_BxTxC: torch.Tensor) -> torch.Tensor:
-        """Frames as they were before normalisation, float32."""
+        """Undo the normalisation of frames, float32 [B, T, C]."""
         return x_BxTxC.float() * self.std.float() + self.mean.float()
 
 
@@ -59,7 +65,7 @@ class LogMel(Features):
         self.register_buffer("filters", torch.zeros(c["window"] // 2 + 1, c["channels"]))
 
     def raw(self, audio_BxS: torch.Tensor) -> torch.Tensor:
-        """Log-mel magnitudes, natural log, float32 [B, T, C]."""
+        """Natural logarithm of mel magnitudes, float32 [B, T, C]."""
         mel = self._transform(audio_BxS).abs() @ self.filters.float()
         return mel.clamp(min=FLOOR).log()
 
@@ -103,7 +109,7 @@ class LogMel(Features):
 
 
 class Codec(Features):
-    """Continuous latents of a neural codec, and its decoder. A clip is surrounded by silence."""
+    """Continuous latents of a neural codec, and its decoder; silence surrounds each clip."""
 
     def __init__(self, c: dict[str, Any]) -> None:
         super().__init__(c)
@@ -116,7 +122,7 @@ class Codec(Features):
         )
 
     def raw(self, audio_BxS: torch.Tensor) -> torch.Tensor:
-        """Latents as the codec gives them, float32 [B, T, C], of audio with its context."""
+        """Latents before normalisation, float32 [B, T, C], of audio with its context."""
         frames = -(-(audio_BxS.shape[1] - sum(self.context)) // self.hop)
         z_BxTxC = self.codec["encoder"](audio_BxS[:, None]).transpose(1, 2)
         first = self.context[0] // self.hop
@@ -129,7 +135,7 @@ class Codec(Features):
 
 
 class Chain(nn.ModuleList):
-    """Layers one after another, [B, C, T] -> [B, C', T']; numbered as in the description."""
+    """A chain of layers, [B, C, T] -> [B, C', T'], numbered as in the description."""
 
     def __init__(self, described: list[dict[str, Any]], width: int) -> None:
         super().__init__()
@@ -158,7 +164,10 @@ class Convolution(nn.Conv1d):
 
 
 def pad(x_BxCxT: torch.Tensor, left: int, right: int, mode: str) -> torch.Tensor:
-    """Pad time by zeros ("constant") or mirrored ("reflect"); the short is lengthened by zeros."""
+    """Pad the time axis with zeros ("constant") or by reflection; [B, C, left + T + right].
+
+    Input that is too short for reflection is first extended with zeros, which are cut off again.
+    """
     short = max(left, right) - x_BxCxT.shape[-1] + 1
     if mode == "constant" or short <= 0:
         return F.pad(x_BxCxT, (left, right), mode=mode)
@@ -179,7 +188,7 @@ class Upsampling(nn.ConvTranspose1d):
 
 
 class Lstm(nn.LSTM):
-    """Stacked LSTM over time, its input added to its output."""
+    """Stacked LSTM over time with a skip connection."""
 
     def __init__(self, c: dict[str, Any], width: int) -> None:
         super().__init__(width, width, c["layers"], batch_first=True)
@@ -201,7 +210,7 @@ class ChannelNorm(nn.LayerNorm):
 
 
 class Unit(nn.Module):
-    """x or shortcut(x), plus block(x)."""
+    """Residual unit: block(x) plus x or shortcut(x)."""
 
     def __init__(self, c: dict[str, Any], width: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Both networks of UniWav in PyTorch; what uniwav_jax/models computes, in evaluation mode.
+"""Encoder and decoder in PyTorch, with the results of uniwav_jax/models in evaluation mode.
 
-Axis letters in names as there: B rows, T frames (50 a second), C feature channels, D width.
-`frame_mask_BxT` is True on real audio.
+Letters in names are axes, as in uniwav_jax: B rows, T frames, C feature channels, D width, H heads,
+d width of a head. `frame_mask_BxT` is bool, True on real frames.
 """
 
 import math
@@ -13,12 +13,13 @@ from torch.nn import functional as F
 
 
 class Encoded(NamedTuple):
-    """What the encoder says.
+    """The encoder's output, in the dtype of its weights.
 
-    embedding: [B, T, D], input of the first layer (h_0).
-    states: [L, B, T, D], residual stream after each layer (h_1 .. h_L).
-    feed_forward: [L, B, T, D], each layer's feed-forward output before the residual sum.
-    final: [B, T, D], last state, normalised (pre-norm) or as it is (post-norm).
+    Attributes:
+        embedding: [B, T, D], input of the first layer (h_0).
+        states: [L, B, T, D], residual stream after each layer (h_1 .. h_L).
+        feed_forward: [L, B, T, D], each layer's feed-forward output before the residual sum.
+        final: [B, T, D], the last state, after the final LayerNorm if the layers are pre-norm.
     """
 
     embedding: torch.Tensor
@@ -39,7 +40,7 @@ def rms_norm(x: torch.Tensor) -> torch.Tensor:
 
 
 def rotate(x_BxHxTxd: torch.Tensor) -> torch.Tensor:
-    """Rotary positions (RoFormer) over the whole head width, angles in float32."""
+    """Apply rotary positions (RoFormer) to the whole width of each head, angles in float32."""
     frames, width = x_BxHxTxd.shape[2:]
     steps = torch.arange(width // 2, device=x_BxHxTxd.device, dtype=torch.float32)
     frequency = 10000.0 ** (-steps / (width // 2))
@@ -64,7 +65,7 @@ class SelfAttention(nn.Module):
         rows, frames, width = x_BxTxD.shape
         projected = self.qkv(x_BxTxD).view(rows, frames, 3, self.heads, width // self.heads)
         q, k, v = projected.permute(2, 0, 3, 1, 4).unbind(0)
-        # A row that is all padding attends to all of it: no NaN comes out.
+        # A row without real frames attends to all its padding, so that the result is not NaN.
         seen = (frame_mask_BxT | ~frame_mask_BxT.any(1, keepdim=True))[:, None, None]
         if self.positions == "rotary":
             q, k = rotate(q), rotate(k)
@@ -93,7 +94,7 @@ class EncoderLayer(nn.Module):
     def forward(
         self, x_BxTxD: torch.Tensor, frame_mask_BxT: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The state after the layer, and its feed-forward output."""
+        """The state after the layer and the feed-forward output, both [B, T, D]."""
         if self.norm == "pre":
             h = x_BxTxD + self.attention(self.norm_attention(x_BxTxD), frame_mask_BxT)
             fed = self.down(F.gelu(self.up(self.norm_feed_forward(h))))
@@ -139,7 +140,7 @@ class Encoder(nn.Module):
         frame_mask_BxT: torch.Tensor,
         span_mask_BxT: torch.Tensor | None = None,
     ) -> Encoded:
-        """Encode normalised features; frames where `span_mask_BxT` is True are hidden."""
+        """Encode normalised features; the mask vector replaces frames marked by `span_mask_BxT`."""
         h = self.project(self.norm_input(x_BxTxC.to(self.project.weight.dtype)))
         if span_mask_BxT is not None:
             h = torch.where(span_mask_BxT[..., None], self.mask_vector, h)
@@ -155,7 +156,10 @@ class Encoder(nn.Module):
         return Encoded(embedding, torch.stack(states), torch.stack(feed_forward), final)
 
     def _positions(self, h_BxTxD: torch.Tensor, frame_mask_BxT: torch.Tensor) -> torch.Tensor:
-        """Grouped convolutions, each LayerNorm (no affine) + GELU, blind to padding."""
+        """Grouped convolutions, each followed by LayerNorm (no affine) and GELU.
+
+        Padding is set to zero before each convolution, so that it does not affect real frames.
+        """
         h = h_BxTxD
         for convolution in self.positions:
             h = h * frame_mask_BxT[..., None]
@@ -233,7 +237,7 @@ class Decoder(nn.Module):
         time = F.silu(self.time_out(F.silu(time)))
         skips: list[torch.Tensor] = []
         for i, layer in enumerate(self.layers):
-            # The input of layer i is merged by layer L + 1 - i.
+            # Layer L + 1 - i (from 1) merges the input of layer i.
             if i < self.half:
                 skips.append(h)
             h = layer(h, None if i < self.half else skips.pop(), time, frame_mask_BxT)

@@ -5,7 +5,7 @@
         output = model(audio_BxS, samples_B)          # waveforms in [-1, 1], zero after their ends
         output.hidden_states                          # [L + 1, B, T, D]: h_0 .. h_L
 
-Names are those of uniwav_jax, which computes the same numbers, to rounding.
+Names are those of uniwav_jax, whose results are the same up to rounding.
 """
 
 import pathlib
@@ -22,10 +22,13 @@ from .uniwav_layers import Decoder, Encoded, Encoder, plain_layer_norm
 
 
 class Output(NamedTuple):
-    """Hidden states [L + 1, B, T, D] (h_0 .. h_L), the rest of the encoder's output, and masks.
+    """The output of `Networks.run`.
 
-    frame_mask: bool [B, T], True on real audio.
-    features: float32 [B, T, C], normalised surface features, zero on padding.
+    Attributes:
+        hidden_states: [L + 1, B, T, D], h_0 .. h_L.
+        encoded: the encoder's output.
+        frame_mask: bool [B, T], True on real frames.
+        features: float32 [B, T, C], normalised surface features, zero on padding.
     """
 
     hidden_states: torch.Tensor
@@ -35,10 +38,10 @@ class Output(NamedTuple):
 
 
 class Networks:
-    """Base of the plain module and of those for `transformers`, which call `_build` first."""
+    """Base class of the plain module and of those for `transformers`; they call `_build` first."""
 
     def _build(self, c: dict[str, Any]) -> None:
-        """Make the parts that the export has: encoder always, the others by "parts"."""
+        """Create the encoder, and the other parts that `c["parts"]` names."""
         self.c = c
         channels, width, parts = c["features"]["channels"], c["encoder"]["width"], c["parts"]
         self.features = build_features(c["features"])
@@ -75,16 +78,19 @@ class Networks:
     def extract(
         self, audio_S: torch.Tensor, layers: list[int] | str, *, window: float, overlap: float = 2.0
     ) -> torch.Tensor:
-        """Frames of one recording of any length, computed in windows as by `uniwav features`.
+        """Represent a recording of any length, in overlapping windows as `uniwav features` does.
 
         Args:
             audio_S: float in [-1, 1].
-            layers: numbers, 0 to L: [T, n, D]; "sum": [T, D]; "codes" or, where the
-                teacher was exported, "teacher_codes": [T, K].
-            window: seconds that are computed at once; the model has not been trained on longer
-                ones than its config's longest bucket.
-            overlap: seconds at a window's ends whose frames are taken from its neighbours; at most
-                a quarter of the window.
+            layers: list of n layers, 0 to L; "sum" for the weighted sum of layers; "codes"; or, for
+                an export of the teacher, "teacher_codes".
+            window: seconds of audio computed at once; at most the longest of the config's buckets,
+                because the model was not trained on longer audio.
+            overlap: seconds at a window's ends whose frames are taken from the neighbouring
+                windows; at most a quarter of the window.
+
+        Returns:
+            [T, n, D] for a list, [T, D] for "sum", int64 [T, K] for codes.
         """
         hop, rate, (left, right) = (
             self.features.hop,
@@ -119,11 +125,11 @@ class Networks:
             first += size - 2 * rim
 
     def logits(self, encoded: Encoded) -> torch.Tensor:
-        """Scores of CTC's blank (0) and the symbols, float32 [B, T, V]."""
+        """Logits of CTC's blank (0) and the symbols, float32 [B, T, V + 1]."""
         return self._part("ctc")(encoded)
 
     def transcribe(self, output: Output) -> list[str]:
-        """Text of each row by the best token of each frame."""
+        """The text of each row by greedy decoding."""
         path_BxT = self.logits(output.encoded).argmax(-1)
         c, texts = self.c["text"], []
         for path_T, mask_T in zip(path_BxT, output.frame_mask, strict=True):
@@ -161,13 +167,14 @@ class Networks:
         solver: str | None = None,
         guidance: float | None = None,
     ) -> torch.Tensor:
-        """Features generated from noise, conditioned on an encoder's output; float32 [B, T, C].
+        """Generate features, float32 [B, T, C], conditioned on the encoder's output.
 
         Args:
-            output: of the encoder; parts of its input may have been hidden by a span mask.
-            noise_BxTxC: the start of the flow, standard Gaussian.
-            generate_BxT: True where a frame is generated, while the others stay; None: all.
-            steps, solver, guidance: of the sampler; None: those of config.json.
+            output: result of `run`; a span mask may have hidden parts of the encoder's input.
+            noise_BxTxC: standard Gaussian noise, from which the flow starts.
+            generate_BxT: bool, True where a frame is generated; the others keep the features of
+                `output`. None: all real frames.
+            steps, solver, guidance: settings of the sampler; None: those of config.json.
         """
         decoder, flow, mask = self._part("decoder"), self.c["flow"], output.frame_mask
         steps, solver = steps or flow["sample_steps"], solver or flow["solver"]
@@ -201,7 +208,7 @@ class Networks:
 
 
 class UniWav(Networks, nn.Module):
-    """The exported model; `load` gives one with its weights."""
+    """The exported model; `load` creates it with its weights."""
 
     def __init__(self, c: dict[str, Any]) -> None:
         super().__init__()
@@ -222,7 +229,7 @@ def layer_sum(mix: torch.Tensor, encoded: Encoded) -> torch.Tensor:
 
 
 class Condition(nn.Module):
-    """Z = Linear(sum_l softmax(w)_l LN(h_l)), and the vector that stands for no condition."""
+    """Conditioning: z = Linear(sum_l softmax(w)_l LN(h_l)), or a null vector for guidance."""
 
     def __init__(self, encoder: dict[str, Any], decoder: dict[str, Any]) -> None:
         super().__init__()
@@ -273,7 +280,7 @@ class Codebooks(nn.Module):
 
 
 class Recognition(nn.Module):
-    """CTC's linear layer, on the last layer or on a learned sum of all."""
+    """The linear layer of CTC, on the last layer or on a learned weighted sum of all layers."""
 
     def __init__(self, asr: dict[str, Any], text: dict[str, Any], encoder: dict[str, Any]) -> None:
         super().__init__()
@@ -287,12 +294,17 @@ class Recognition(nn.Module):
 
 
 def load(folder: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> UniWav:
-    """The model in a folder written by 'uniwav export', in evaluation mode.
+    """Load the model from a folder written by 'uniwav export', in evaluation mode.
 
-    Nothing of the folder is executed, and every file of it is compared with its checksum first.
+    No code from the folder is executed, and all files are first compared with their checksums.
+
+    Args:
+        folder: the exported folder.
+        device: device of the weights.
+        dtype: dtype of the networks; features are always computed in float32.
 
     Raises:
-        ExportError: a file is missing or damaged, or the weights are not those of the config.
+        ExportError: a file is missing or damaged, or the weights do not fit config.json.
     """
     path = pathlib.Path(folder)
     verify(path)
@@ -300,15 +312,15 @@ def load(folder: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32
     try:
         with torch.device("meta"):
             model = UniWav(c)
-    except Exception as error:  # any wrong value fails in a way of its own
-        raise ExportError(f"{path / CONFIG} describes no UniWav model: {error!r}") from error
+    except Exception as error:  # wrong values raise many types
+        raise ExportError(f"{path / CONFIG} does not describe a UniWav model: {error!r}") from error
     try:
         tensors = safetensors.torch.load_file(path / WEIGHTS, device=device)
-    except Exception as error:  # safetensors' own errors are of many kinds
+    except Exception as error:  # safetensors raises many types
         raise ExportError(f"{path / WEIGHTS} cannot be read: {error}") from error
     wanted = model.state_dict()
     for name in sorted(wanted.keys() ^ tensors.keys()):
-        side = "lacks" if name in wanted else "has, and should not,"
+        side = "lacks" if name in wanted else "has, but should not have,"
         raise ExportError(f"{path / WEIGHTS} {side} the tensor {name}")
     for name, tensor in tensors.items():
         if tensor.shape != wanted[name].shape or not tensor.dtype.is_floating_point:

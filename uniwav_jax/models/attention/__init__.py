@@ -1,9 +1,9 @@
 """Bidirectional attention over whole rows: one formula in five implementations.
 
-    softmax(q k^T / sqrt(d) - slope |i - j|) v        keys on padding get no weight
+    softmax(q k^T / sqrt(d) - slope |i - j|) v        where keys on padding have weight 0
 
-`formula` has the definition in plain jnp, `fused` the choice of an implementation and JAX's fused
-kernels, and `tpu_kernel` our own kernel for TPU.
+`formula` computes it in plain JAX, `fused` selects an implementation and wraps JAX's fused kernels,
+and `tpu_kernel` has our own kernel for TPU.
 """
 
 from uniwav_jax.models.attention.formula import alibi_slopes

@@ -1,6 +1,6 @@
-"""The definition of attention in plain jnp, at once for all queries or for blocks of them.
+"""Attention in plain JAX, for all queries at once or for one block of queries after another.
 
-Matmuls take the dtype of their inputs and accumulate in float32; softmax is computed in float32.
+Matmuls read the dtype of their inputs and accumulate in float32; softmax is computed in float32.
 """
 
 import functools
@@ -12,8 +12,8 @@ import numpy as np
 
 from uniwav_jax.models import dropout
 
-NEGATIVE = -1e9  # stands for -inf in logits, so that a fully padded row stays finite
-LANES = 128  # width of a TPU register; TPU kernels need a multiple of this many frames
+NEGATIVE = -1e9  # replaces -inf in logits, so that a fully padded row stays finite
+LANES = 128  # width of a TPU register; JAX's TPU kernel needs a multiple of this many frames
 CHUNK = 256  # largest number of queries per block
 
 
@@ -33,7 +33,7 @@ def rows(
     rate: float,
     seed: jax.Array | None,
 ) -> jax.Array:
-    """The formula for Q neighbouring queries of each row.
+    """Attention of Q neighbouring queries of each row.
 
     Args:
         q_BxHxQxd: queries of the frames `first` to `first` + Q - 1, any float dtype.
@@ -61,7 +61,7 @@ def rows(
         index = (row + query.astype(jnp.uint32)) * jnp.uint32(frames) + axis(3).astype(jnp.uint32)
         weights = jnp.where(dropout.kept(seed, index, rate), weights, 0)
         total *= 1.0 - rate
-    # The division comes after the product with v, because that array is d wide and not T.
+    # Divide after the product with v, because that array is only d wide, not T.
     attended = _product("BHQT,BHTd->BHQd", weights.astype(v_BxHxTxd.dtype), v_BxHxTxd)
     return (attended / total).astype(v_BxHxTxd.dtype)
 
@@ -73,7 +73,7 @@ def chunks(
     frame_mask_BxT: jax.Array,
     **options: object,
 ) -> jax.Array:
-    """`rows` for blocks of at most CHUNK queries in turn, so that no array [T, T] exists.
+    """Apply `rows` to one block of at most CHUNK queries after another, without an array [T, T].
 
     The backward pass computes each block again. `options` are the keyword arguments of `rows`.
 

@@ -1,13 +1,13 @@
-"""The choice of an implementation for the platform, and the fused kernels.
+"""Selects an implementation of attention for the platform, and wraps the fused kernels.
 
-    "xla"     the formula as it stands; the choice on CPU
-    "chunk"   blocks of queries in turn, computed again in the backward pass
+    "xla"     all queries at once; used on CPU
+    "chunk"   one block of queries after another, computed again in the backward pass
     "pallas"  our kernel for TPU (`tpu_kernel`), for rows of at most LONGEST frames
-    "splash"  JAX's kernel for TPU, with neither biases nor dropout
-    "cudnn"   the kernel of cuDNN for GPU in bfloat16, with neither biases nor dropout
+    "splash"  JAX's kernel for TPU, without ALiBi and dropout
+    "cudnn"   cuDNN's kernel for GPU in bfloat16, without ALiBi and dropout
 
-"auto" takes "pallas", "splash" or "cudnn", in this order, where the platform that the program is
-compiled for and the arguments allow it; else "chunk" on accelerators and "xla" on CPU.
+"auto" selects the first of "pallas", "splash" and "cudnn" that supports the arguments and the
+platform that the program is compiled for; otherwise "chunk" on accelerators and "xla" on CPU.
 """
 
 import math
@@ -25,9 +25,8 @@ from uniwav_jax.models.attention import formula
 from uniwav_jax.models.attention.formula import LANES
 from uniwav_jax.parallel import mesh as mesh_lib
 
-KEPT = (
-    "attention"  # checkpoint name of the result, which remat=attention saves for the backward pass
-)
+# Name of the result for `jax.checkpoint`; remat=attention saves it for the backward pass.
+KEPT = "attention"
 LONGEST = 4096  # frames: in "pallas" the weights of LANES queries of a row must fit on the chip
 
 
@@ -50,14 +49,14 @@ def attend(
         slopes: float32 [H] of symmetric ALiBi, or None.
         dropout_rate: share of attention weights that dropout sets to zero.
         dropout_key: random key; None switches dropout off.
-        implementation: one of those above; "cudnn" and "splash" ignore slopes and dropout, which
-            the configuration therefore refuses.
+        implementation: "auto" or a name from the module's docstring; "cudnn" and "splash" ignore
+            slopes and dropout, so the configuration does not allow them together.
 
     Returns:
         [B, T, H, d] in the dtype of `v`.
 
     Raises:
-        UserError: the implementation does not run on this platform, dtype or length of row.
+        UserError: the implementation does not support this platform, dtype or number of frames.
     """
     rate = 0.0 if dropout_key is None else dropout_rate
     if implementation == "auto":
@@ -79,16 +78,16 @@ def attend(
 
 
 def _best(plain: bool, v_BxTxHxd: jax.Array) -> str:
-    """The fastest implementation on the platform that the program is compiled for.
+    """Name of the fastest implementation on the platform that the program is compiled for.
 
     Args:
-        plain: there are neither slopes nor dropout.
-        v_BxTxHxd: gives the dtype, the length of the rows and the width of the heads.
+        plain: whether there are neither slopes nor dropout.
+        v_BxTxHxd: the values, of which only dtype and shape are read.
     """
     if mesh_lib.platform() == "cpu":
         return "xla"
     frames, _, width = v_BxTxHxd.shape[1:]
-    fills = LANES % width == 0 or width % LANES == 0  # whole heads fill whole registers
+    fills = LANES % width == 0 or width % LANES == 0  # whether whole heads fill whole registers
     if mesh_lib.platform() == "tpu" and frames <= LONGEST and fills:
         return "pallas"
     if mesh_lib.platform() == "tpu" and plain:
@@ -104,10 +103,12 @@ def cudnn(
     v_BxTxHxd: jax.Array,
     frame_mask_BxT: jax.Array,
 ) -> jax.Array:
-    """The kernel of cuDNN through `jax.nn`, [B, T, H, d]; the padding is passed as lengths of rows.
+    """The cuDNN kernel through `jax.nn`, [B, T, H, d] to [B, T, H, d].
+
+    The kernel receives the lengths of the rows instead of the mask.
 
     Raises:
-        UserError: the platform is no GPU or the dtype is not bfloat16.
+        UserError: the platform is not a GPU, or the dtype is not bfloat16.
     """
     if mesh_lib.platform() != "gpu" or v_BxTxHxd.dtype != jnp.bfloat16:
         raise UserError(
@@ -134,7 +135,7 @@ def splash(
     `interpret` runs the kernel on any platform, slowly, for tests.
 
     Raises:
-        UserError: the platform is no TPU.
+        UserError: the platform is not a TPU.
     """
     from jax.experimental.pallas.ops.tpu import splash_attention  # takes a second to import
 
@@ -194,7 +195,7 @@ def pallas(
         interpret: run the kernel on any platform, slowly, for tests.
 
     Raises:
-        UserError: the platform is no TPU, or a row has more than LONGEST frames.
+        UserError: the platform is not a TPU, or a row has more than LONGEST frames.
     """
     from uniwav_jax.models.attention import tpu_kernel  # takes a second to import
 
@@ -202,7 +203,7 @@ def pallas(
     batch, frames, heads, width = q_BxTxHxd.shape
     if frames > LONGEST:
         raise UserError(
-            f"config.model.attention=pallas takes rows of at most {LONGEST} frames, got {frames};"
+            f"config.model.attention=pallas needs rows of at most {LONGEST} frames, got {frames};"
             " choose auto or chunk, or cut the audio"
         )
     options = tpu_kernel.Options(frames, width, heads, rate, slopes is not None, interpret)
@@ -233,13 +234,15 @@ def pallas(
 def _on_each_device(
     local: Callable[..., jax.Array], batch: int, heads: int, *dimensions: str
 ) -> Callable[..., jax.Array]:
-    """Run `local` on each device with that device's rows and heads; XLA cannot split a kernel.
+    """Wrap `local` to run on each device with that device's rows and heads.
+
+    XLA itself cannot split a kernel over devices.
 
     Args:
-        local: function of arrays; its result is laid out like its first argument.
+        local: function of arrays; its result has the axes of its first argument.
         batch, heads: number of rows and of heads on all devices together.
-        dimensions: one string per array with a letter per axis: B rows, H heads (or heads times
-            width), T any axis that stays whole.
+        dimensions: one string per array with a letter per axis: B for rows, H for heads (or heads
+            times width), T for an axis that is not split.
     """
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:

@@ -1,12 +1,13 @@
 """Attention as one TPU kernel with ALiBi and dropout, which JAX's splash kernel lacks.
 
 Each block of queries reads the keys of its whole row at once, so softmax needs no running maximum.
-The backward pass saves only queries, keys and values and computes the weights again. The random
-bits of dropout are hashes of positions (`models.dropout`) that are computed inside the kernel, the
-same bits as in the other implementations. Rows need no padding in memory: a block that reaches
-beyond the end of its row reads undefined values there, which the kernel sets to zero.
+Only queries, keys and values are saved for the backward pass, which computes the weights again. The
+random bits of dropout are hashes of positions (`models.dropout`); the kernel computes the same bits
+as the other implementations. Rows need no padding in memory: a block that reaches beyond the end of
+its row reads undefined values there, which the kernel replaces with zeros.
 
-Shapes: Q queries of a block, G heads of a group (so that G d fills registers of LANES).
+Shapes: Q is the number of queries in a block, G the number of heads in a group (so that G d is a
+multiple of LANES).
 """
 
 import functools
@@ -26,7 +27,7 @@ BLOCK = 2**18  # largest number of weights at a time, but never fewer than LANES
 
 
 class Options(NamedTuple):
-    """Everything that is fixed when the kernel is compiled."""
+    """Values that are constant when the kernel is compiled."""
 
     frames: int  # T
     width: int  # d of each head
@@ -45,14 +46,14 @@ def attention(
     k_BxTxHd: jax.Array,
     v_BxTxHd: jax.Array,
 ) -> jax.Array:
-    """The formula of `models.attention` for rows of at most `fused.LONGEST` frames.
+    """Attention as defined in `models.attention`, for rows of at most `fused.LONGEST` frames.
 
     Args:
-        options: what the kernel is compiled for.
-        numbers: int32 [4 + B]: the seed of dropout (2 numbers), the positions of this device's
-            first row and first head in the whole array, and the number of real frames per row.
+        options: constants of the kernel.
+        numbers: int32 [4 + B]: the seed of dropout (2 numbers), the indices of this device's first
+            row and first head in the whole array, and the number of real frames per row.
         slopes_H: float32, of ALiBi; read only with `options.alibi`.
-        q_BxTxHd, k_BxTxHd, v_BxTxHd: one float dtype; the heads lie side by side.
+        q_BxTxHd, k_BxTxHd, v_BxTxHd: one float dtype; the last axis has all heads' channels.
 
     Returns:
         [B, T, H d] in the dtype of the inputs.
@@ -95,9 +96,10 @@ def _call(
         kernel: `_forward` or `_backward`.
         inputs: queries, keys, values and, for `_backward`, the gradient of the result, each
             [B, T, H d].
-        outputs: one letter per output: "q" if the kernel writes it in blocks of queries, "k" if in
-            whole rows.
-        sums: number of float32 buffers [T, G d] in which the kernel adds up over a row's blocks.
+        outputs: one letter per output: "q" if the kernel writes it in blocks of queries, "k" if it
+            writes whole rows.
+        sums: number of float32 buffers [T, G d] in which the kernel accumulates over a row's
+            blocks.
 
     Returns:
         The outputs, each [B, T, H d] in the dtype of the inputs.
@@ -135,18 +137,18 @@ def _call(
 
 
 def _group(heads: int, width: int) -> int:
-    """Number of heads in one group: the fewest that fill whole registers, else all heads."""
+    """Number of heads in a group: the smallest that fills whole registers, otherwise all heads."""
     return next((n for n in range(1, heads) if n * width % LANES == 0 and heads % n == 0), heads)
 
 
 def _block(frames: int) -> int:
-    """Number of queries at a time: a multiple of LANES that divides `frames`."""
+    """Number of queries in a block: a multiple of LANES that divides `frames`."""
     most = max(BLOCK // frames, LANES)
     return max(b for b in range(LANES, most + 1, LANES) if frames % b == 0)
 
 
 def _forward(options: Options, numbers: Any, slopes: Any, q: Any, k: Any, v: Any, out: Any) -> None:
-    """The result for one block of queries; q and out [1, Q, G d], k and v [1, T, G d]."""
+    """Compute attention for one block of queries; q and out [1, Q, G d], k and v [1, T, G d]."""
     queries, keys, values = q[0], k[0], _real(v, 0, options.frames)
     attended_QxGd = jnp.zeros(queries.shape, jnp.float32)
     for head in range(queries.shape[1] // options.width):
@@ -177,10 +179,11 @@ def _backward(
     k_sum: Any,
     v_sum: Any,
 ) -> None:
-    """Gradients of one block's queries; adds up those of the row's keys and values over blocks.
+    """Compute the gradients of one block's queries, and accumulate those of keys and values.
 
-    q, gradient and q_gradient are [1, Q, G d]; k, v, k_gradient and v_gradient [1, T, G d]; the
-    buffers k_sum and v_sum float32 [T, G d].
+    q, gradient and q_gradient are [1, Q, G d]; k, v, k_gradient and v_gradient are [1, T, G d]; the
+    buffers k_sum and v_sum are float32 [T, G d]. The last block of a row writes k_gradient and
+    v_gradient.
     """
 
     @pl.when(pl.program_id(2) == 0)
@@ -219,7 +222,7 @@ def _backward(
 
 
 def _real(ref: Any, first: Any, frames: int) -> jax.Array:
-    """A block [Q or T, G d] that begins at frame `first`, zero beyond the end of the row."""
+    """Read a block [Q or T, G d] that begins at frame `first`; it is zero beyond the row's end."""
     block = ref[0]
     if frames % block.shape[0] == 0:
         return block
@@ -264,6 +267,6 @@ def _weights(
 
 
 def _product(a: jax.Array, b: jax.Array, axis_a: int, axis_b: int) -> jax.Array:
-    """Matrix product that sums over `axis_a` of a and `axis_b` of b; float32."""
+    """Matrix product, float32, that sums over `axis_a` of a and `axis_b` of b."""
     dimensions = (((axis_a,), (axis_b,)), ((), ()))
     return jax.lax.dot_general(a, b, dimensions, preferred_element_type=jnp.float32)

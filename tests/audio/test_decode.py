@@ -1,0 +1,169 @@
+"""Every decoder reads a file to its real end; PyAV is the reference."""
+
+import contextlib
+import io
+import pathlib
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from tests.data.test_convert import encode
+from uniwav_jax.audio import decode
+from uniwav_jax.audio.decode import BadAudioError
+from uniwav_jax.audio.reader import measure, read_audio, read_blocks
+from uniwav_jax.cli import shortcut
+from uniwav_jax.data import check
+from uniwav_jax.data import manifest as manifest_lib
+from uniwav_jax.data.sources import ClipReader
+from uniwav_jax.errors import UserError
+
+RATE = 16000
+
+
+def reference(path: str) -> tuple[np.ndarray, int]:
+    """All samples that FFmpeg decodes, float [n, channels], and their rate."""
+    with av.open(path) as container:
+        to_float = av.AudioResampler(format="fltp")
+        frames = []
+        for packet in container.demux(audio=0):
+            with contextlib.suppress(av.InvalidDataError):  # a header between two joined files
+                frames += [b for f in packet.decode() for b in to_float.resample(f)]
+    return np.concatenate([f.to_ndarray() for f in frames], 1).T, frames[0].sample_rate
+
+
+@pytest.fixture(scope="module")
+def written(clip, tmp_path_factory):
+    """{kind: path} of the same five seconds, in ways in which real files are unusual."""
+    folder, kinds = tmp_path_factory.mktemp("kinds"), {}
+    plain = io.BytesIO()
+    soundfile.write(plain, clip, RATE, format="WAV", subtype="PCM_16")
+    content = plain.getvalue()
+    size = content.index(b"data") + 4
+
+    def add(name: str, data: bytes) -> None:
+        (folder / name).write_bytes(data)
+        kinds[name] = str(folder / name)
+
+    add("cut off.wav", content[: int(0.6 * len(content))])
+    zeros = bytearray(content)
+    zeros[4:8] = zeros[size : size + 4] = bytes(4)
+    add("killed recorder.wav", bytes(zeros))
+    zeros[4:8] = zeros[size : size + 4] = b"\xff" * 4
+    add("streamed.wav", bytes(zeros))
+    for name, subtype in (("gsm", "GSM610"), ("adpcm", "IMA_ADPCM"), ("ulaw", "ULAW")):
+        rate = 8000 if subtype == "GSM610" else RATE
+        soundfile.write(folder / f"{name}.wav", soxr.resample(clip, RATE, rate), rate, subtype)
+        kinds[f"{name}.wav"] = str(folder / f"{name}.wav")
+    for name, subtype in (("opus", "OPUS"), ("ogg", "VORBIS")):
+        file = io.BytesIO()
+        soundfile.write(file, clip, RATE, format="OGG", subtype=subtype)
+        add(f"one.{name}", file.getvalue())
+        add(f"chained.{name}", 2 * file.getvalue())
+    whole = (32767 * clip).astype(np.int16)[None]
+    encode(folder / "full.mp3", whole, RATE, "libmp3lame", "mp3")
+    data = (folder / "full.mp3").read_bytes()
+    kinds["full.mp3"] = str(folder / "full.mp3")
+    add("two.mp3", 2 * data)
+    # Silence is coded in smaller frames than speech: without a Xing header their number is a guess.
+    mixed = np.concatenate([np.zeros((1, 10 * RATE), np.int16), whole], 1)
+    with av.open(str(folder / "vbr.mp3"), "w", format="mp3", options={"write_xing": "0"}) as file:
+        stream = file.add_stream("libmp3lame", rate=RATE, layout="mono")
+        stream.options = {"q": "4"}
+        stream.codec_context.qscale = True
+        frame = av.AudioFrame.from_ndarray(mixed, "s16", "mono")
+        frame.sample_rate = RATE
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            file.mux(packet)
+    kinds["vbr.mp3"] = str(folder / "vbr.mp3")
+    encode(folder / "a.m4a", whole, RATE, "aac", "mp4")
+    kinds["a.m4a"] = str(folder / "a.m4a")
+    for name in ("a.au", "a.aiff", "a.caf"):
+        soundfile.write(folder / name, clip, RATE)
+        kinds[name] = str(folder / name)
+    loud = io.BytesIO()
+    soundfile.write(loud, 3 * clip, RATE, format="WAV", subtype="FLOAT")
+    add("loud float.wav", loud.getvalue())
+    piped = io.BytesIO()
+    soundfile.write(piped, clip, RATE, format="FLAC")
+    header = bytearray(piped.getvalue())
+    header[21] &= 0xF0  # the number of samples is 0: unknown, as of a file written to a pipe
+    header[22:26] = bytes(4)
+    add("piped.flac", bytes(header))
+    return kinds
+
+
+def test_every_command_sees_the_same_audio(written, tmp_path):
+    """`uniwav data manifest` and `check`, training's reader, and inference's."""
+    folder = tmp_path / "speech"
+    folder.mkdir()
+    for name, path in written.items():
+        (folder / name).symlink_to(path)
+    manifest = folder / "manifest.tsv"
+    assert shortcut("data", "manifest")([str(folder), "--out", str(manifest)]) == 0
+    corpus = manifest_lib.load(str(manifest), cache=str(tmp_path))
+    assert sorted(corpus.name(row) for row in range(len(corpus))) == sorted(written)
+    reader = ClipReader(corpus, sample_rate=RATE)
+    for row in range(len(corpus)):
+        name = corpus.name(row)
+        wanted, rate = reference(written[name])
+        if name.startswith("one."):  # plain Ogg, which libsndfile decodes, Opus at its own rate
+            wanted, rate = soundfile.read(written[name], always_2d=True, dtype="float32")
+        assert (corpus.samples[row], corpus.sample_rate[row]) == (len(wanted), rate), name
+        found = check.check_clip(corpus, row)
+        assert not set(found.problems) & {"broken", "length_mismatch", "rate_mismatch"}, name
+        assert found.seconds == len(wanted) / rate
+        trained = reader.read(row, start=0, samples=10**9)
+        inferred = np.concatenate(list(read_blocks(written[name], sample_rate=RATE)))
+        np.testing.assert_array_equal(trained, inferred * 32768)
+        if rate == RATE:
+            clipped = np.clip(np.round(wanted[:, 0] * 32768.0), -32768, 32767)
+            np.testing.assert_array_equal(trained, clipped, err_msg=name)
+        middle = reader.read(row, start=7001, samples=900)
+        np.testing.assert_array_equal(middle, trained[7001:7901])
+
+
+def test_lengths_are_not_believed(written, clip):
+    """libsndfile 1.2.2 says less of these, without an error."""
+    assert measure(written["chained.ogg"])[0] > 1.9 * len(clip)
+    assert measure(written["chained.opus"])[0] > 1.9 * 3 * len(clip)  # at 48 kHz
+    assert measure(written["two.mp3"])[0] > 1.9 * len(clip)
+    assert measure(written["vbr.mp3"])[0] >= 10 * RATE + len(clip)
+    assert measure(written["killed recorder.wav"])[0] == len(clip)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        (b"", "cannot be decoded"),
+        (b"not audio", "cannot be decoded"),
+        (bytes(4000), "cannot be decoded"),
+    ],
+)
+def test_what_is_not_audio(tmp_path, content, message):
+    path = tmp_path / "x.wav"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadAudioError, match=message) as error:
+        measure(str(path))
+    assert str(tmp_path) not in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(UserError, match=r"x\.wav"):
+        list(read_blocks(str(path), sample_rate=RATE))
+
+
+def test_a_header_without_samples(tmp_path):
+    soundfile.write(tmp_path / "x.wav", np.zeros(0), RATE)
+    with pytest.raises(BadAudioError, match="has no audio"):
+        measure(str(tmp_path / "x.wav"))
+
+
+def test_remote_files(written, monkeypatch):
+    """The content is read at once; decoders need not seek in a bucket."""
+    monkeypatch.setattr(decode, "read_bytes", lambda path: pathlib.Path(path[5:]).read_bytes())
+    for name in ("chained.ogg", "gsm.wav", "killed recorder.wav"):
+        np.testing.assert_array_equal(
+            read_audio(f"gs://{written[name]}"), read_audio(written[name])
+        )
