@@ -33,7 +33,7 @@ KINDS = {
     "file": "Python that later blocks use: saved under the name that follows",
     "again": "runs the same program on the same kind of data as another, executed block",
     "elsewhere": "executed by tests/end_to_end/test_codec_features.py",
-    "torch": "executed by tests/export/test_torch_side.py, where this package is not installed",
+    "torch": "executed by tests/export/torch, where this package is not installed",
     "slow": "the quickstart, executed below on a folder of recordings; it downloads packages",
     "network": "installs from the package registry, as tests/run.sh does",
     "hardware": "needs GPUs, TPUs, ssh or a cluster; tests/launch runs the scripts with stand-ins",

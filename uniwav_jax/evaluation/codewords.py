@@ -317,7 +317,7 @@ def nearest(read: Frames, books: PyTree) -> Codes:
 
 
 def encode(code: Codes, clips: Clips) -> np.ndarray:
-    """The codes of all real frames, in the order of `clips.labels`; int32 [K, frames]."""
+    """The codes of all N real frames, in the order of `clips.labels`; int32 [K, N]."""
     per_batch = []
     for batch in clips.batches:
         codes_KxBxT, mask_BxT = jax.device_get(code(batch))

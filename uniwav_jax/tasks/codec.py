@@ -249,9 +249,9 @@ def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
     result = {"loss": weighed / sum(shares.values()), **values, "penalty": sums["penalty"]}
     result["latent_rms"] = jnp.sqrt(sums["z_square"])
     if "targets" in sums:
-        counts_QxV = sums["targets"]["counts"]
-        result["codebook_perplexity"] = quantizer.perplexity(counts_QxV)
-        result["active_codewords"] = (counts_QxV > 0).sum(-1).mean(dtype=jnp.float32)
+        counts_KxV = sums["targets"]["counts"]
+        result["codebook_perplexity"] = quantizer.perplexity(counts_KxV)
+        result["active_codewords"] = (counts_KxV > 0).sum(-1).mean(dtype=jnp.float32)
     return result
 
 

@@ -1,0 +1,107 @@
+"""`uniwav evaluate ...` and `uniwav report`: what options mean, and the files that are written.
+
+The functions that do the work are replaced here; tests/evaluation runs the commands with them.
+"""
+
+import json
+
+import pytest
+
+from uniwav_jax import api, cli
+from uniwav_jax.errors import UserError
+from uniwav_jax.evaluation import codewords, recognition, report, roundtrip
+from uniwav_jax.inference import codec_files
+from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """A function (owner, name, result) that replaces a function by a record of its calls."""
+
+    def replace(owner, name, result=None):
+        calls = []
+
+        def instead(*arguments, **options):
+            calls.append((arguments, options))
+            return result
+
+        monkeypatch.setattr(owner, name, instead)
+        return calls
+
+    return replace
+
+
+class Recogniser:
+    recognizer = "the recogniser"
+
+
+SCORES = recognition.Scores(
+    names=["a.flac", "b.flac"],
+    references=["go do", "h\u00f6"],
+    hypotheses=["go", "h\u00f6"],
+    results={"clips": 2},
+    alignment="REF: go do\n",
+)
+
+
+def test_recognition_tries_all_weights_and_writes_three_files(recorded, tmp_path):
+    loaded = recorded(api, "load", Recogniser())
+    calls = recorded(recognition, "score", SCORES)
+    command = ["evaluate", "asr", "--checkpoint", "run", "--manifest", "dev.tsv"]
+    out = tmp_path / "deep" / "out"
+    more = ["--lm", "lm.bin", "--lm_weight", "0.3,0.6", "--word_score=-1,0", "--beam", "7"]
+    assert cli.main([*command, *more, "--out", str(out)]) == 0
+    assert cli.main(command) == 0
+    assert [arguments for arguments, _ in loaded] == [("run",)] * 2
+    options = {"lm": "lm.bin", "weights": [0.3, 0.6], "word_scores": [-1.0, 0.0], "beam": 7}
+    assert calls[0] == (("the recogniser", "dev.tsv"), options)
+    usual = {"lm": None, "weights": [LM_WEIGHT], "word_scores": [WORD_SCORE], "beam": 100}
+    assert calls[1] == (("the recogniser", "dev.tsv"), usual)
+    assert json.loads((out / "results.json").read_text()) == {"clips": 2}
+    table = (out / "hypotheses.tsv").read_text(encoding="utf-8")
+    assert table == "path\ttext\thypothesis\na.flac\tgo do\tgo\nb.flac\th\u00f6\th\u00f6\n"
+    assert (out / "alignment.txt").read_text() == "REF: go do\n"
+    assert len(list(out.iterdir())) == 3
+
+
+def test_units_get_every_option_and_their_table_is_written(recorded, tmp_path):
+    calls = recorded(codewords, "evaluate", {"purity": 0.5})
+    given = ["--checkpoint", "run", "--manifest", "m.tsv", "--alignments", "grids"]
+    out = tmp_path / "deep" / "units.json"
+    more = ["--untrained", "--limit", "9", "--out", str(out)]
+    assert cli.main(["evaluate", "units", *given, *more]) == 0
+    ((arguments, options),) = calls
+    assert not arguments and "out" not in options
+    assert options == {
+        **{"checkpoint": "run", "manifest": "m.tsv", "alignments": "grids", "fit_manifest": None},
+        **{"untrained": True, "updates": 50, "seed": 0, "limit": 9, "batch_seconds": 60.0},
+    }
+    assert json.loads(out.read_text()) == {"purity": 0.5}
+
+
+@pytest.mark.parametrize("errors", [[], ["b.flac has no audio"]])
+def test_a_file_that_cannot_be_scored_gives_status_1(errors, recorded, tmp_path, capsys):
+    recorded(codec_files.FileCodec, "load", "the codec")
+    calls = recorded(roundtrip, "score", ({"means": {}}, errors))
+    (tmp_path / "b.flac").write_bytes(b"")
+    (tmp_path / "notes.txt").write_bytes(b"")
+    command = ["evaluate", "codec", str(tmp_path), "--codec", "codec", "--codebooks", "4"]
+    assert cli.main(command) == len(errors)
+    sources = [str(tmp_path / "b.flac")]
+    assert calls == [(("the codec", sources), {"codebooks": 4, "noise": 0.0})]
+    assert capsys.readouterr().err == "".join(f"error: {error}\n" for error in errors)
+
+
+def test_report_is_of_all_runs(recorded):
+    calls = recorded(report, "write")
+    assert cli.main(["report", "--workdir", "a", "b", "--out", "out"]) == 0
+    assert calls == [((["a", "b"], "out"), {})]
+
+
+def test_what_is_missing_is_named(tmp_path, capsys):
+    for command in (["evaluate", "asr"], ["evaluate", "units"], ["report"]):
+        with pytest.raises(SystemExit, match="2"):
+            cli.main(command)
+        assert "are required: --" in capsys.readouterr().err
+    with pytest.raises(UserError, match="does not exist"):
+        cli.main(["evaluate", "codec", str(tmp_path / "none"), "--codec", "codec"])
