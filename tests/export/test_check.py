@@ -35,7 +35,6 @@ MODELS = {
     "recognition": {"task": "asr"},
     "recognition from all layers": {"task": "asr", "asr__layers": "mix"},
     "codec": {"codec": "seanet", **SHORT},
-    "causal codec": {"codec": "causal", **SHORT},
     "lyra": {"codec": "lyra", **SHORT},
 }
 

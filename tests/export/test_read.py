@@ -19,7 +19,7 @@ from uniwav_jax.export.torch import uniwav_files
 
 @pytest.mark.parametrize(
     "model",
-    [{}, {"codec": "seanet"}, {"codec": "lyra"}, {"task": "asr", "asr__layers": "mix"}],
+    [{}, {"codec": "seanet"}, {"task": "asr", "asr__layers": "mix"}],
     ids=str,
 )
 def test_round_trip_is_exact_to_the_bit(model, tmp_path, monkeypatch):
