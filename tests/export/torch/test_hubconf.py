@@ -10,7 +10,6 @@ import torch
 from tests.export.torch import alone
 from uniwav_jax.export.torch import uniwav_model
 
-
 # The second model is not made of the first one's modules, and options reach `load`.
 TWO = """
 import torch
