@@ -85,7 +85,9 @@ def devices(chip: str, grid: str, slices: int) -> list[Any]:
     flags_file = pathlib.Path(__file__).parents[1] / "launch" / "flags.sh"
     command = ["bash", "-euc", 'source "$0"; tpu_flags "$@"', str(flags_file), chip, str(slices)]
     os.environ["LIBTPU_INIT_ARGS"] = subprocess.check_output(command, text=True).strip()
-    more = {"num_slices": slices} if slices > 1 else {}
+    more: dict[str, Any] = {"num_slices": slices} if slices > 1 else {}
+    if chip == "v4":  # JAX runs the two cores of a v4 chip as one device
+        more["chip_config_name"] = "megacore"
     try:
         described = topologies.get_topology_desc(
             platform="tpu", topology_name=f"{chip}:{grid}", **more

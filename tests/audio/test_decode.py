@@ -68,11 +68,10 @@ def written(clip, tmp_path_factory):
     kinds["full.mp3"] = str(folder / "full.mp3")
     add("two.mp3", 2 * data)
     # Silence is coded in smaller frames than speech: without a Xing header their number is a guess.
-    mixed = np.concatenate([np.zeros((1, 10 * RATE), np.int16), whole], 1)
+    mixed = np.concatenate([whole, np.zeros((1, 20 * RATE), np.int16), whole], 1)
     with av.open(str(folder / "vbr.mp3"), "w", format="mp3", options={"write_xing": "0"}) as file:
-        stream = file.add_stream("libmp3lame", rate=RATE, layout="mono")
-        stream.options = {"q": "4"}
-        stream.codec_context.qscale = True
+        variable = {"global_quality": "472", "flags": "+qscale"}
+        stream = file.add_stream("libmp3lame", rate=RATE, layout="mono", options=variable)
         frame = av.AudioFrame.from_ndarray(mixed, "s16", "mono")
         frame.sample_rate = RATE
         for packet in (*stream.encode(frame), *stream.encode(None)):
@@ -125,12 +124,61 @@ def test_every_command_sees_the_same_audio(written, tmp_path):
         np.testing.assert_array_equal(middle, trained[7001:7901])
 
 
+# (suffix, container, encoding, rates) of random files
+KINDS = [
+    *((".wav", "WAV", e, (8000, 16000, 22050, 48000)) for e in ("PCM_16", "PCM_24", "FLOAT")),
+    *((".wav", "WAV", e, (8000, 16000)) for e in ("ULAW", "PCM_U8", "MS_ADPCM")),
+    *((".flac", "FLAC", e, (16000, 44100)) for e in ("PCM_16", "PCM_24")),
+    (".aiff", "AIFF", "PCM_16", (11025, 16000)),
+    (".au", "AU", "PCM_16", (16000,)),
+    (".caf", "CAF", "FLOAT", (16000, 32000)),
+    (".w64", "W64", "PCM_16", (16000,)),
+    (".ogg", "OGG", "VORBIS", (16000, 44100)),
+    (".opus", "OGG", "OPUS", (16000, 48000)),
+    (".mp3", "MP3", "MPEG_LAYER_III", (16000, 44100)),
+]
+
+
+def test_views_of_random_files_agree(clip, tmp_path):
+    """Manifest, check, training, inference and packed records; two files of each kind."""
+    random = np.random.default_rng(0)
+    for number, (suffix, container, encoding, rates) in enumerate(2 * KINDS):
+        rate, channels = int(random.choice(rates)), int(random.integers(1, 3))
+        first, count = random.integers(0, len(clip) // 2), random.integers(800, len(clip) // 2)
+        audio = np.stack([clip[first : first + count] * gain for gain in (1.0, 0.5)[:channels]], 1)
+        path = tmp_path / "in" / f"{number}{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, audio, rate, encoding, format=container)
+    manifest, packed = tmp_path / "in" / "m.tsv", tmp_path / "packed"
+    assert shortcut("data", "manifest")([str(path.parent), "--out", str(manifest)]) == 0
+    assert shortcut("data", "pack")([str(manifest), "--out", str(packed)]) == 0
+    corpus, records = (
+        manifest_lib.load(str(source), cache=str(tmp_path)) for source in (manifest, packed)
+    )
+    assert len(corpus) == len(records) == 2 * len(KINDS)
+    reader, reader_of_records = (ClipReader(c, sample_rate=RATE) for c in (corpus, records))
+    for row in range(len(corpus)):
+        name = corpus.name(row)
+        found = check.check_clip(corpus, row)
+        assert not set(found.problems) & {"broken", "length_mismatch", "rate_mismatch"}, name
+        whole = reader.read(row, start=0, samples=10**9)
+        assert abs(len(whole) - corpus.lengths(RATE)[row]) <= 1, name
+        blocks = list(read_blocks(corpus.path(row), sample_rate=RATE))
+        np.testing.assert_array_equal(np.concatenate(blocks) * 32768, whole, err_msg=name)
+        start, length = sorted(random.integers(0, len(whole), 2))
+        part = reader.read(row, start=start, samples=length + 1)
+        np.testing.assert_array_equal(part, whole[start : start + length + 1], err_msg=name)
+        record = reader_of_records.read(row, start=0, samples=10**9)
+        np.testing.assert_array_equal(record, whole, err_msg=name)
+
+
 def test_lengths_are_not_believed(written, clip):
     """libsndfile 1.2.2 says less of these, without an error."""
     assert measure(written["chained.ogg"])[0] > 1.9 * len(clip)
     assert measure(written["chained.opus"])[0] > 1.9 * 3 * len(clip)  # at 48 kHz
     assert measure(written["two.mp3"])[0] > 1.9 * len(clip)
-    assert measure(written["vbr.mp3"])[0] >= 10 * RATE + len(clip)
+    assert measure(written["vbr.mp3"])[0] >= 20 * RATE + 2 * len(clip)
+    assert soundfile.info(written["vbr.mp3"]).frames < 0.9 * measure(written["vbr.mp3"])[0]
     assert measure(written["killed recorder.wav"])[0] == len(clip)
 
 

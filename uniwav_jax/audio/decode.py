@@ -177,7 +177,8 @@ class _FFmpeg(Decoder):
                     f"changes its sample rate from {self.sample_rate} to {frame.sample_rate} Hz;"
                     " cut it there"
                 )
-            yield from (block.to_ndarray().T for block in to_float.resample(frame))
+            for block in to_float.resample(frame):
+                yield np.ascontiguousarray(block.to_ndarray().T)
 
     def _frames(self) -> Iterator[av.AudioFrame]:
         """All frames; a few damaged packets are left out, as the headers between joined MP3s."""
