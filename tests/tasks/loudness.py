@@ -20,16 +20,16 @@ class Options:
 def init(key, config, channels):
     x, mask = jnp.zeros((1, 20, channels)), jnp.ones((1, 20), bool)
     encoder = uniwav.encoder_module(config).init(key, x, mask)["params"]
-    head = {"kernel": jnp.zeros((config.model.encoder.width, 1)), "bias": jnp.zeros(1)}
-    return {"encoder": encoder, "loudness": head}, {}
+    zeros = {"kernel": jnp.zeros((config.model.encoder.width, 1)), "bias": jnp.zeros(1)}
+    return {"encoder": encoder, "loudness": zeros}, {}
 
 
 def loss(variables, example, draws, weight, key, config):
     mask = masking.frame_mask(example.frames_B, example.x_BxTxC.shape[1])
     encoder = {"params": variables.params["encoder"]}
     h = uniwav.encoder_module(config).apply(encoder, example.x_BxTxC, mask, key=key).final
-    mean, head = jnp.mean(h, 1, where=mask[..., None]), variables.params["loudness"]
-    found_B = (mean @ head["kernel"] + head["bias"])[:, 0]
+    frames, head = jnp.maximum(example.frames_B, 1)[:, None], variables.params["loudness"]
+    found_B = (h.sum(1, where=mask[..., None]) / frames @ head["kernel"] + head["bias"])[:, 0]
     total = jnp.square((found_B - example.labels["loudness"]) * (example.frames_B > 0)).sum()
     sums = jax.lax.stop_gradient({"squares": total, "rows": mask.any(1).sum()})
     return total / weight, {**sums, **({} if key is not None else {"outputs": {"db": found_B}})}

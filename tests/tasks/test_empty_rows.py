@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.tasks import loudness
 from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.tasks import asr, codec, pretrain
 from uniwav_jax.types import Example, Variables
@@ -109,3 +110,18 @@ def test_unreadable_rows_do_not_train_a_codec():
     twice, filled = (gradient(params, *rows) for rows in twice_and_filled_up("codec"))
     for ours, expected in zip(jax.tree.leaves(filled), jax.tree.leaves(twice), strict=True):
         np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+def test_an_unreadable_row_gives_the_example_of_the_pages_no_nan():
+    """The task of docs/extending.md divides by the frames of a row, of which there may be none."""
+    config = networks("pretrain")
+    params, _ = loudness.init(jax.random.key(0), config, 20)
+    x = jax.random.normal(jax.random.key(1), (2, 40, 20)).at[1].set(0.0)
+    example = Example(x, jnp.array([40, 0]), {"loudness": jnp.array([-20.0, 0.0])})
+
+    def total(params):
+        return loudness.loss(Variables(params, {}, {}, {}), example, None, 1.0, None, config)[0]
+
+    value, gradient = jax.value_and_grad(total)(params)
+    assert np.isfinite(value) and value == 400.0
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
