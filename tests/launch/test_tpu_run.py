@@ -164,7 +164,7 @@ OPTION_MISTAKES = [
     ([*SLICE, *ARGUMENTS], "come after --"),
     ([*SLICE, "--", "--workdir=gs://b/r"], "--config of the run is missing"),
     ([*SLICE, "--", "--config=c.py"], "--workdir of the run is missing"),
-    ([*SLICE, "--", "--config=c.py", "--workdir", "runs/a"], "--workdir=runs/a would lie"),
+    ([*SLICE, "--", "--config=c.py", "--workdir", "runs/a"], "--workdir=runs/a would be"),
 ]
 
 

@@ -96,7 +96,9 @@ class Evaluator:
                 for row in np.flatnonzero(planned.clip >= 0):
                     clip = int(planned.corpus[row]), int(planned.clip[row])
                     found[clip] = jax.tree.map(lambda a, row=row: a[row], outputs)
-        total = self._task.mean(total)
+        # The operations that follow run one by one. On a CPU with several devices they can wait for
+        # ever if they are started while the collectives of the last batch are still running.
+        total = self._task.mean(jax.block_until_ready(total))
         metrics = self._task.metrics(total, state.step, self._config)
         # `device_get` reads one device only. Without waiting for all of its devices, this process
         # could end while other processes still need them.
