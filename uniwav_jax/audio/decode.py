@@ -26,6 +26,8 @@ PLAIN = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "U
 OGG_PAGE = re.compile(rb"OggS\x00(.)", re.DOTALL)
 UNKNOWN_LENGTH = 2**62  # libsndfile reports 2**63 - 1 for a FLAC that was written to a pipe
 MAX_DAMAGED = 0.01  # share of the packets that cannot be decoded, beyond which a file is damaged
+# Tags need not be UTF-8; PyAV 19 has no such option any more.
+TAGS = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
 RAW_FORMATS = {".g722": "g722"}  # files without a header that names their format
 
 
@@ -152,7 +154,7 @@ class _SoundFile(Decoder):
 class _FFmpeg(Decoder):
     def __init__(self, source: str | io.BytesIO, path: str) -> None:
         suffix = os.path.splitext(path)[1].lower()
-        self._container = av.open(source, format=RAW_FORMATS.get(suffix), metadata_errors="ignore")
+        self._container = av.open(source, format=RAW_FORMATS.get(suffix), **TAGS)
         if not self._container.streams.audio:
             self.close()
             raise ValueError("there is no sound in it")
