@@ -3,8 +3,8 @@
 # Praat and Python write small numbers) raises an error; the same times in the short format are read.
 #
 # Output seen:
-#   long ValueError could not convert string to float: '1e'   (or another error of the kind)
-#   short (0.00001, 0.5)
+#   long ParsingError Expected field in Textgrid missing.
+#   short [(1e-05, 0.5, 'one')]
 #
 # The exit status is 1 if this is no longer true.
 set -euo pipefail

@@ -26,7 +26,8 @@ from uniwav_jax.parallel import jax_internals
 from uniwav_jax.parallel.roll_call import roll_call
 
 POLL = 5.0  # seconds between two checks of the other processes
-# After so many seconds without news a process is lost; JAX's abort, at 100 s, names no host.
+# A process counts as lost when nothing has been received from it for this many seconds. JAX aborts
+# after 100 s by itself, but its message does not name the host.
 SILENCE = 60.0
 GRACE = 10.0  # seconds in which the others must have noticed that a process ends
 CLOSING = 30.0  # seconds for closing files after an error that all processes raise
