@@ -6,7 +6,7 @@ import pytest
 
 from tests.codec.random_codec import random_codec
 from uniwav_jax.codec import chunked
-from uniwav_jax.codec.config import LyraConfig, SEANetConfig
+from uniwav_jax.codec.config import LyraConfig, MdctConfig, SEANetConfig
 from uniwav_jax.codec.network import Codec
 
 SMALL = {"filters": 4, "dimension": 8}
@@ -15,6 +15,7 @@ CODECS = {
     "causal": SEANetConfig(**SMALL, causal=True, padding="constant", trim_right=0.5),
     "deep": SEANetConfig(**SMALL, true_skip=True, residual_layers=3, ratios=(5, 4, 3), lstm=0),
     "lyra": LyraConfig(codebooks=0),
+    "mdct": MdctConfig(width=16, inner=24, encoder_blocks=2, decoder_blocks=2),
 }
 
 

@@ -4,13 +4,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from uniwav_jax.codec.config import FrontEndConfig, LyraConfig, SEANetConfig
+from uniwav_jax.codec.config import FrontEndConfig, LyraConfig, MdctConfig, SEANetConfig
 from uniwav_jax.codec.network import Codec, chain
 
 STRUCTURES = {
     "seanet": SEANetConfig(filters=2, dimension=4),
     "causal": SEANetConfig(filters=2, dimension=4, causal=True),
     "lyra": LyraConfig(),
+    "mdct": MdctConfig(width=8, inner=8),
     "front end": FrontEndConfig(dimension=4),
 }
 

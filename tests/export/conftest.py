@@ -14,7 +14,7 @@ from uniwav_jax import features as features_lib
 from uniwav_jax import tasks
 from uniwav_jax.checkpoint import store
 from uniwav_jax.codec import files
-from uniwav_jax.codec.config import LyraConfig, SEANetConfig
+from uniwav_jax.codec.config import LyraConfig, MdctConfig, SEANetConfig
 from uniwav_jax.export import write
 
 CODECS = {
@@ -22,6 +22,7 @@ CODECS = {
     "seanet": SEANetConfig(filters=4, dimension=16, lstm=2, residual_layers=2),
     "causal": SEANetConfig(filters=4, dimension=16, lstm=1, causal=True, true_skip=True),
     "lyra": LyraConfig(codebooks=0),
+    "mdct": MdctConfig(width=16, inner=24),
 }
 
 

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from uniwav_jax.codec import layers
+from uniwav_jax.codec import layers, mdct
 from uniwav_jax.codec.config import Structure
 from uniwav_jax.codec.network import Codec, chain
 from uniwav_jax.types import PyTree
@@ -130,7 +130,7 @@ def reach(parts: list[layers.Layer]) -> tuple[int, int, int, int]:
     left = right = 0
     up = down = 1
     for layer in reversed(parts):
-        if isinstance(layer, layers.Upsampling):
+        if isinstance(layer, layers.Upsampling | mdct.Synthesis):
             more = layer.kernel // layer.stride - 1
             left, right = (-(-side // layer.stride) + more for side in (left, right))
             up *= layer.stride

@@ -29,6 +29,8 @@ class SEANetConfig:
     codebooks: int = 0  # number of quantiser stages; 0: continuous latents only
     codewords: int = 1024  # number of codewords per stage
 
+    scale: ClassVar[tuple[float, ...]] = (1.0,)  # as in MdctConfig
+
     @property
     def hop(self) -> int:
         """Samples per latent frame."""
@@ -79,6 +81,7 @@ class LyraConfig:
     kernels: ClassVar[tuple[int, ...]] = (64, 10, 4, 4)
     widths: ClassVar[tuple[int, ...]] = (64, 128, 256, 512)
     groups: ClassVar[tuple[int, ...]] = (1, 1, 2, 4)
+    scale: ClassVar[tuple[float, ...]] = (1.0,)  # as in MdctConfig
 
     @property
     def hop(self) -> int:
@@ -90,6 +93,56 @@ class LyraConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class MdctConfig:
+    """A codec at frame rate around an analytic skip path (codec/mdct.py); all values are ours."""
+
+    sample_rate: int = 16000  # Hz
+    hop: int = 320  # samples per latent frame, and number of MDCT coefficients; even
+    shape: int = 36  # number of the lowest coefficients whose shape the latents carry
+    bands: int = 18  # number of bands whose gains the latents carry
+    free: int = 10  # latent channels without a skip path
+    companding: float = 3.0  # a in asinh(a * shape): larger values compress large coefficients
+    fine_scale: float = 1.0  # standard deviation of normalised shape channels; of the others: 1
+    width: int = 256  # channels of the networks
+    inner: int = 768  # channels inside a block
+    encoder_blocks: int = 4
+    decoder_blocks: int = 6
+    kernel: int = 7  # frames, of the depthwise convolutions; odd
+    codebooks: int = 0  # number of quantiser stages; 0: continuous latents only
+    codewords: int = 1024  # number of codewords per stage
+
+    @property
+    def dimension(self) -> int:
+        """Latent channels."""
+        return self.shape + self.bands + self.free
+
+    @property
+    def scale(self) -> tuple[float, ...]:
+        """Standard deviation of each channel after normalisation."""
+        return (self.fine_scale,) * self.shape + (1.0,) * (self.bands + self.free)
+
+    def validate(self) -> None:
+        """Check the values.
+
+        Raises:
+            UserError: a value is wrong; names the field.
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            least = 0 if field.name in ("free", "codebooks", "shape") else 1e-9
+            if value < least:
+                raise UserError(f"codec: {field.name} must be positive; got {value}")
+        if self.hop % 2:
+            raise UserError(f"codec: hop must be even; got {self.hop}")
+        if self.kernel % 2 == 0:
+            raise UserError(f"codec: kernel must be odd; got {self.kernel}")
+        if self.shape > self.hop:
+            raise UserError(f"codec: shape must be at most hop, {self.hop}; got {self.shape}")
+        if not 3 <= self.bands <= self.hop // 10:
+            raise UserError(f"codec: bands must lie between 3 and hop / 10; got {self.bands}")
+
+
+@dataclasses.dataclass(frozen=True)
 class FrontEndConfig:
     """Convolutions over the waveform as in wav2vec 2.0: an encoder without a decoder."""
 
@@ -98,6 +151,7 @@ class FrontEndConfig:
     strides: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)  # steps, per layer
     sample_rate: int = 16000  # Hz
     codebooks: ClassVar[int] = 0
+    scale: ClassVar[tuple[float, ...]] = (1.0,)  # as in MdctConfig
 
     @property
     def hop(self) -> int:
@@ -115,5 +169,10 @@ class FrontEndConfig:
             raise UserError(f"front end: kernels {self.kernels} do not fit strides {self.strides}")
 
 
-Structure = SEANetConfig | LyraConfig | FrontEndConfig
-STRUCTURES = {"seanet": SEANetConfig, "lyra": LyraConfig, "front_end": FrontEndConfig}
+Structure = SEANetConfig | LyraConfig | MdctConfig | FrontEndConfig
+STRUCTURES = {
+    "seanet": SEANetConfig,
+    "lyra": LyraConfig,
+    "mdct": MdctConfig,
+    "front_end": FrontEndConfig,
+}

@@ -38,6 +38,8 @@ class Convolution(nn.Module):
     causal: bool = False  # output step i reads inputs before step (i + 1) * stride only
     ahead: bool = False  # output step i reads inputs from step i * stride on
     mode: str = "constant"  # as for `pad`
+    # Scale of the initial kernel, for all output channels or for each.
+    gain: float | tuple[float, ...] = 1.0
 
     @property
     def padding(self) -> tuple[int, int]:
@@ -52,11 +54,15 @@ class Convolution(nn.Module):
     def __call__(self, x_BxTxC: jax.Array) -> jax.Array:
         """[B, T, C] -> [B, ceil(T / stride), features]."""
         shape = (self.kernel, x_BxTxC.shape[-1] // self.groups, self.features)
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
+        kernel = self.param("kernel", self._scaled, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         left, right = self.padding
         x_BxTxC = pad(x_BxTxC, left, right + -x_BxTxC.shape[1] % self.stride, self.mode)
         return self._slide(x_BxTxC, kernel) + bias
+
+    def _scaled(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """A new kernel, float32 of `shape`."""
+        return nn.initializers.lecun_normal()(key, shape) * jnp.asarray(self.gain)
 
     def _slide(self, x_BxTxC: jax.Array, kernel: jax.Array) -> jax.Array:
         """The convolution without padding; [B, T, C] -> [B, T', features].

@@ -4,13 +4,24 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from uniwav_jax.codec import front_end, layers, lyra, seanet
-from uniwav_jax.codec.config import FrontEndConfig, LyraConfig, SEANetConfig, Structure
+from uniwav_jax.codec import front_end, layers, lyra, mdct, seanet
+from uniwav_jax.codec.config import (
+    FrontEndConfig,
+    LyraConfig,
+    MdctConfig,
+    SEANetConfig,
+    Structure,
+)
 
 
 def chain(config: Structure, part: str) -> list[layers.Layer]:
     """The layers of `part`, "encoder" or "decoder"."""
-    modules = {SEANetConfig: seanet, LyraConfig: lyra, FrontEndConfig: front_end}
+    modules = {
+        SEANetConfig: seanet,
+        LyraConfig: lyra,
+        MdctConfig: mdct,
+        FrontEndConfig: front_end,
+    }
     return getattr(modules[type(config)], part)(config)
 
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from uniwav_jax.codec.config import SEANetConfig
+from uniwav_jax.codec.config import MdctConfig, SEANetConfig
 
 # `require(condition, message)` raises a `UserError` unless the condition is true.
 Require = Callable[[bool, str], None]
@@ -67,9 +67,13 @@ class AsrConfig:
 class CodecConfig:
     """Training of a codec, task=codec (EnCodec, section 3.4)."""
 
+    kind: str = "seanet"  # "seanet" or "mdct": which of the next two structures is trained
     structure: SEANetConfig = dataclasses.field(default_factory=SEANetConfig)
-    bottleneck: str = "noise"  # "noise" or "rvq"; see tasks/codec.py
-    noise: float = 0.1  # standard deviation of the noise that is added to latents
+    mdct: MdctConfig = dataclasses.field(default_factory=MdctConfig)
+    bottleneck: str = "noise"  # "noise", "relative_noise" or "rvq"; see tasks/codec.py
+    # Standard deviation of the noise that is added to latents; for relative_noise the largest one,
+    # in units of each channel's standard deviation.
+    noise: float = 0.1
     # Weight of the latents' mean square (noise), or of their distance to codewords (rvq).
     penalty: float = 1e-2
     codebook_decay: float = 0.99  # of the codebooks' running averages, per update (EnCodec)
@@ -78,25 +82,36 @@ class CodecConfig:
     mel_share: float = 4.0
     adversarial_share: float = 1.0
     features_share: float = 2.0
+    spectrum_share: float = 0.0
     balance_decay: float = 0.999  # of the gradient norms' running averages, per update (EnCodec)
     ema_decay: float = 0.999  # of the averaged weights, which are exported; per update
     discriminator_filters: int = 32  # channels of the convolutions (EnCodec)
     discriminator_windows: tuple[int, ...] = (1024, 2048, 512)  # STFT windows, samples (EnCodec)
 
+    @property
+    def trained(self) -> SEANetConfig | MdctConfig:
+        """The structure that `kind` names."""
+        return self.mdct if self.kind == "mdct" else self.structure
+
     def validate(self, config: Any, require: Require) -> None:
         """Check the combinations of values; `config` is the whole `Config` of the run."""
-        self.structure.validate()
         require(
-            self.bottleneck in ("noise", "rvq"),
-            f"codec.bottleneck must be one of noise, rvq; got '{self.bottleneck}'",
+            self.kind in ("seanet", "mdct"),
+            f"codec.kind must be one of seanet, mdct; got '{self.kind}'",
+        )
+        group = "mdct" if self.kind == "mdct" else "structure"
+        self.trained.validate()
+        require(
+            self.bottleneck in ("noise", "relative_noise", "rvq"),
+            f"codec.bottleneck must be one of noise, relative_noise, rvq; got '{self.bottleneck}'",
         )
         require(
-            (self.bottleneck == "rvq") == bool(self.structure.codebooks),
-            "codec.structure.codebooks must be given for the bottleneck rvq, and only for it",
+            (self.bottleneck == "rvq") == bool(self.trained.codebooks),
+            f"codec.{group}.codebooks must be given for the bottleneck rvq, and only for it",
         )
         require(
-            self.structure.sample_rate == config.features.sample_rate,
-            f"codec.structure.sample_rate ({self.structure.sample_rate}) must be"
+            self.trained.sample_rate == config.features.sample_rate,
+            f"codec.{group}.sample_rate ({self.trained.sample_rate}) must be"
             f" features.sample_rate ({config.features.sample_rate})",
         )
         require(config.features.kind == "waveform", "features.kind must be waveform for task codec")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from flax import linen as nn
 
-from uniwav_jax.codec import front_end, layers, lyra, network, seanet
+from uniwav_jax.codec import front_end, layers, lyra, mdct, network, seanet
 from uniwav_jax.codec.config import Structure
 from uniwav_jax.export.names import CONVOLUTION, Rule, Shape
 
@@ -34,6 +34,13 @@ def _layer(layer: layers.Layer) -> dict[str, Any]:
         names = ("features", "kernel", "stride", "dilation", "groups", "mode")
         described = {name: getattr(layer, name) for name in names}
         return {"kind": "convolution", **described, "padding": layer.padding}
+    if layer is mdct.gelu:
+        return {"kind": "gelu_tanh"}
+    if isinstance(layer, mdct.Analysis | mdct.Synthesis | mdct.Network):
+        return _mdct(layer)
+    if isinstance(layer, mdct.Block):
+        block = mdct.block(layer.config)
+        return {"kind": "unit", "block": [_layer(inner) for inner in block], "shortcut": None}
     if isinstance(layer, lyra.SeparableUnit):
         block = lyra.unit(layer.width, layer.dilation)
         return {"kind": "unit", "block": [_layer(inner) for inner in block], "shortcut": None}
@@ -45,6 +52,33 @@ def _layer(layer: layers.Layer) -> dict[str, Any]:
             "shortcut": shortcut and _layer(shortcut),
         }
     raise TypeError(f"{layer} is not a layer of a codec")
+
+
+def _mdct(layer: mdct.Analysis | mdct.Synthesis | mdct.Network) -> dict[str, Any]:
+    """Describe a layer of an MDCT codec."""
+    c = layer.config
+    if isinstance(layer, mdct.Network):
+        inner = [_layer(each) for each in mdct.network(c, layer.decodes)]
+        if layer.decodes:
+            return {
+                "kind": "corrections",
+                "block": inner,
+                "features": c.dimension + c.hop + c.bands,
+            }
+        return {"kind": "skip_latents", "block": inner, "features": c.dimension}
+    described = {
+        "kind": "mdct_synthesis",
+        **{name: getattr(c, name) for name in ("hop", "shape", "free", "companding")},
+        "edges": mdct.band_edges(c.hop, c.bands).tolist(),
+        "level": mdct.LEVEL,
+        "deviation": mdct.SPREAD,
+        "loudest": mdct.LOUDEST,
+        "largest": mdct.LARGEST,
+    }
+    if isinstance(layer, mdct.Analysis):
+        features = {"features": c.dimension + 3 * c.hop}
+        described |= {"kind": "mdct_analysis", "floor": mdct.FLOOR, **features}
+    return described
 
 
 def rules(config: Structure | None) -> list[Rule]:
@@ -70,13 +104,13 @@ def _rules(described: dict[str, Any], ours: str, theirs: str) -> list[Rule]:
             Rule(f"{ours}/scale", f"{theirs}/weight", np.asarray, np.reshape),
             Rule(f"{ours}/bias", f"{theirs}/bias", np.asarray, np.reshape),
         ]
-    if kind == "unit":
+    if kind in ("unit", "skip_latents", "corrections"):
         found = [
             rule
             for i, inner in enumerate(described["block"])
             for rule in _rules(inner, f"{ours}/block_{i}", f"{theirs}/block/{i}")
         ]
-        if described["shortcut"]:
+        if described.get("shortcut"):
             found += _rules(described["shortcut"], f"{ours}/shortcut", f"{theirs}/shortcut")
         return found
     if kind == "lstm":

@@ -55,6 +55,7 @@ class CodecFeatures:
         self.sample_rate, self.hop = codec.sample_rate, codec.hop
         self.frame_rate = codec.sample_rate / codec.hop
         self.channels = codec.dimension
+        self.scale = np.asarray(codec.scale, np.float32)
         self.weights = {"network": params["network"]}
         parts = chain(codec, "encoder")
         left, right, *_ = chunked.reach(parts)

@@ -34,6 +34,7 @@ class LogMel:
         self.channels = config.mel_bands
         self.weights: PyTree = {}
         self.context = (0, 0)
+        self.scale = np.ones(1, np.float32)
         self.described = None
         self.window = config.window
         self.filters = stft.mel_filters(

@@ -22,6 +22,8 @@ def measure(
 ) -> dict[str, np.ndarray]:
     """Measure {"mean", "std"}, float32 [C], on at least `seconds` seconds of audio without padding.
 
+    "std" is the standard deviation divided by `features.scale`: frames are divided by it.
+
     Args:
         features: the surface features, of which only `raw` is used.
         batches: items of `data.pipeline.make_loader`: "audio" int16 [B, S] or "latents" float16
@@ -58,6 +60,7 @@ def measure(
         raise UserError("feature statistics: no audio could be read; run 'uniwav data check'")
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, MIN_STD**2))
+    std = np.broadcast_to(std / features.scale, mean.shape)
     return {"mean": mean.astype(np.float32), "std": std.astype(np.float32)}
 
 

@@ -3,6 +3,7 @@
 from typing import Any, Protocol
 
 import jax
+import numpy as np
 
 from uniwav_jax.types import PyTree
 
@@ -21,6 +22,7 @@ class SurfaceFeatures(Protocol):
         weights: parameters other than the statistics, float32; {} if there are none.
         context: numbers of samples that `raw` and `encode` read before and after the audio whose
             frames they compute.
+        scale: float32 [C] or [1], standard deviation that normalisation gives each channel.
         described: a codec's structure and hash as JSON values, for checkpoints; None without codec.
     """
 
@@ -30,6 +32,7 @@ class SurfaceFeatures(Protocol):
     channels: int
     weights: PyTree
     context: tuple[int, int]
+    scale: np.ndarray
     described: dict[str, Any] | None
 
     def raw(self, params: PyTree, audio_BxS: jax.Array) -> jax.Array:

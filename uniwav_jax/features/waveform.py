@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from uniwav_jax.config import FeaturesConfig
 from uniwav_jax.features.log_mel import LogMel
@@ -16,6 +17,7 @@ class Waveform:
         self.frame_rate = float(config.sample_rate)
         self.weights: PyTree = {}
         self.context = (0, 0)
+        self.scale = np.ones(1, np.float32)
         self.described = None
         self._mel = LogMel(config)
 

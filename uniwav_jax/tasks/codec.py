@@ -9,6 +9,8 @@ The bottleneck between encoder and decoder is one of:
 
     "noise"  z + Gaussian noise with deviation config.codec.noise, and a penalty on |z|^2. This is a
              variational autoencoder of fixed variance; it makes small errors of latents inaudible.
+    "relative_noise"  z + Gaussian noise whose deviation is random for each row, between 0 and
+             config.codec.noise times the standard deviation of each channel in the batch.
     "rvq"    a residual vector quantiser that randomly drops its last stages in training. Codebooks
              are running averages, and codewords that are not used move to frames of the batch.
 """
@@ -26,7 +28,8 @@ from uniwav_jax.models.discriminator import Discriminator
 from uniwav_jax.tasks.task import Alarm, Part, Task
 from uniwav_jax.types import Example, Metrics, PyTree, Variables
 
-SHARED = ("wave", "mel", "adversarial", "features")  # losses that the balancer weights
+# Losses that the balancer weights; those with a share of 0 are not computed.
+SHARED = ("wave", "mel", "adversarial", "features", "spectrum")
 COUNTED = ("targets", "candidates")  # these entries are sums over frames, not means over rows
 DEAD = 0.1  # a codeword with a smaller running count of frames per update is replaced; ours
 
@@ -37,6 +40,7 @@ class Draws:
 
     Attributes:
         noise_BxTxC: float32, unit Gaussian; T and C are frames and dimension of the latents.
+        level_B: float32, uniform in [0, 1]: the row's share of the largest relative noise.
         stages_B: int32, number of quantiser stages that are used for the row.
         candidates_BxT: int32, the codeword that may move to this frame; a number beyond the last
             codeword means that none may.
@@ -45,31 +49,34 @@ class Draws:
     """
 
     noise_BxTxC: jax.Array
+    level_B: jax.Array
     stages_B: jax.Array
     candidates_BxT: jax.Array
     real_B: jax.Array
 
 
 def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]:
-    """Fresh parameters {"generator", "discriminator"} and the task's state.
+    """Fresh parameters {"generator"} and the task's state.
 
-    The state is {"norms": {name of each loss in `SHARED`: []}} and, with bottleneck rvq,
+    There is also "discriminator" if an adversarial loss has a share.
+
+    The state is {"norms": {name of each loss with a share: []}} and, with bottleneck rvq,
     "codebooks": {"sums" [K, V, C], "counts" [K, V]}, all float32.
     """
     del channels
     generator_key, discriminator_key, books_key = jax.random.split(key, 3)
     audio_BxS = jnp.zeros((1, max(_discriminator(config).windows)))
-    params = {
-        "generator": _codec(config).init(generator_key, audio_BxS)["params"],
-        "discriminator": _discriminator(config).init(discriminator_key, audio_BxS)["params"],
-    }
-    state: PyTree = {"norms": {name: jnp.zeros(()) for name in SHARED}}
+    params = {"generator": _codec(config).init(generator_key, audio_BxS)["params"]}
+    if _adversarial(config):
+        variables = _discriminator(config).init(discriminator_key, audio_BxS)
+        params["discriminator"] = variables["params"]
+    state: PyTree = {"norms": {name: jnp.zeros(()) for name in _shares(config)}}
     if config.codec.bottleneck == "rvq":
         books = quantizer.init(
             books_key,
-            books=config.codec.structure.codebooks,
-            codewords=config.codec.structure.codewords,
-            width=config.codec.structure.dimension,
+            books=config.codec.trained.codebooks,
+            codewords=config.codec.trained.codewords,
+            width=config.codec.trained.dimension,
         )
         # Start with counts at the revival threshold, so that the first batch re-initialises the
         # codewords that it does not use.
@@ -84,12 +91,13 @@ def draw(key: jax.Array, example: Example, config: Config) -> Draws:
     """
     x_BxTxC, frames_B = example.x_BxTxC, example.frames_B
     noise_key, stages_key, all_key, candidates_key = jax.random.split(key, 4)
-    structure, rows = config.codec.structure, len(x_BxTxC)
+    structure, rows = config.codec.trained, len(x_BxTxC)
     frames = -(-x_BxTxC.shape[1] // structure.hop)
     most = max(structure.codebooks, 1)
     some_B = jax.random.randint(stages_key, (rows,), 1, most + 1)
     return Draws(
         noise_BxTxC=jax.random.normal(noise_key, (rows, frames, structure.dimension)),
+        level_B=jax.random.uniform(jax.random.fold_in(key, 0), (rows,)),
         stages_B=jnp.where(jax.random.bernoulli(all_key, 0.5, (rows,)), most, some_B),
         candidates_BxT=jax.random.permutation(candidates_key, rows * frames).reshape(rows, frames),
         real_B=(frames_B > 0).astype(jnp.float32),
@@ -124,11 +132,11 @@ def loss(
     Returns:
         The surrogate [] (only its gradient has a meaning) and sums, float32: "rows" [] (rows with
         speech); divided by `weight` and summed over rows with speech "loss_wave", "loss_mel",
-        "loss_adversarial", "loss_features", "loss_discriminator", "penalty", "z_square" (mean
-        square of the latents), each [], and "norms" {name in `SHARED`: []}, the norms of the
-        losses' gradients. With bottleneck rvq also "targets" and "candidates", each {"sums"
-        [K, V, C], "counts" [K, V]}: the frames assigned to each codeword, and the frames to which
-        unused codewords may move.
+        "loss_adversarial", "loss_features", "loss_spectrum" (those that have a share),
+        "loss_discriminator", "penalty", "z_square" (mean square of the latents), each [], and
+        "norms" {name of each loss with a share: []}, the norms of the losses' gradients. With
+        bottleneck rvq also "targets" and "candidates", each {"sums" [K, V, C], "counts" [K, V]}:
+        the frames assigned to each codeword, and the frames to which unused codewords may move.
     """
     params, state = variables.params, variables.state
     audio_BxS = example.x_BxTxC[..., 0]
@@ -139,24 +147,31 @@ def loss(
     used_BxTxC, penalty, sums = _bottleneck(state, z_BxTxC, draws, config, train=key is not None)
     decoded_BxS = codec.apply(generator, used_BxTxC, method="decode")[:, : audio_BxS.shape[1]]
 
-    real_logits, real_features = discriminator.apply({"params": params["discriminator"]}, audio_BxS)
+    adversarial = _adversarial(config)
+    if adversarial:
+        weights = {"params": params["discriminator"]}
+        real_logits, real_features = discriminator.apply(weights, audio_BxS)
 
     def distances(fake_BxS: jax.Array) -> dict[str, jax.Array]:
-        fixed = jax.lax.stop_gradient(params["discriminator"])
-        fake_logits, fake_features = discriminator.apply({"params": fixed}, fake_BxS)
-        return {
-            "wave": losses.row_mean(jnp.abs(audio_BxS - fake_BxS), real_B),
-            "mel": losses.multi_scale_mel(
-                audio_BxS, fake_BxS, real_B, sample_rate=config.features.sample_rate
+        rate = config.features.sample_rate
+        if adversarial:
+            fixed = {"params": jax.lax.stop_gradient(params["discriminator"])}
+            fake_logits, fake_features = discriminator.apply(fixed, fake_BxS)
+        compute = {
+            "wave": lambda: losses.row_mean(jnp.abs(audio_BxS - fake_BxS), real_B),
+            "mel": lambda: losses.multi_scale_mel(audio_BxS, fake_BxS, real_B, sample_rate=rate),
+            "adversarial": lambda: losses.generator_hinge(fake_logits, real_B),
+            "features": lambda: losses.feature_matching(real_features, fake_features, real_B),
+            "spectrum": lambda: losses.spectral_distance(
+                audio_BxS, fake_BxS, real_B, sample_rate=rate
             ),
-            "adversarial": losses.generator_hinge(fake_logits, real_B),
-            "features": losses.feature_matching(real_features, fake_features, real_B),
         }
+        return {name: compute[name]() for name in _shares(config)}
 
     fake_BxS = jax.lax.stop_gradient(decoded_BxS)
     values, pull = jax.vjp(distances, fake_BxS)
     zeros = jax.tree.map(jnp.zeros_like, values)
-    gradients = {name: pull({**zeros, name: jnp.ones(())})[0] for name in SHARED}
+    gradients = {name: pull({**zeros, name: jnp.ones(())})[0] for name in values}
     norms = losses.gradient_norms(gradients, real_B)
     known = {
         name: jnp.where(average > 0, average, norms[name])
@@ -165,13 +180,14 @@ def loss(
     balanced_BxS = losses.balance(gradients, _shares(config), known)
     surrogate = losses.row_mean((decoded_BxS * jax.lax.stop_gradient(balanced_BxS)).sum(-1), real_B)
 
-    fake_logits, _ = discriminator.apply({"params": params["discriminator"]}, fake_BxS)
-    loss_discriminator = losses.discriminator_hinge(real_logits, fake_logits, real_B)
+    if adversarial:
+        fake_logits, _ = discriminator.apply(weights, fake_BxS)
+        values["discriminator"] = losses.discriminator_hinge(real_logits, fake_logits, real_B)
+    loss_discriminator = values.get("discriminator", 0.0)
 
     share = real_B.sum() / weight
     sums |= {
         **{f"loss_{name}": value for name, value in values.items()},
-        "loss_discriminator": loss_discriminator,
         "penalty": penalty,
         "z_square": losses.row_mean(jnp.square(z_BxTxC), real_B),
         "norms": norms,
@@ -189,6 +205,12 @@ def _bottleneck(
 ) -> tuple[jax.Array, jax.Array, PyTree]:
     """Input of the decoder [B, T, C], the penalty [], and sums for the codebooks (see `loss`)."""
     c = config.codec
+    if c.bottleneck == "relative_noise":
+        if not train:
+            return z_BxTxC, jnp.zeros(()), {}
+        deviation_C = _deviation(z_BxTxC, draws.real_B)
+        level_Bx1x1 = c.noise * draws.level_B[:, None, None]
+        return z_BxTxC + level_Bx1x1 * deviation_C * draws.noise_BxTxC, jnp.zeros(()), {}
     if c.bottleneck == "noise":
         penalty = c.penalty * losses.row_mean(jnp.square(z_BxTxC), draws.real_B)
         return (z_BxTxC + c.noise * draws.noise_BxTxC if train else z_BxTxC), penalty, {}
@@ -201,7 +223,18 @@ def _bottleneck(
     )
     penalty = sum((losses.row_mean(d, draws.real_B) for d in distances), jnp.zeros(()))
     straight = z_BxTxC + jax.lax.stop_gradient(quantised_BxTxC - z_BxTxC)
-    return straight, c.penalty * penalty / c.structure.codebooks, statistics
+    return straight, c.penalty * penalty / c.trained.codebooks, statistics
+
+
+def _deviation(z_BxTxC: jax.Array, real_B: jax.Array) -> jax.Array:
+    """Standard deviation of each channel over the real rows, float32 [C].
+
+    It is part of the gradient: if it were not, larger latents would have relatively less noise.
+    """
+    count = jnp.maximum(real_B.sum() * z_BxTxC.shape[1], 1.0)
+    real_Bx1x1 = real_B[:, None, None]
+    mean_C = (z_BxTxC * real_Bx1x1).sum((0, 1)) / count
+    return jnp.sqrt((jnp.square(z_BxTxC - mean_C) * real_Bx1x1).sum((0, 1)) / count + 1e-6)
 
 
 def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) -> PyTree:
@@ -245,7 +278,7 @@ def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
     del step
     shares = _shares(config)
     values = {name: value for name, value in sums.items() if name.startswith("loss_")}
-    weighed = sum(shares[name] * sums[f"loss_{name}"] for name in SHARED)
+    weighed = sum(share * sums[f"loss_{name}"] for name, share in shares.items())
     result = {"loss": weighed / sum(shares.values()), **values, "penalty": sums["penalty"]}
     result["latent_rms"] = jnp.sqrt(sums["z_square"])
     if "targets" in sums:
@@ -276,7 +309,7 @@ def samples(
 def describe(config: Config, *, channels: int, frame_rate: float) -> list[str]:
     """Lines about the rate and dimension of the latents and the losses' gradient shares."""
     del channels, frame_rate
-    structure, shares = config.codec.structure, _shares(config)
+    structure, shares = config.codec.trained, _shares(config)
     total = sum(shares.values())
     parts = ", ".join(f"{name} {share / total:.0%}" for name, share in shares.items())
     rate = structure.sample_rate / structure.hop
@@ -284,11 +317,13 @@ def describe(config: Config, *, channels: int, frame_rate: float) -> list[str]:
 
 
 def _shares(config: Config) -> dict[str, float]:
-    return {name: getattr(config.codec, f"{name}_share") for name in SHARED}
+    """{name: share of the gradient} of the losses that have one."""
+    shares = {name: getattr(config.codec, f"{name}_share") for name in SHARED}
+    return {name: share for name, share in shares.items() if share > 0}
 
 
 def _codec(config: Config) -> Codec:
-    return Codec(config.codec.structure)
+    return Codec(config.codec.trained)
 
 
 def _discriminator(config: Config) -> Discriminator:
@@ -297,7 +332,7 @@ def _discriminator(config: Config) -> Discriminator:
 
 def trained(config: Config, ema: PyTree, state: PyTree) -> tuple[Structure, PyTree]:
     """Structure and weights {"network", "codebooks" [K, V, C]} of the averaged codec."""
-    structure, params = config.codec.structure, {"network": ema["generator"]}
+    structure, params = config.codec.trained, {"network": ema["generator"]}
     if structure.codebooks:
         params["codebooks"] = quantizer.codewords(state["codebooks"])
     return structure, params
@@ -315,7 +350,7 @@ def _adversarial(config: Config) -> bool:
 
 def _codewords(config: Config) -> float:
     """Number of codewords that one batch can use: no more than it has frames."""
-    structure = config.codec.structure
+    structure = config.codec.trained
     frames = config.data.batch_seconds * structure.sample_rate / structure.hop
     return min(structure.codewords, frames)
 
@@ -333,7 +368,7 @@ TASK = Task(
     parts={
         "generator": Part(
             ("params/generator", "ema/generator", "state/norms", "state/codebooks"),
-            ("codec.structure", "codec.bottleneck"),
+            ("codec.kind", "codec.structure", "codec.mdct", "codec.bottleneck"),
         ),
         "discriminator": Part(
             ("params/discriminator",),

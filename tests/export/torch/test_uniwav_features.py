@@ -12,7 +12,7 @@ import torch
 from tests.codec.random_codec import random_codec
 from uniwav_jax.codec import files
 from uniwav_jax.codec import layers as codec_layers
-from uniwav_jax.codec.config import FrontEndConfig, LyraConfig, SEANetConfig
+from uniwav_jax.codec.config import FrontEndConfig, LyraConfig, MdctConfig, SEANetConfig
 from uniwav_jax.config import FeaturesConfig
 from uniwav_jax.export import codec_chains, names
 from uniwav_jax.export.torch import uniwav_features
@@ -27,6 +27,7 @@ CODECS = {
         **SHORT, lstm=0, causal=True, true_skip=True, padding="constant", trim_right=0.5
     ),
     "lyra": LyraConfig(codebooks=0),
+    "mdct": MdctConfig(hop=80, shape=9, bands=5, width=16, inner=24),
     "front end": FrontEndConfig(dimension=6, kernels=(5, 3), strides=(4, 2)),
 }
 

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .uniwav_mdct import Analysis, Synthesis
+
 FLOOR = 1e-3  # smallest mel magnitude
 GRIFFIN_LIM_STEPS = 48
 MOMENTUM = 0.99  # fast Griffin-Lim (Perraudin et al., 2013)
@@ -221,13 +223,41 @@ class Unit(nn.Module):
         return self.shortcut(x_BxCxT) + self.block(x_BxCxT)
 
 
+class SkipLatents(nn.Module):
+    """Adds the output of an MDCT codec's network to the skip latents before its input."""
+
+    def __init__(self, c: dict[str, Any], width: int) -> None:
+        super().__init__()
+        self.skipped = c["features"]
+        self.block = Chain(c["block"], width - self.skipped)
+
+    def forward(self, x_BxCxT: torch.Tensor) -> torch.Tensor:
+        return x_BxCxT[:, : self.skipped] + self.block(x_BxCxT[:, self.skipped :])
+
+
+class Corrections(nn.Module):
+    """Puts the output of an MDCT codec's network after its input."""
+
+    def __init__(self, c: dict[str, Any], width: int) -> None:
+        super().__init__()
+        self.block = Chain(c["block"], width)
+
+    def forward(self, x_BxCxT: torch.Tensor) -> torch.Tensor:
+        return torch.cat([x_BxCxT, self.block(x_BxCxT)], 1)
+
+
 LAYERS = {
     "convolution": Convolution,
     "upsampling": Upsampling,
     "lstm": Lstm,
     "unit": Unit,
     "channel_norm": ChannelNorm,
+    "mdct_analysis": Analysis,
+    "skip_latents": SkipLatents,
+    "corrections": Corrections,
+    "mdct_synthesis": Synthesis,
     "gelu": lambda c, width: nn.GELU(),
+    "gelu_tanh": lambda c, width: nn.GELU("tanh"),
     "elu": lambda c, width: nn.ELU(),
     "leaky_relu": lambda c, width: nn.LeakyReLU(c["slope"]),
 }

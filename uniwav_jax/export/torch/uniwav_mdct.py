@@ -1,0 +1,85 @@
+"""The two ends of an MDCT codec in PyTorch, as in uniwav_jax/codec/mdct.py."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Transform(nn.Module):
+    """Constants that both ends need; they are computed here, so an export does not hold them."""
+
+    def __init__(self, c: dict[str, Any], width: int) -> None:
+        del width
+        super().__init__()
+        self.c, hop, count = c, c["hop"], len(c["edges"]) - 1
+        sample = torch.arange(2 * hop, dtype=torch.float64)
+        window = torch.sin(torch.pi * (sample + 0.5) / (2 * hop))
+        index = torch.arange(hop, dtype=torch.float64) + 0.5
+        angle = torch.pi / hop * (sample[:, None] + 0.5 + hop / 2) * index
+        both = torch.cat([angle.cos(), angle.sin()], 1) * (2.0 / hop) ** 0.5
+        band = torch.arange(count, dtype=torch.float64)
+        cosine = (torch.pi / count * torch.outer(band + 0.5, band)).cos() * (2.0 / count) ** 0.5
+        cosine[:, 0] /= 2.0**0.5
+        edges = torch.tensor(c["edges"], dtype=torch.float64)
+        centres, place = (edges[:-1] + edges[1:] - 1) / 2, torch.arange(hop, dtype=torch.float64)
+        inside = (place >= edges[:-1, None]) & (place < edges[1:, None])
+        # Linear interpolation between the centres, and constant values beyond the outer ones.
+        right = torch.searchsorted(centres, place, right=True).clamp(1, count - 1)
+        share = (place - centres[right - 1]) / (centres[right] - centres[right - 1])
+        share = share.clamp(0.0, 1.0)
+        spread = F.one_hot(right - 1, count).mT * (1 - share) + F.one_hot(right, count).mT * share
+        constants = {
+            "window": window,
+            "basis": both * window[:, None],
+            "average": (inside / (edges[1:] - edges[:-1])[:, None]).T,
+            "spread": spread,
+            "cosine": cosine,
+        }
+        for name, value in constants.items():
+            self.register_buffer(name, value.float(), persistent=False)
+
+
+class Analysis(Transform):
+    """Skip latents and the input of the encoder's network, of a waveform."""
+
+    def forward(self, audio_Bx1xS: torch.Tensor) -> torch.Tensor:
+        """[B, 1, S] -> [B, C + 3 hop, ceil(S / hop)]."""
+        c, hop = self.c, self.c["hop"]
+        fill = hop // 2 - audio_Bx1xS.shape[-1] % -hop
+        padded = F.pad(audio_Bx1xS[:, 0], (hop // 2, fill))
+        both = padded.unfold(1, 2 * hop, hop) @ self.basis
+        real, imaginary = both[..., :hop], both[..., hop:]
+        energy = 0.5 * (real.square() + imaginary.square()) + c["floor"]
+        gains = 0.5 * (energy @ self.average).log()
+        each = gains @ self.spread[:, : c["shape"]]
+        shape = torch.asinh(c["companding"] * real[..., : c["shape"]] * torch.exp(-each))
+        cepstrum = ((gains - c["level"]) / c["deviation"]) @ self.cosine
+        free = gains.new_zeros((*gains.shape[:2], c["free"]))
+        root = (2.0 * energy).sqrt().rsqrt()
+        inputs = [0.5 * energy.log() - c["level"], 2.0 * real * root, 2.0 * imaginary * root]
+        return torch.cat([shape, cepstrum, free, *inputs], -1).transpose(1, 2)
+
+
+class Synthesis(Transform):
+    """Waveform of latents and corrections: gains times shape, and the inverse MDCT."""
+
+    def forward(self, x_BxDxT: torch.Tensor) -> torch.Tensor:
+        """[B, C + hop + bands, T] -> [B, 1, T hop]."""
+        c, hop, count = self.c, self.c["hop"], len(self.c["edges"]) - 1
+        widths = [c["shape"], count, c["free"], hop, count]
+        shape, cepstrum, _, companded, change = x_BxDxT.transpose(1, 2).split(widths, -1)
+        gains = (cepstrum @ self.cosine.T + change) * c["deviation"] + c["level"]
+        each = gains.clamp(max=c["loudest"]) @ self.spread
+        companded = companded + F.pad(shape, (0, hop - c["shape"]))
+        bounded = companded.clamp(-c["largest"], c["largest"])
+        coefficients = bounded.sinh() / c["companding"] * each.exp()
+        pieces = coefficients @ self.basis[:, :hop].T
+        parts = F.pad(pieces[..., :hop], (0, 0, 0, 1)) + F.pad(pieces[..., hop:], (0, 0, 1, 0))
+        # The first and the last half hop have no second window.
+        square = self.window.square()
+        middle = square.new_ones((parts.shape[1] - 2, hop))
+        weight = torch.cat([square[None, :hop], middle, square[None, hop:]])
+        wave = (parts / weight).flatten(1)
+        return wave[:, None, hop // 2 : -(hop // 2)]
