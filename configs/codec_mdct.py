@@ -6,7 +6,7 @@
 
 Networks at frame rate work around an analytic path of an MDCT (uniwav_jax/codec/mdct.py), so that
 the codec is usable after minutes on one CPU core. Noise on the latents makes small errors of a
-model that generates them inaudible. All values are ours.
+model that generates them inaudible. Values without a source are ours.
 """
 
 from uniwav_jax.config import default_config

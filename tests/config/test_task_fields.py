@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from uniwav_jax.codec.config import SEANetConfig
+from uniwav_jax.codec.config import MdctConfig, SEANetConfig
 from uniwav_jax.config import AsrConfig, CodecConfig, Config, TextConfig, from_dict
 from uniwav_jax.errors import UserError
 
@@ -61,8 +61,14 @@ def test_recognition():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bottleneck": "vae"}, "codec.bottleneck must be one of noise, rvq; got 'vae'"),
+        (
+            {"bottleneck": "vae"},
+            "codec.bottleneck must be one of noise, relative_noise, rvq; got 'vae'",
+        ),
         ({"bottleneck": "rvq"}, "codec.structure.codebooks must be given for the bottleneck rvq"),
+        ({"kind": "opus"}, "codec.kind must be one of seanet, mdct; got 'opus'"),
+        ({"kind": "mdct", "mdct": MdctConfig(kernel=4)}, "codec: kernel must be odd; got 4"),
+        ({"kind": "mdct", "mdct": MdctConfig(codebooks=2)}, "codec.mdct.codebooks .* only for it"),
         ({"structure": SEANetConfig(codebooks=4)}, "codec.structure.codebooks .* and only for it"),
         ({"structure": SEANetConfig(sample_rate=24000)}, r"sample_rate \(24000\) .* \(16000\)"),
         ({"structure": SEANetConfig(kernel=6)}, "codec: kernel must be odd"),

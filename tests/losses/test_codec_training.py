@@ -32,6 +32,26 @@ def test_mel_gradient_is_finite_in_silence(clip):
         assert np.isfinite(gradient(audio, fake)).all()
 
 
+spectral = jax.jit(
+    functools.partial(codec_training.spectral_distance, real_B=ONE, sample_rate=16000)
+)
+
+
+def test_spectral_distance_counts_levels_and_phases(clip):
+    audio = jnp.asarray(clip[None, 8000:24000])
+    assert float(spectral(audio, audio)) < 1e-5
+    # Magnitudes are equal, and so are all parts but the complex one: |X - (-X)| = 2 |X|.
+    noise = 0.3 * jax.random.normal(jax.random.key(0), audio.shape)
+    opposite, louder = float(spectral(noise, -noise)), float(spectral(noise, 2.0 * noise))
+    root = float(np.sqrt(0.3) * 0.9064)  # the mean of sqrt |X| is sigma^.5 Gamma(1.25)
+    assert opposite == pytest.approx(5 * 2 * root, rel=0.02)
+    step = np.sqrt(2) - 1  # of the root when the magnitude doubles
+    assert louder == pytest.approx(2 * np.log(2) + (5 + 5) * step * root, rel=0.03)
+    gradient = jax.jit(jax.grad(spectral, argnums=1))
+    for fake in (jnp.zeros_like(audio), audio):
+        assert np.isfinite(gradient(audio, fake)).all()
+
+
 def test_hinges():
     real = [jnp.array([[2.0, 0.5]]), jnp.array([[-1.0]])]
     fake = [jnp.array([[-2.0, 0.0]]), jnp.ones((1, 1))]

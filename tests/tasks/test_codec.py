@@ -17,11 +17,20 @@ def small(**options):
     values.task, values.features.kind = "codec", "waveform"
     structure = {"filters": 4, "dimension": 16, "lstm": 0, "ratios": (8, 5, 4, 2)}
     values.codec.structure.update({**structure, **options.pop("structure", {})})
+    values.codec.mdct.update(options.pop("mdct", {}))
     values.codec.update(discriminator_filters=2, discriminator_windows=(256,), **options)
     return from_dict(values)
 
 
 LOSS = jax.jit(codec.loss, static_argnums=5)
+MDCT = {
+    "kind": "mdct",
+    "mdct": {"width": 8, "inner": 8, "shape": 3, "bands": 3, "free": 2},
+    "bottleneck": "relative_noise",
+    "noise": 0.8,
+    "spectrum_share": 1.0,
+    **{f"{name}_share": 0.0 for name in ("wave", "mel", "adversarial", "features")},
+}
 RVQ = {"bottleneck": "rvq", "structure": {"codebooks": 3, "codewords": 32}}
 
 
@@ -77,14 +86,42 @@ def test_gradients_are_shared_and_sides_are_separate(x):
     ):
         np.testing.assert_allclose(ours, expected, atol=1e-3 * np.abs(expected).max() + 1e-6)
     assert 0.01 < optax.tree.norm(features["generator"]) / optax.tree.norm(mel["generator"]) < 100
-    # The discriminator's gradient does not depend on the shares.
-    for other in (mel, features):
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
-            other["discriminator"],
-            mixed["discriminator"],
-        )
+    # The discriminator's gradient does not depend on the shares, unless nobody uses it.
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+        features["discriminator"],
+        mixed["discriminator"],
+    )
+    assert optax.tree.norm(mel["discriminator"]) == 0
     assert optax.tree.norm(mixed["discriminator"]) > 0
+
+
+def test_relative_noise_is_a_share_of_each_channels_deviation():
+    config = small(**MDCT)
+    z = jnp.asarray(np.random.default_rng(0).normal(size=(3, 40, 11)) * np.arange(1, 12))
+    rows = Example(jnp.zeros((3, 40 * 320, 1)), jnp.asarray([40, 40, 0]) * 320)
+    draws = codec.draw(jax.random.key(0), rows, config)
+    noisy, penalty, sums = codec._bottleneck({}, z, draws, config, train=True)
+    assert penalty == 0.0
+    np.testing.assert_allclose(sums["deviation_C"], z[:2].std((0, 1)), rtol=1e-4)  # row 2 is empty
+    expected = 0.8 * draws.level_B[:, None, None] * z[:2].std((0, 1)) * draws.noise_BxTxC
+    np.testing.assert_allclose(noisy - z, expected, rtol=1e-3, atol=1e-4)
+    assert draws.level_B.min() > 0.0 and draws.level_B.max() < 1.0
+    clean, *_ = codec._bottleneck({}, z, draws, config, train=False)
+    np.testing.assert_array_equal(clean, z)
+
+
+def test_without_an_adversarial_share_there_is_no_discriminator(x):
+    config = small(**MDCT)
+    variables, example, draws = setup(config, x)
+    assert set(variables.params) == {"generator"} and set(variables.state["norms"]) == {"spectrum"}
+    weight = codec.weight(example, draws)
+    _, sums = LOSS(variables, example, draws, weight, jax.random.key(2), config)
+    metrics = codec.metrics(sums, 0, config)
+    assert metrics["loss"] == metrics["loss_spectrum"] > 0 and "loss_mel" not in metrics
+    assert metrics["dead_channels"] == 0.0
+    dead = sums | {"deviation_C": sums["deviation_C"].at[0].set(1e-5)}
+    assert codec.metrics(dead, 0, config)["dead_channels"] == pytest.approx(1 / 11)
 
 
 @pytest.mark.parametrize("options", [{}, RVQ], ids=["noise", "rvq"])
@@ -153,7 +190,8 @@ def test_norms_start_with_the_first_gradients(x):
     key, norm = jax.random.key(0), codec.weight(example, draws)
     _, sums = LOSS(variables, example, draws, norm, key, config)
     new = codec.update(variables, sums, jnp.asarray(0), config)
-    for name in codec.SHARED:
+    assert set(sums["norms"]) == {"wave", "mel", "adversarial", "features"}
+    for name in sums["norms"]:
         assert float(sums["norms"][name]) > 0
         np.testing.assert_allclose(new["norms"][name], 0.9 * sums["norms"][name], rtol=1e-5)
     # This is the mean of the rows' norms 5 and 10; the third row is padding of the batch.

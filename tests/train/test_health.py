@@ -40,6 +40,9 @@ CONFIG = dataclasses.replace(
 )
 ASR = dataclasses.replace(CONFIG, task="asr")
 CODEC = dataclasses.replace(CONFIG, task="codec")
+MDCT = dataclasses.replace(
+    CODEC, codec=dataclasses.replace(CODEC.codec, kind="mdct", bottleneck="relative_noise")
+)
 RVQ = dataclasses.replace(
     CODEC,
     codec=dataclasses.replace(
@@ -66,6 +69,7 @@ UNHEALTHY = [
     (CODEC, {"latent_rms": 0.02}, "noise"),  # a fifth of codec.noise
     (RVQ, {"latent_rms": 1e-5}, "shrink to zero"),
     (RVQ, {"codebook_perplexity": 3.0}, "few codewords"),
+    (MDCT, {"dead_channels": 0.2}, "20% of the latent channels hardly vary"),
 ]
 
 
@@ -89,6 +93,7 @@ def test_alarms_warn_then_stop_with_advice(config, unhealthy, word):
         (CODEC, {"loss_discriminator": 0.7, "latent_rms": 0.5}),
         (CODEC, {"loss_discriminator": 1.9, "latent_rms": 0.34}),
         (RVQ, {"loss_discriminator": 1.8, "latent_rms": 0.05, "codebook_perplexity": 60.0}),
+        (MDCT, {"dead_channels": 0.01, "latent_rms": 0.7}),
         # A name can belong to another task: pretraining has its own metric of its codewords.
         (CONFIG, {"codebook_perplexity": 3.0}),
     ],

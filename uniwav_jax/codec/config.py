@@ -99,10 +99,13 @@ class MdctConfig:
     sample_rate: int = 16000  # Hz
     hop: int = 320  # samples per latent frame, and number of MDCT coefficients; even
     shape: int = 36  # number of the lowest coefficients whose shape the latents carry
+    # Whether they carry the shape of these coefficients' MDST as well: twice the channels, and the
+    # mean of two decoded waveforms, in which noise on the latents is much quieter.
+    quadrature: bool = True
     bands: int = 18  # number of bands whose gains the latents carry
-    free: int = 10  # latent channels without a skip path
-    companding: float = 3.0  # a in asinh(a * shape): larger values compress large coefficients
-    fine_scale: float = 1.0  # standard deviation of normalised shape channels; of the others: 1
+    free: int = 38  # latent channels without a skip path
+    companding: float = 1.0  # a in asinh(a * shape): larger values compress large coefficients
+    fine_scale: float = 1.0  # standard deviation of normalised fine channels; of the others: 1
     width: int = 256  # channels of the networks
     inner: int = 768  # channels inside a block
     encoder_blocks: int = 4
@@ -114,12 +117,17 @@ class MdctConfig:
     @property
     def dimension(self) -> int:
         """Latent channels."""
-        return self.shape + self.bands + self.free
+        return self.fine + self.bands + self.free
+
+    @property
+    def fine(self) -> int:
+        """Channels that carry shapes."""
+        return self.shape * (1 + self.quadrature)
 
     @property
     def scale(self) -> tuple[float, ...]:
         """Standard deviation of each channel after normalisation."""
-        return (self.fine_scale,) * self.shape + (1.0,) * (self.bands + self.free)
+        return (self.fine_scale,) * self.fine + (1.0,) * (self.bands + self.free)
 
     def validate(self) -> None:
         """Check the values.

@@ -11,9 +11,9 @@ as samples and perfect reconstruction; with the MDST it gives magnitudes that do
 phase. The skip latents alone already decode to intelligible speech, so training starts from there.
 No layer runs at the rate of the waveform. All arrays are float32.
 
-The channels of the latents are, in this order: the shape of the lowest coefficients ("fine"), the
-cosine transform of the bands' log gains, which is a cepstrum, and channels without a skip path
-("smooth").
+The channels of the latents are, in this order: the shape of the lowest coefficients of MDCT and
+MDST ("fine"), the cosine transform of the bands' log gains, which is a cepstrum, and channels
+without a skip path.
 """
 
 import functools
@@ -52,6 +52,20 @@ def basis(hop: int) -> np.ndarray:
     angle = np.pi / hop * (sample + 0.5 + hop / 2) * (index + 0.5)
     both = np.concatenate([np.cos(angle), np.sin(angle)], axis=1) * np.sqrt(2.0 / hop)
     return (both * window(hop)[:, None]).astype(np.float32)
+
+
+@functools.lru_cache
+def inverse(hop: int, second: int) -> np.ndarray:
+    """Windowed inverse of all MDCT and the lowest `second` MDST coefficients.
+
+    Coefficients that are given twice have half the weight each.
+
+    Returns:
+        float32 [hop + second, 2 hop].
+    """
+    weights = np.ones(hop + second, np.float32)
+    weights[:second] = weights[hop:] = 0.5
+    return (basis(hop)[:, : hop + second] * weights).T
 
 
 @functools.lru_cache
@@ -129,13 +143,14 @@ class Analysis(nn.Module):
         energy = 0.5 * (jnp.square(real) + jnp.square(imaginary)) + FLOOR
         average, spread = bands(hop, c.bands)
         gains = 0.5 * jnp.log(multiply(energy, average))
-        each = multiply(gains, spread[:, : c.shape])
-        shape = jnp.arcsinh(c.companding * real[..., : c.shape] * jnp.exp(-each))
+        parts = [real[..., : c.shape], imaginary[..., : c.shape]][: 1 + c.quadrature]
+        each = jnp.tile(multiply(gains, spread[:, : c.shape]), len(parts))
+        fine = jnp.arcsinh(c.companding * jnp.concatenate(parts, axis=-1) * jnp.exp(-each))
         cepstrum = multiply((gains - LEVEL) / SPREAD, cosine(c.bands))
         free = jnp.zeros((*gains.shape[:2], c.free))
         root = jax.lax.rsqrt(jnp.sqrt(2.0 * energy))
         inputs = [0.5 * jnp.log(energy) - LEVEL, 2.0 * real * root, 2.0 * imaginary * root]
-        return jnp.concatenate([shape, cepstrum, free, *inputs], axis=-1)
+        return jnp.concatenate([fine, cepstrum, free, *inputs], axis=-1)
 
 
 class Network(nn.Module):
@@ -171,7 +186,7 @@ class Decoder(Network):
     decodes = True
 
     def __call__(self, z_BxTxC: jax.Array) -> jax.Array:
-        """[B, T, C] -> [B, T, C + hop + bands]."""
+        """[B, T, C] -> [B, T, C + corrections]."""
         return jnp.concatenate([z_BxTxC, layers.run(self.block, z_BxTxC)], axis=-1)
 
 
@@ -207,14 +222,19 @@ def block(c: MdctConfig) -> list[layers.Layer]:
 def network(c: MdctConfig, decodes: bool) -> list[layers.Layer]:
     """The layers inside `Decoder` (True) or `Encoder` (False)."""
     # Channels with a skip path start with small corrections.
-    gains = (0.05,) * (c.shape + c.bands) + (1.0,) * c.free
+    gains = (0.05,) * (c.fine + c.bands) + (1.0,) * c.free
     if decodes:
         first, count = layers.Convolution(c.width, 3), c.decoder_blocks
-        last = layers.Convolution(c.hop + c.bands, 1, gain=0.05)
+        last = layers.Convolution(corrections(c), 1, gain=0.05)
     else:
         first, count = layers.Convolution(c.width, 1), c.encoder_blocks
         last = layers.Convolution(c.dimension, 1, gain=gains)
     return [first, *(Block(c) for _ in range(count)), layers.ChannelNorm(), last]
+
+
+def corrections(c: MdctConfig) -> int:
+    """Number of values that the decoder's network corrects: all shapes, and gains."""
+    return c.hop + c.shape * c.quadrature + c.bands
 
 
 class Synthesis(nn.Module):
@@ -233,18 +253,17 @@ class Synthesis(nn.Module):
         return 2 * self.config.hop
 
     def __call__(self, x_BxTxD: jax.Array) -> jax.Array:
-        """[B, T, C + hop + bands] -> [B, T hop, 1]."""
-        c, hop = self.config, self.config.hop
-        places = np.cumsum([c.shape, c.bands, c.free, hop])
-        shape, cepstrum, _, companded, change = jnp.split(x_BxTxD, places, axis=-1)
+        """[B, T, C + corrections] -> [B, T hop, 1]."""
+        c, hop, second = self.config, self.config.hop, self.config.shape * self.config.quadrature
+        places = np.cumsum([c.shape, second, c.bands, c.free, hop, second])
+        real, imaginary, cepstrum, _, add, add_second, change = jnp.split(x_BxTxD, places, axis=-1)
         gains = (multiply(cepstrum, cosine(c.bands).T) + change) * SPREAD + LEVEL
         _, spread = bands(hop, c.bands)
-        each = multiply(jnp.minimum(gains, LOUDEST), spread)
-        companded = companded.at[..., : c.shape].add(shape)
-        coefficients = (
-            jnp.sinh(jnp.clip(companded, -LARGEST, LARGEST)) / c.companding * jnp.exp(each)
-        )
-        pieces = multiply(coefficients, basis(hop)[:, :hop].T)
+        scale = jnp.exp(multiply(jnp.minimum(gains, LOUDEST), spread)) / c.companding
+        companded = jnp.concatenate([add.at[..., : c.shape].add(real), imaginary + add_second], -1)
+        scale = jnp.concatenate([scale, scale[..., :second]], -1)
+        coefficients = jnp.sinh(jnp.clip(companded, -LARGEST, LARGEST)) * scale
+        pieces = multiply(coefficients, inverse(hop, second))
         # Frame t covers half a hop before and after its block of samples: overlap-add.
         ends = ((0, 0), (0, 1), (0, 0)), ((0, 0), (1, 0), (0, 0))
         parts = jnp.pad(pieces[..., :hop], ends[0]) + jnp.pad(pieces[..., hop:], ends[1])

@@ -227,6 +227,7 @@ class HealthConfig:
     min_latent_to_noise: float = 0.3
     # Perplexity of the codebooks as a share of the codewords, or of a batch's frames if these are
     # fewer: it was 0.25 after 400 updates of our recipe, and 0.003 with collapsed codebooks.
+    max_dead_channels: float = 0.05  # share of a codec's latent channels that hardly vary
     min_codebook_use: float = 0.05
 
 

@@ -23,7 +23,7 @@ KERNELS = ("auto", "xla", "chunk", "cudnn", "splash", "pallas")
 PROBABILITIES = """model.encoder.layer_drop flow.condition_drop distillation.teacher_rise
 distillation.teacher_stop optim.warmup optim.hold optim.decay asr.time_mask asr.channel_mask
 health.max_skipped_share health.max_blank_share health.min_codebook_use
-""".split()
+health.max_dead_channels""".split()
 
 
 def validate(config: Config) -> None:

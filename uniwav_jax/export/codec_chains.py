@@ -63,12 +63,13 @@ def _mdct(layer: mdct.Analysis | mdct.Synthesis | mdct.Network) -> dict[str, Any
             return {
                 "kind": "corrections",
                 "block": inner,
-                "features": c.dimension + c.hop + c.bands,
+                "features": c.dimension + mdct.corrections(c),
             }
         return {"kind": "skip_latents", "block": inner, "features": c.dimension}
     described = {
         "kind": "mdct_synthesis",
         **{name: getattr(c, name) for name in ("hop", "shape", "free", "companding")},
+        "second": c.shape * c.quadrature,
         "edges": mdct.band_edges(c.hop, c.bands).tolist(),
         "level": mdct.LEVEL,
         "deviation": mdct.SPREAD,

@@ -25,12 +25,15 @@ from uniwav_jax.config import Config
 from uniwav_jax.losses import codec_training as losses
 from uniwav_jax.models import quantizer
 from uniwav_jax.models.discriminator import Discriminator
-from uniwav_jax.tasks.task import Alarm, Part, Task
+from uniwav_jax.tasks.codec_alarms import ALARMS, adversarial
+from uniwav_jax.tasks.task import Part, Task
 from uniwav_jax.types import Example, Metrics, PyTree, Variables
 
 # Losses that the balancer weights; those with a share of 0 are not computed.
 SHARED = ("wave", "mel", "adversarial", "features", "spectrum")
 COUNTED = ("targets", "candidates")  # these entries are sums over frames, not means over rows
+# A channel whose deviation is a smaller share of the median channel's does not vary; ours.
+DEAD_CHANNEL = 0.01
 DEAD = 0.1  # a codeword with a smaller running count of frames per update is replaced; ours
 
 
@@ -67,7 +70,7 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
     generator_key, discriminator_key, books_key = jax.random.split(key, 3)
     audio_BxS = jnp.zeros((1, max(_discriminator(config).windows)))
     params = {"generator": _codec(config).init(generator_key, audio_BxS)["params"]}
-    if _adversarial(config):
+    if adversarial(config):
         variables = _discriminator(config).init(discriminator_key, audio_BxS)
         params["discriminator"] = variables["params"]
     state: PyTree = {"norms": {name: jnp.zeros(()) for name in _shares(config)}}
@@ -134,6 +137,7 @@ def loss(
         speech); divided by `weight` and summed over rows with speech "loss_wave", "loss_mel",
         "loss_adversarial", "loss_features", "loss_spectrum" (those that have a share),
         "loss_discriminator", "penalty", "z_square" (mean square of the latents), each [], and
+        with relative noise "deviation_C", the deviation of each channel in the batch, and
         "norms" {name of each loss with a share: []}, the norms of the losses' gradients. With
         bottleneck rvq also "targets" and "candidates", each {"sums" [K, V, C], "counts" [K, V]}:
         the frames assigned to each codeword, and the frames to which unused codewords may move.
@@ -147,14 +151,14 @@ def loss(
     used_BxTxC, penalty, sums = _bottleneck(state, z_BxTxC, draws, config, train=key is not None)
     decoded_BxS = codec.apply(generator, used_BxTxC, method="decode")[:, : audio_BxS.shape[1]]
 
-    adversarial = _adversarial(config)
-    if adversarial:
+    against = adversarial(config)
+    if against:
         weights = {"params": params["discriminator"]}
         real_logits, real_features = discriminator.apply(weights, audio_BxS)
 
     def distances(fake_BxS: jax.Array) -> dict[str, jax.Array]:
         rate = config.features.sample_rate
-        if adversarial:
+        if against:
             fixed = {"params": jax.lax.stop_gradient(params["discriminator"])}
             fake_logits, fake_features = discriminator.apply(fixed, fake_BxS)
         compute = {
@@ -173,14 +177,12 @@ def loss(
     zeros = jax.tree.map(jnp.zeros_like, values)
     gradients = {name: pull({**zeros, name: jnp.ones(())})[0] for name in values}
     norms = losses.gradient_norms(gradients, real_B)
-    known = {
-        name: jnp.where(average > 0, average, norms[name])
-        for name, average in state["norms"].items()
-    }
+    averages = {name: state["norms"][name] for name in norms}
+    known = {name: jnp.where(a > 0, a, norms[name]) for name, a in averages.items()}
     balanced_BxS = losses.balance(gradients, _shares(config), known)
     surrogate = losses.row_mean((decoded_BxS * jax.lax.stop_gradient(balanced_BxS)).sum(-1), real_B)
 
-    if adversarial:
+    if against:
         fake_logits, _ = discriminator.apply(weights, fake_BxS)
         values["discriminator"] = losses.discriminator_hinge(real_logits, fake_logits, real_B)
     loss_discriminator = values.get("discriminator", 0.0)
@@ -206,11 +208,10 @@ def _bottleneck(
     """Input of the decoder [B, T, C], the penalty [], and sums for the codebooks (see `loss`)."""
     c = config.codec
     if c.bottleneck == "relative_noise":
-        if not train:
-            return z_BxTxC, jnp.zeros(()), {}
         deviation_C = _deviation(z_BxTxC, draws.real_B)
-        level_Bx1x1 = c.noise * draws.level_B[:, None, None]
-        return z_BxTxC + level_Bx1x1 * deviation_C * draws.noise_BxTxC, jnp.zeros(()), {}
+        level_Bx1x1 = c.noise * draws.level_B[:, None, None] * train
+        noisy_BxTxC = z_BxTxC + level_Bx1x1 * deviation_C * draws.noise_BxTxC
+        return noisy_BxTxC, jnp.zeros(()), {"deviation_C": deviation_C}
     if c.bottleneck == "noise":
         penalty = c.penalty * losses.row_mean(jnp.square(z_BxTxC), draws.real_B)
         return (z_BxTxC + c.noise * draws.noise_BxTxC if train else z_BxTxC), penalty, {}
@@ -272,7 +273,8 @@ def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
     """Scalars of a step.
 
     "loss" is the mean of the balanced losses' values, weighted by their shares. "latent_rms" is the
-    root mean square of the latents. With bottleneck rvq there are also "codebook_perplexity" and
+    root mean square of the latents. With relative noise there is "dead_channels", the share of
+    channels that hardly vary; with bottleneck rvq there are "codebook_perplexity" and
     "active_codewords", both means over the codebooks.
     """
     del step
@@ -281,6 +283,9 @@ def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
     weighed = sum(share * sums[f"loss_{name}"] for name, share in shares.items())
     result = {"loss": weighed / sum(shares.values()), **values, "penalty": sums["penalty"]}
     result["latent_rms"] = jnp.sqrt(sums["z_square"])
+    if "deviation_C" in sums:
+        typical = jnp.median(sums["deviation_C"])
+        result["dead_channels"] = (sums["deviation_C"] < DEAD_CHANNEL * typical).mean()
     if "targets" in sums:
         counts_KxV = sums["targets"]["counts"]
         result["codebook_perplexity"] = quantizer.perplexity(counts_KxV)
@@ -343,18 +348,6 @@ def averages(config: Config) -> dict[str, float]:
     return {"generator": config.codec.ema_decay}
 
 
-def _adversarial(config: Config) -> bool:
-    """Whether the discriminator contributes to the codec's gradient."""
-    return config.codec.adversarial_share > 0 or config.codec.features_share > 0
-
-
-def _codewords(config: Config) -> float:
-    """Number of codewords that one batch can use: no more than it has frames."""
-    structure = config.codec.trained
-    frames = config.data.batch_seconds * structure.sample_rate / structure.hop
-    return min(structure.codewords, frames)
-
-
 TASK = Task(
     name="codec",
     init=init,
@@ -378,51 +371,7 @@ TASK = Task(
     samples=samples,
     compared=("real", "decoded"),
     describe=describe,
-    alarms=(
-        Alarm(
-            "loss_discriminator",
-            False,
-            "min_discriminator_loss",
-            "discriminator loss {value:.3f} is below {limit:g}: the discriminator separates decoded"
-            " from real speech without errors and has no gradient left; lower the learning rate or"
-            " codec.discriminator_filters",
-            applies=_adversarial,
-        ),
-        Alarm(
-            "loss_discriminator",
-            True,
-            "max_discriminator_loss",
-            "discriminator loss {value:.3f} is above {limit:g} (2 is a constant output): the"
-            " discriminator does not separate decoded from real speech, and its share of the"
-            " gradient is noise; lower the learning rate or raise codec.discriminator_filters",
-            applies=_adversarial,
-        ),
-        Alarm(
-            "latent_rms",
-            False,
-            "min_latent_rms",
-            "root mean square of the latents is {value:.1e}, below {limit:g}: they shrink to zero;"
-            " lower codec.penalty or the learning rate",
-        ),
-        Alarm(
-            "latent_rms",
-            False,
-            "min_latent_to_noise",
-            "root mean square of the latents is {value:.3f}, below {limit:g}: the noise hides"
-            " almost all of their information; lower codec.noise or codec.penalty",
-            unit=lambda config: config.codec.noise,
-            applies=lambda config: config.codec.bottleneck == "noise",
-        ),
-        Alarm(
-            "codebook_perplexity",
-            False,
-            "min_codebook_use",
-            "perplexity of the quantiser's codebooks is {value:.1f}, below {limit:.1f}: few"
-            " codewords are used; use larger batches, or fewer codec.structure.codewords",
-            unit=_codewords,
-            applies=lambda config: config.codec.bottleneck == "rvq",
-        ),
-    ),
+    alarms=ALARMS,
     headline=(
         ("loss", "loss {:.3f}"),
         ("loss_mel", "mel {:.3f}"),

@@ -53,29 +53,35 @@ class Analysis(Transform):
         real, imaginary = both[..., :hop], both[..., hop:]
         energy = 0.5 * (real.square() + imaginary.square()) + c["floor"]
         gains = 0.5 * (energy @ self.average).log()
-        each = gains @ self.spread[:, : c["shape"]]
-        shape = torch.asinh(c["companding"] * real[..., : c["shape"]] * torch.exp(-each))
+        scale = c["companding"] * torch.exp(-gains @ self.spread)
+        parts = [real[..., : c["shape"]], imaginary[..., : c["second"]]]
+        scales = [scale[..., : part.shape[-1]] for part in parts]
+        fine = [torch.asinh(p * each) for p, each in zip(parts, scales, strict=True)]
         cepstrum = ((gains - c["level"]) / c["deviation"]) @ self.cosine
         free = gains.new_zeros((*gains.shape[:2], c["free"]))
         root = (2.0 * energy).sqrt().rsqrt()
         inputs = [0.5 * energy.log() - c["level"], 2.0 * real * root, 2.0 * imaginary * root]
-        return torch.cat([shape, cepstrum, free, *inputs], -1).transpose(1, 2)
+        return torch.cat([*fine, cepstrum, free, *inputs], -1).transpose(1, 2)
 
 
 class Synthesis(Transform):
     """Waveform of latents and corrections: gains times shape, and the inverse MDCT."""
 
     def forward(self, x_BxDxT: torch.Tensor) -> torch.Tensor:
-        """[B, C + hop + bands, T] -> [B, 1, T hop]."""
-        c, hop, count = self.c, self.c["hop"], len(self.c["edges"]) - 1
-        widths = [c["shape"], count, c["free"], hop, count]
-        shape, cepstrum, _, companded, change = x_BxDxT.transpose(1, 2).split(widths, -1)
+        """[B, C + corrections, T] -> [B, 1, T hop]."""
+        c, hop, second = self.c, self.c["hop"], self.c["second"]
+        count = len(c["edges"]) - 1
+        widths = [c["shape"], second, count, c["free"], hop, second, count]
+        real, imaginary, cepstrum, _, add, add_second, change = x_BxDxT.mT.split(widths, -1)
         gains = (cepstrum @ self.cosine.T + change) * c["deviation"] + c["level"]
-        each = gains.clamp(max=c["loudest"]) @ self.spread
-        companded = companded + F.pad(shape, (0, hop - c["shape"]))
+        scale = (gains.clamp(max=c["loudest"]) @ self.spread).exp() / c["companding"]
+        first = add + F.pad(real, (0, hop - c["shape"]))
+        companded = torch.cat([first, imaginary + add_second], -1)
         bounded = companded.clamp(-c["largest"], c["largest"])
-        coefficients = bounded.sinh() / c["companding"] * each.exp()
-        pieces = coefficients @ self.basis[:, :hop].T
+        coefficients = bounded.sinh() * torch.cat([scale, scale[..., :second]], -1)
+        weight = torch.ones_like(coefficients[0, 0])
+        weight[:second] = weight[hop:] = 0.5
+        pieces = (coefficients * weight) @ self.basis[:, : hop + second].T
         parts = F.pad(pieces[..., :hop], (0, 0, 0, 1)) + F.pad(pieces[..., hop:], (0, 0, 1, 0))
         # The first and the last half hop have no second window.
         square = self.window.square()
