@@ -155,7 +155,7 @@ def _whisper(name: str) -> Listen:
     import faster_whisper
 
     model = faster_whisper.WhisperModel(
-        name, device="cpu", compute_type="float32", cpu_threads=1, num_workers=1
+        name, device="cpu", compute_type="int8", cpu_threads=1, num_workers=1
     )
 
     def listen(audio: np.ndarray) -> str:
