@@ -4,8 +4,7 @@ import argparse
 import json
 import pathlib
 
-from uniwav_jax.audio import SUFFIXES
-from uniwav_jax.cli import Run, files, recognition, representations
+from uniwav_jax.cli import Run, files, recognition
 from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE
 
 
@@ -96,29 +95,59 @@ def _units(args: argparse.Namespace) -> int:
 
 
 def codec(parser: argparse.ArgumentParser) -> Run:
-    """How well a codec keeps speech: PESQ, STOI, mel distance and, where installed, DNSMOS.
+    r"""How good codecs are for three things: reconstruction, generation and representation.
 
-    Prints the means over the clips with 95 % intervals; a measure that cannot score a clip leaves
-    it out, and each mean states how many clips it covers. With --noise the scores show how well the
-    codec decodes the latents of a model that generates them with errors.
+        uniwav evaluate codec codecs/mine codecs/lyra mel --manifest dev.tsv --out codecs.json \
+            --train_manifest other_speakers.tsv --alignments textgrids
+
+    CODEC is a codec folder, or the word mel for log-mel spectrograms with Griffin-Lim.
+
+    reconstruction   PESQ, STOI, mel distance, word error (Whisper tiny.en), cosine to the original
+                     speaker (Resemblyzer) and DNSMOS of decoded speech, also with Gaussian noise on
+                     the latents
+    generation       word error and STOI of what a small flow-matching model generates from log-mel
+                     spectrograms, and its loss; it is trained on --train_manifest
+    representation   mutual information of phones and clusters of single latents (PNMI), beside that
+                     of log-mel and MFCC; clusters are fitted to --train_manifest, and to the same
+                     clips
+
+    Means have 95 % intervals over the clips. A measure whose data or package is missing is left
+    out, which stderr says. OUT gets everything as JSON, and OUT with .md the tables.
     """
-    parser.add_argument("sources", nargs="+", metavar="FILE|FOLDER")
-    parser.add_argument("--codec", required=True, help=representations.CODEC)
-    parser.add_argument("--codebooks", type=int, default=0, help="that quantise; 0: latents")
-    share = "Gaussian noise on latents, as a share of each channel's standard deviation"
-    parser.add_argument("--noise", type=float, default=0.0, help=share)
-    parser.add_argument("--out", help="JSON file to write, with the scores of each clip too")
+    from uniwav_jax.evaluation.codec_measures import MEASURES, Settings
+
+    usual = Settings(manifest="")
+    noise = ",".join(f"{noise:g}" for noise in usual.noises)
+    parser.add_argument("codecs", nargs="+", metavar="CODEC", help="codec folder, or mel")
+    parser.add_argument("--manifest", required=True, help="of the clips, with a column text")
+    parser.add_argument("--measures", default=",".join(MEASURES), help="some of the three")
+    parser.add_argument("--train_manifest", help="speech of other speakers")
+    parser.add_argument("--alignments", help="folder of NAME.TextGrid")
+    parser.add_argument("--aligned_manifest", help="clips with TextGrids; default: MANIFEST")
+    parser.add_argument("--noise", default=noise, help=f"on latents; default: {noise}")
+    parser.add_argument("--codebooks", type=int, default=0, help="also quantise with so many")
+    parser.add_argument("--limit", type=int, help="clips at most, spread over the manifest")
+    parser.add_argument("--train_limit", type=int, help="training clips at most, likewise")
+    text = f"of the flow model; default: {usual.updates}"
+    parser.add_argument("--updates", type=int, default=usual.updates, help=text)
+    text = f"name or folder of a CTranslate2 model; default: {usual.whisper}"
+    parser.add_argument("--whisper", default=usual.whisper, help=text)
+    parser.add_argument("--seed", type=int, default=0, help="of noise, weights and crops")
+    parser.add_argument("--out", help="JSON file to write")
     return _evaluate_codec
 
 
 def _evaluate_codec(args: argparse.Namespace) -> int:
-    from uniwav_jax.evaluation import roundtrip
-    from uniwav_jax.inference import codec_files
+    from uniwav_jax.evaluation import codec_measures, codec_table
 
-    sources = [path for path, _ in files.find(args.sources, SUFFIXES)]
-    options = {"codebooks": args.codebooks, "noise": args.noise}
-    document, errors = roundtrip.score(codec_files.FileCodec.load(args.codec), sources, **options)
-    _write(args.out, document)
+    options = {name: value for name, value in vars(args).items() if name not in ("codecs", "out")}
+    options["noises"] = tuple(float(noise) for noise in options.pop("noise").split(","))
+    options["measures"] = tuple(options["measures"].split(","))
+    settings = codec_measures.Settings(**options)
+    document, errors = codec_measures.evaluate(args.codecs, settings)
+    if args.out:
+        codec_table.write(document, args.out)
+    print(codec_table.render(document), end="")
     return max((files.report(error) for error in errors), default=0)
 
 

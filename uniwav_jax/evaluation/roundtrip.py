@@ -1,70 +1,62 @@
-"""Scores a codec by comparing decoded speech with the original."""
+"""Reconstruction: how well a codec keeps speech, also if its latents have errors.
 
-import dataclasses
-import sys
+Gaussian noise on the latents imitates the errors of a model that generates them. Its strength is a
+share of each channel's standard deviation over all clips.
+"""
+
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from uniwav_jax.audio.reader import read_blocks
-from uniwav_jax.errors import UserError
-from uniwav_jax.inference import codec_files
-from uniwav_jax.measures import signal
+from uniwav_jax.evaluation.judges import Judges
+from uniwav_jax.evaluation.systems import Clip, System
+from uniwav_jax.measures.signal import Mean
 from uniwav_jax.terminal import progress
 
+NOISES = (0.0, 0.1, 0.3, 0.5)
 
-def score(
-    codec: codec_files.FileCodec, sources: Sequence[str], *, codebooks: int = 0, noise: float = 0.0
-) -> tuple[dict[str, Any], list[UserError]]:
-    """Score each clip, and print the means with their 95 % intervals.
 
-    A clip that a measure cannot score is left out of its mean; each mean states how many clips it
-    covers.
+def measure(
+    system: System,
+    clips: Sequence[Clip],
+    judges: Judges,
+    *,
+    noises: Sequence[float] = NOISES,
+    codebooks: int = 0,
+    seed: int = 0,
+) -> tuple[dict[str, dict[str, Mean]], dict[str, dict[str, dict[str, Any]]]]:
+    """Score decoded clips for each strength of the noise.
 
     Args:
-        codec: the codec.
-        sources: paths of audio files, at least one.
-        codebooks: number of codebooks to quantise with; 0: continuous latents.
-        noise: standard deviation of Gaussian noise added to the latents, relative to each channel's
-            own. It imitates the errors of a model that generates latents.
+        system: what encodes and decodes.
+        clips: at the system's sample rate.
+        judges: who score.
+        noises: strengths, in standard deviations of each channel.
+        codebooks: if not 0, codes of this many codebooks are decoded too, without noise.
+        seed: of the noise, which is the same for each strength but for its scale.
 
     Returns:
-        {"codec": digest, "codebooks", "noise", "means": {measure: {"mean", "low", "high", "clips",
-        "of"}}, "clips": {path: {measure: score}}}, and the errors of clips that cannot be read.
+        {condition: {measure: mean}} and {condition: {name of the clip: {measure: score}}}, where
+        a condition is "noise 0.3" for example, or "4 codebooks".
 
     Raises:
-        UserError: no clip could be read, or both noise and codebooks are given.
+        UserError: the codec has fewer codebooks than `codebooks`.
     """
-    if noise and codebooks:
-        raise UserError("--noise is added to latents, not to codes; leave out --codebooks")
-    random, rate = np.random.default_rng(0), codec.config.sample_rate
-    for name in signal.missing():
-        print(f"note: {name} needs: pip install {signal.PACKAGES[name]}", file=sys.stderr)
-    clips: dict[str, dict[str, float]] = {}
-    errors: list[UserError] = []
-    for source in progress(sources, len(sources)):
-        try:
-            audio = np.concatenate(list(read_blocks(source, sample_rate=rate)))
-        except UserError as error:
-            errors.append(error)
-            continue
-        value = codec.encode([audio], stages=codebooks)
-        if noise:
-            spoil = noise * value.std(0) * random.standard_normal(value.shape)
-            value = value + spoil.astype(np.float32)
-        decoded = np.concatenate(list(codec.decode(value)))
-        clips[source] = signal.scores(audio, decoded, sample_rate=rate)
-    if not clips:
-        raise UserError(f"no clip could be read; the first error: {errors[0]}")
-    means = signal.means(list(clips.values()), signal.measures(rate))
-    for name, mean in means.items():
-        print(f"{name:>14} {mean}")
-    document = {
-        "codec": codec.digest,
-        "codebooks": codebooks,
-        "noise": noise,
-        "means": {name: dataclasses.asdict(mean) for name, mean in means.items()},
-        "clips": clips,
-    }
-    return document, errors
+    rate = system.features.sample_rate
+    latents = [system.encode(clip.audio) for clip in clips]
+    sigma_C = np.concatenate(latents).std(0)
+    values = {f"noise {noise:g}": (noise, latents) for noise in noises}
+    if codebooks:
+        codes = [system.encode(clip.audio, stages=codebooks) for clip in clips]
+        values[f"{codebooks} codebooks"] = (0.0, codes)
+    means, scores = {}, {}
+    for condition, (noise, frames) in values.items():
+        random, scored = np.random.default_rng(seed), {}
+        for clip, value in progress(list(zip(clips, frames, strict=True)), label=condition):
+            if noise:
+                spoil = noise * sigma_C * random.standard_normal(value.shape)
+                value = value + spoil.astype(np.float32)
+            scored[clip.name] = judges.score(clip, system.decode(value), sample_rate=rate)
+        means[condition], scores[condition] = judges.means(list(scored.values())), scored
+    return means, scores
