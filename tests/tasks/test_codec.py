@@ -25,7 +25,7 @@ def small(**options):
 LOSS = jax.jit(codec.loss, static_argnums=5)
 MDCT = {
     "kind": "mdct",
-    "mdct": {"width": 8, "inner": 8, "shape": 3, "bands": 3, "free": 2},
+    "mdct": {"width": 8, "inner": 8, "shape": 4, "quadrature": 2, "bands": 3, "free": 2},
     "bottleneck": "relative_noise",
     "noise": 0.8,
     "spectrum_share": 1.0,

@@ -98,12 +98,12 @@ class MdctConfig:
 
     sample_rate: int = 16000  # Hz
     hop: int = 320  # samples per latent frame, and number of MDCT coefficients; even
-    shape: int = 36  # number of the lowest coefficients whose shape the latents carry
-    # Whether they carry the shape of these coefficients' MDST as well: twice the channels, and the
-    # mean of two decoded waveforms, in which noise on the latents is much quieter.
-    quadrature: bool = True
+    shape: int = 72  # number of the lowest MDCT coefficients whose shape the latents carry
+    # Number of the lowest MDST coefficients whose shape they carry too. The decoder averages both
+    # waveforms, which makes noise on the latents much quieter.
+    quadrature: int = 28
     bands: int = 18  # number of bands whose gains the latents carry
-    free: int = 38  # latent channels without a skip path
+    free: int = 10  # latent channels without a skip path
     companding: float = 1.0  # a in asinh(a * shape): larger values compress large coefficients
     fine_scale: float = 1.0  # standard deviation of normalised fine channels; of the others: 1
     width: int = 256  # channels of the networks
@@ -122,7 +122,7 @@ class MdctConfig:
     @property
     def fine(self) -> int:
         """Channels that carry shapes."""
-        return self.shape * (1 + self.quadrature)
+        return self.shape + self.quadrature
 
     @property
     def scale(self) -> tuple[float, ...]:
@@ -137,15 +137,18 @@ class MdctConfig:
         """
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            least = 0 if field.name in ("free", "codebooks", "shape") else 1e-9
+            least = 0 if field.name in ("free", "codebooks", "shape", "quadrature") else 1e-9
             if value < least:
                 raise UserError(f"codec: {field.name} must be positive; got {value}")
         if self.hop % 2:
             raise UserError(f"codec: hop must be even; got {self.hop}")
         if self.kernel % 2 == 0:
             raise UserError(f"codec: kernel must be odd; got {self.kernel}")
-        if self.shape > self.hop:
-            raise UserError(f"codec: shape must be at most hop, {self.hop}; got {self.shape}")
+        if not self.quadrature <= self.shape <= self.hop:
+            raise UserError(
+                f"codec: quadrature ({self.quadrature}) must be at most shape ({self.shape}), and"
+                f" shape at most hop ({self.hop})"
+            )
         if not 3 <= self.bands <= self.hop // 10:
             raise UserError(f"codec: bands must lie between 3 and hop / 10; got {self.bands}")
 

@@ -69,12 +69,13 @@ def _mdct(layer: mdct.Analysis | mdct.Synthesis | mdct.Network) -> dict[str, Any
     described = {
         "kind": "mdct_synthesis",
         **{name: getattr(c, name) for name in ("hop", "shape", "free", "companding")},
-        "second": c.shape * c.quadrature,
+        "second": c.quadrature,
         "edges": mdct.band_edges(c.hop, c.bands).tolist(),
         "level": mdct.LEVEL,
         "deviation": mdct.SPREAD,
         "loudest": mdct.LOUDEST,
         "largest": mdct.LARGEST,
+        "taper": mdct.TAPER,
     }
     if isinstance(layer, mdct.Analysis):
         features = {"features": c.dimension + 3 * c.hop}

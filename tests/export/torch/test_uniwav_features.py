@@ -27,7 +27,7 @@ CODECS = {
         **SHORT, lstm=0, causal=True, true_skip=True, padding="constant", trim_right=0.5
     ),
     "lyra": LyraConfig(codebooks=0),
-    "mdct": MdctConfig(hop=80, shape=9, bands=5, width=16, inner=24),
+    "mdct": MdctConfig(hop=80, shape=9, quadrature=4, bands=5, width=16, inner=24),
     "front end": FrontEndConfig(dimension=6, kernels=(5, 3), strides=(4, 2)),
 }
 

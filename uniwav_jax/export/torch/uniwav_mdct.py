@@ -79,9 +79,7 @@ class Synthesis(Transform):
         companded = torch.cat([first, imaginary + add_second], -1)
         bounded = companded.clamp(-c["largest"], c["largest"])
         coefficients = bounded.sinh() * torch.cat([scale, scale[..., :second]], -1)
-        weight = torch.ones_like(coefficients[0, 0])
-        weight[:second] = weight[hop:] = 0.5
-        pieces = (coefficients * weight) @ self.basis[:, : hop + second].T
+        pieces = (coefficients * self._weights()) @ self.basis[:, : hop + second].T
         parts = F.pad(pieces[..., :hop], (0, 0, 0, 1)) + F.pad(pieces[..., hop:], (0, 0, 1, 0))
         # The first and the last half hop have no second window.
         square = self.window.square()
@@ -89,3 +87,14 @@ class Synthesis(Transform):
         weight = torch.cat([square[None, :hop], middle, square[None, hop:]])
         wave = (parts / weight).flatten(1)
         return wave[:, None, hop // 2 : -(hop // 2)]
+
+    def _weights(self) -> torch.Tensor:
+        """Weights of MDCT and MDST coefficients in the mean of both waveforms, [hop + second]."""
+        hop, second = self.c["hop"], self.c["second"]
+        share = torch.full_like(self.window[:second], 0.5)
+        if second < hop:
+            taper = min(self.c["taper"], second)
+            place = torch.arange(taper, device=share.device) + 0.5
+            if taper:
+                share[second - taper :] *= 0.5 + 0.5 * (torch.pi * place / taper).cos()
+        return torch.cat([1.0 - share, torch.ones_like(self.window[: hop - second]), share])
