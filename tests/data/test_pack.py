@@ -39,7 +39,7 @@ def test_packing_leaves_no_incomplete_folder(corpus, tmp_path, capsys):
     clips[0].write_bytes(b"")
     out = tmp_path / "packed"
     assert pack([str(corpus / "manifest.tsv"), "--out", str(out)]) == 0
-    assert f"{clips[0]}\thas no audio" in (out / "left_out.tsv").read_text()
+    assert f"{clips[0]}\tcannot be decoded: it has 0 bytes" in (out / "left_out.tsv").read_text()
     with pytest.raises(UserError, match="is not empty"):
         pack([str(corpus / "manifest.tsv"), "--out", str(out)])
     for clip in clips:

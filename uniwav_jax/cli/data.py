@@ -10,13 +10,13 @@ from uniwav_jax.cli import Run
 def manifest(parser: argparse.ArgumentParser) -> Run:
     """Make a manifest from a folder of speech or from a list of files.
 
-    SPEECH is a folder, searched to the bottom, or a .tsv or .jsonl list with a column `path`. Texts
-    are taken from NAME.txt beside the audio, from LibriSpeech's transcripts, or from the list.
-    Lengths come from the files' own headers. The manifest is tab-separated with a header line:
-    path, samples (at the file's own rate), sample_rate, speaker, text. Paths are relative to the
-    manifest's folder where the file lies below it, otherwise absolute.
+    SPEECH is a folder, searched to the bottom, or a list (.tsv, .csv or .jsonl) with a column
+    `path`. Texts are taken from NAME.txt beside the audio, from LibriSpeech's transcripts, or from
+    the list. Lengths come from the files' own headers. The manifest is tab-separated with a header
+    line: path, samples (at the file's own rate), sample_rate, speaker, text. Paths are relative to
+    the manifest's folder where the file lies below it, otherwise absolute.
     """
-    parser.add_argument("speech", metavar="SPEECH", help="folder, or .tsv/.jsonl list of files")
+    parser.add_argument("speech", metavar="SPEECH", help="folder, or list of files")
     parser.add_argument("--out", required=True, help="manifest to write")
     parser.add_argument("--eval_out", help="second manifest, for an evaluation set")
     parser.add_argument("--eval_fraction", type=float, default=0.05, help="its share of the speech")
@@ -118,6 +118,8 @@ def cut(parser: argparse.ArgumentParser) -> Run:
 
     Without --alignments the first argument is a list whose rows have a start (or offset), end or
     duration in seconds, as NeMo's, or a Kaldi folder with segments; each row becomes a file.
+
+    A file that cannot be read is named and left out; the others are cut, and the status is 1.
     """
     parser.add_argument("manifest", metavar="MANIFEST|LIST|FOLDER", help="the clips to cut")
     parser.add_argument("--alignments", help="folder of NAME.TextGrid")
@@ -129,10 +131,10 @@ def cut(parser: argparse.ArgumentParser) -> Run:
         from uniwav_jax.data import cut as cut_lib
 
         if args.alignments:
-            cut_lib.cut(**vars(args))
+            failed = cut_lib.cut(**vars(args))
         else:
-            cut_lib.cut_segments(args.manifest, args.out)
-        return 0
+            failed = cut_lib.cut_segments(args.manifest, args.out)
+        return int(failed > 0)
 
     return run
 
