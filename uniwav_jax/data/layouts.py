@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 
 from uniwav_jax.audio import SUFFIXES
 from uniwav_jax.data import lists
-from uniwav_jax.data.lists import Source, locate, one_line, read_list, read_text, speaker_of_name
+from uniwav_jax.data.lists import Source, locate, one_line, read_list, speaker_of_name
 from uniwav_jax.errors import UserError
+from uniwav_jax.text.files import read_text
 
 COMMON_VOICE = ("validated.tsv", "train.tsv", "dev.tsv", "test.tsv")
 METADATA = ("metadata.jsonl", "metadata.csv")  # Hugging Face's

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from uniwav_jax.audio import SUFFIXES
 from uniwav_jax.errors import UserError
+from uniwav_jax.text.files import read_text
 
 # {our name: names of columns in the lists of toolkits, the most telling one first}
 ALIASES = {
@@ -247,22 +248,6 @@ def speaker_of_name(path: str) -> str:
     *_, speaker, chapter, name = ("", "", *path.split(os.sep))
     found = speaker and any(name.startswith(f"{speaker}{c}{chapter}{c}") for c in "-_")
     return speaker if found else ""
-
-
-def read_text(path: str | os.PathLike[str]) -> str:
-    """A file in UTF-8, or in UTF-16 with a byte-order mark; the mark is left out.
-
-    Raises:
-        UserError: it cannot be read, or is neither.
-    """
-    try:
-        content = pathlib.Path(path).read_bytes()
-        utf16 = content[:2] in (b"\xff\xfe", b"\xfe\xff")
-        return content.decode("utf-16" if utf16 else "utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start}); convert it") from error
 
 
 def one_line(text: str) -> str:

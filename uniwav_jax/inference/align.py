@@ -22,6 +22,7 @@ from uniwav_jax.inference.recognize import Recognizer
 from uniwav_jax.inference.words import Word
 from uniwav_jax.losses import ctc
 from uniwav_jax.text import alphabet as text_lib
+from uniwav_jax.text.files import read_text
 
 NEVER = -1e30  # stands for the logarithm of zero
 # Frames and tokens are padded to multiples of these, so that few shapes are compiled.
@@ -199,7 +200,7 @@ def pairs(source: str, endings: tuple[str, ...]) -> list[tuple[str, str, str]]:
             text = next((file for file in texts if file.is_file()), None)
             if path.suffix.lower() in endings and text and not path.name.startswith("."):
                 name = str(path.relative_to(source))
-                found.append((str(path), name, text.read_text(encoding="utf-8-sig")))
+                found.append((str(path), name, read_text(text)))
     # An absolute path in a manifest cannot name a file of results.
     absolute = [place for place, (_, name, _) in enumerate(found) if os.path.isabs(name)]
     for place, name in zip(absolute, short_names([found[place][1] for place in absolute])):
