@@ -57,7 +57,7 @@ def cut(
         _check_unique(places, names)
         for row in progress(chosen):
             path, place = corpus.path(row), places[row]
-            speaker = corpus.label(row, "speaker")
+            speaker, *more = (corpus.label(row, name) for name in ("speaker", *corpus.more))
             try:
                 words_of_clip = textgrid.tier(str(grids[row]), "words")
                 audio, rate = _read(path)
@@ -72,10 +72,11 @@ def cut(
                 name = place.with_name(f"{place.name}_{number:03d}.flac")
                 (target / name).parent.mkdir(parents=True, exist_ok=True)
                 write_audio(target / name, [piece], sample_rate=rate, container="FLAC")
-                rows.append((str(name), str(len(piece)), str(rate), speaker, " ".join(words)))
+                text = " ".join(words)
+                rows.append((str(name), str(len(piece)), str(rate), speaker, text, *more))
     if not rows:
         raise UserError(f"no clip of {manifest} has words in {alignments}")
-    _write_manifest(target, rows)
+    _write_manifest(target, rows, corpus.more)
     missing = grids.count(None)
     print(f"left out: {missing} clips without a TextGrid, {unknown} pieces with unknown words")
     return failed
@@ -142,8 +143,10 @@ def _report(error: object) -> int:
     return 1
 
 
-def _write_manifest(target: pathlib.Path, rows: list[tuple[str, ...]]) -> None:
-    build.write_table(target / "manifest.tsv", COLUMNS, rows)
+def _write_manifest(
+    target: pathlib.Path, rows: list[tuple[str, ...]], more: tuple[str, ...] = ()
+) -> None:
+    build.write_table(target / "manifest.tsv", (*COLUMNS, *more), rows)
     hours = sum(int(samples) / int(rate) for _, samples, rate, *_ in rows) / 3600
     print(f"{target}/manifest.tsv: {len(rows)} clips, {hours:.2f} h")
 
