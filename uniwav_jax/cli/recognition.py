@@ -99,9 +99,10 @@ def _align(args: argparse.Namespace) -> int:
     if args.reference:
         references = dict(zip(names, partners.match(names, args.reference, ".TextGrid")))
     for (path, name, text), log_probs in files.run(recognizer, items):
+        if isinstance(log_probs, UserError):  # which names the file
+            failed += files.report(log_probs)
+            continue
         try:
-            if isinstance(log_probs, UserError):
-                raise log_probs
             found = align_lib.align(recognizer, log_probs, text)
         except UserError as error:
             failed += files.report(f"{path}: {error}")
