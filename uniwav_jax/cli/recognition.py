@@ -94,7 +94,8 @@ def _align(args: argparse.Namespace) -> int:
     failed = 0
     items = align_lib.pairs(args.source, SUFFIXES)
     names = [name for _, name, _ in items]
-    files.check_names(names)
+    clips = dict.fromkeys((path, name) for path, name, _ in items)  # a row may be repeated
+    files.check_names(name for _, name in clips)
     references = {}
     if args.reference:
         references = dict(zip(names, partners.match(names, args.reference, ".TextGrid")))

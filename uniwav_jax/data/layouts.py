@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from uniwav_jax.audio import SUFFIXES
+from uniwav_jax.audio import folders as audio_folders
 from uniwav_jax.data import lists
 from uniwav_jax.data.lists import Source, locate, one_line, read_list, speaker_of_name
 from uniwav_jax.errors import UserError
@@ -196,6 +197,5 @@ def _pairs(file: pathlib.Path) -> Iterator[tuple[str, str]]:
 
 
 def _audio(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith("."):
-            yield path
+    for name in audio_folders.find(folder, SUFFIXES):
+        yield folder / name

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from uniwav_jax.audio import folders
 from uniwav_jax.data import manifest
 from uniwav_jax.data.partners import short_names
 from uniwav_jax.errors import UserError
@@ -195,11 +196,11 @@ def pairs(source: str, endings: tuple[str, ...]) -> list[tuple[str, str, str]]:
             ]
     else:
         found = []
-        for path in sorted(pathlib.Path(source).rglob("*")):
+        for name in map(str, folders.find(source, endings)):
+            path = pathlib.Path(source) / name
             texts = [path.with_suffix(ending) for ending in (".txt", ".lab")]
             text = next((file for file in texts if file.is_file()), None)
-            if path.suffix.lower() in endings and text and not path.name.startswith("."):
-                name = str(path.relative_to(source))
+            if text:
                 found.append((str(path), name, read_text(text)))
     # An absolute path in a manifest cannot name a file of results.
     absolute = [place for place, (_, name, _) in enumerate(found) if os.path.isabs(name)]
