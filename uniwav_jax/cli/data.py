@@ -2,9 +2,10 @@
 
 import argparse
 import os
+import pathlib
 import tempfile
 
-from uniwav_jax.cli import Run
+from uniwav_jax.cli import Run, files
 
 
 def manifest(parser: argparse.ArgumentParser) -> Run:
@@ -173,7 +174,8 @@ def stats(parser: argparse.ArgumentParser) -> Run:
     """Measure the feature statistics once, for several runs on the same speech.
 
     Train with --config.features.stats=OUT. Without it each run measures at its start, which gives
-    the same numbers for the same data and config.
+    the same numbers for the same data and config. Clips that cannot be read are named and listed in
+    OUT.bad_files.tsv, and the status is 1.
     """
     parser.add_argument("manifest", metavar="MANIFEST", help="as config.data.manifest")
     parser.add_argument("--config", required=True, help="name or path of the runs' config")
@@ -194,7 +196,9 @@ def stats(parser: argparse.ArgumentParser) -> Run:
             values.features.stats_seconds = args.seconds
         config = config_lib.from_dict(values)
         features = features_lib.build(config.features)
-        bad_files = pipeline.BadFileReport(f"{args.out}.bad_files.tsv", config.data)
+        listed = pathlib.Path(f"{args.out}.bad_files.tsv")
+        listed.unlink(missing_ok=True)  # of an earlier call
+        bad_files = pipeline.BadFileReport(str(listed), config.data)
         with tempfile.TemporaryDirectory() as cache:
             batches = plan.BatchPlan(config, cache=cache)
             params = loop.measure_features(config, features, batches, bad_files)
@@ -202,7 +206,9 @@ def stats(parser: argparse.ArgumentParser) -> Run:
         print(f"means {params['mean'].round(2).tolist()}")
         print(f"stds  {params['std'].round(2).tolist()}")
         print(f"use with --config.features.stats={args.out}")
-        return 0
+        for name, reason in bad_files.problems.items():
+            files.report(f"{name}: {reason}")
+        return int(bool(bad_files.problems))
 
     return run
 
