@@ -228,12 +228,15 @@ def test_opus_of_other_programs_starts_at_its_beginning(clip, tmp_path):
 
 def test_advice_on_what_cannot_be_read(clip, tmp_path):
     """Every reader refuses the same files, and says what to do."""
-    flac = io.BytesIO()
+    flac, long = io.BytesIO(), io.BytesIO()
     soundfile.write(flac, clip, RATE, format="FLAC")
+    soundfile.write(long, np.tile(clip, 40), RATE, format="FLAC")
     for content, advice in (
         (b"", "copy it again"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (2 * flac.getvalue(), "convert it again"),
+        (flac.getvalue()[:-9000], "convert it again"),
+        (long.getvalue()[:-9000], "convert it again"),
     ):
         path = tmp_path / "x.flac"
         path.write_bytes(content)
