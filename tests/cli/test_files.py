@@ -30,6 +30,14 @@ def test_names_of_results(tmp_path):
     names = [name for _, name in files.find(given, (".flac",))]
     assert names == ["x/1.flac", "y/1.flac"]
     files.check_names(names)
+    # Folders with files of the same names, a file that is given twice, and a link to a folder.
+    (tmp_path / "link").symlink_to(tmp_path / "x")
+    for places in (("x", "y"), ("x/1.flac", "y"), ("x/../y", "x", "x/1.flac")):
+        given = [str(tmp_path / place) for place in places]
+        names = sorted(name for _, name in files.find(given, (".flac",)))
+        assert names == ["x/1.flac", "y/1.flac"]
+    with pytest.raises(UserError, match=r"results of 1\.flac and 1\.flac"):
+        files.check_names(["1.flac", "1.flac"])
     found = [name for _, name in files.find([str(tmp_path)], (".flac", ".wav"))]
     assert found == ["x/1.flac", "y/1.flac", "y/1.wav"]
     with pytest.raises(UserError, match=r"results of y/1\.flac and y/1\.wav would have the same"):

@@ -199,7 +199,7 @@ def test_min_seconds(small_corpus, tmp_path):
 def test_mistakes_have_an_error_that_names_them(small_corpus, tmp_path):
     out = ["--out", str(tmp_path / "m.tsv")]
     columns, broken = tmp_path / "columns.tsv", tmp_path / "broken.jsonl"
-    columns.write_text("file\tlength\na.wav\t3\n")
+    columns.write_text("name\tlength\na.wav\t3\n")
     broken.write_text('{"path": "a.wav"}\n{"path": \n')
     (tmp_path / "nothing").mkdir()
     (tmp_path / "bad").mkdir()
@@ -208,7 +208,7 @@ def test_mistakes_have_an_error_that_names_them(small_corpus, tmp_path):
         main([str(tmp_path / "missing"), *out])
     with pytest.raises(UserError, match="no audio in it"):
         main([str(tmp_path / "nothing"), *out])
-    with pytest.raises(UserError, match="found: file, length"):
+    with pytest.raises(UserError, match="found: name, length"):
         main([str(columns), *out])
     with pytest.raises(UserError, match=r"broken.jsonl:2: not JSON"):
         main([str(broken), *out])

@@ -61,7 +61,7 @@ def test_pieces_make_up_the_clips(prompts, tmp_path):
         cli.main(arguments)
 
 
-def test_clips_of_one_name_keep_their_folders(prompts, tmp_path):
+def test_clips_of_one_name_keep_their_folders(prompts, tmp_path, capsys):
     """bert/0.wav has no TextGrid of its own and does not get anna's."""
     pytest.importorskip("praatio", reason="extra align")
     for speaker, digits in (("anna", "86"), ("bert", "75")):
@@ -77,8 +77,18 @@ def test_clips_of_one_name_keep_their_folders(prompts, tmp_path):
     assert cli.main(arguments) == 0
     paths = [line.split("\t")[0] for line in (out / "manifest.tsv").read_text().splitlines()[1:]]
     assert paths and all(path.startswith("anna/0_") for path in paths)
-    # A float file keeps its samples.
+    # A clip that cannot be read does not stop the others.
+    good = (tmp_path / "bert" / "0.wav").read_bytes()
+    (tmp_path / "bert" / "0.wav").write_bytes(good[:20])
+    (tmp_path / "bert" / "0.TextGrid").write_text("no TextGrid")
+    assert cli.main([*arguments[:-1], str(tmp_path / "some")]) == 1
+    assert "bert/0.TextGrid cannot be read" in capsys.readouterr().err
     (tmp_path / "bert" / "0.TextGrid").write_text((tmp_path / "anna" / "0.TextGrid").read_text())
+    assert cli.main([*arguments[:-1], str(tmp_path / "others")]) == 1
+    assert "bert/0.wav cannot be decoded" in capsys.readouterr().err
+    assert (tmp_path / "others" / "anna" / "0_000.flac").is_file()
+    (tmp_path / "bert" / "0.wav").write_bytes(good)
+    # A float file keeps its samples.
     assert cli.main([*arguments[:-1], str(tmp_path / "more")]) == 0
     piece, _ = soundfile.read(tmp_path / "more" / "bert" / "0_000.flac")
     assert np.abs(piece - 0.9 * audio[: len(piece)]).max() <= 0.5 / 32768 + 1e-7

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from uniwav_jax.cli import shortcut
-from uniwav_jax.data import layouts
+from uniwav_jax.data import layouts, lists
 from uniwav_jax.errors import UserError
 
 RATE = 8000
@@ -41,6 +41,28 @@ def test_lj_speech(write, tmp_path):
     write("LJ/wavs/LJ001-0001.wav")
     write("LJ/metadata.csv", "LJ001-0001|In 1492|in fourteen ninety two\n")
     assert found(tmp_path) == [("LJ/wavs/LJ001-0001.wav", "LJ", "in fourteen ninety two")]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "text"),
+    [
+        ("\ufeffa|In 1492|in fourteen ninety two\r\n", "in fourteen ninety two"),
+        ("a|Raw|\n", "Raw"),  # not every line need be normalised
+        ('wavs/a.wav|He said "hi, path, and so on\n', 'He said "hi, path, and so on'),
+        ("file|text|normalized_text\na|1|one\n", "one"),
+        ('file_name,transcription\nwavs/a.wav,"one, two"\n', "one, two"),
+    ],
+)
+def test_metadata_of_folders_like_lj_speech(write, tmp_path, metadata, text):
+    write("LJ/wavs/a.wav")
+    write("LJ/metadata.csv", metadata)
+    assert found(tmp_path) == [("LJ/wavs/a.wav", "LJ", text)]
+
+
+def test_audio_folders_of_hugging_face(write, tmp_path):
+    write("train/a.wav")
+    write("train/metadata.csv", 'file_name,transcription\na.wav,"one, two"\n')
+    assert found(tmp_path) == [("train/a.wav", "", "one, two")]
 
 
 def test_vctk_microphones_stay_together(write, tmp_path):
@@ -80,6 +102,8 @@ def test_libri_tts(write, tmp_path):
     write("train/84/121123/84_121123_000007_000001.original.txt", "MAX.\n")
     [(_, speaker, text)] = found(tmp_path)
     assert (speaker, text) == ("84", "Maximilien.")
+    (tmp_path / "train/84/121123/84_121123_000007_000001.normalized.txt").unlink()
+    assert [row[2] for row in found(tmp_path)] == ["MAX."]
 
 
 def test_multilingual_librispeech(write, tmp_path):
@@ -92,6 +116,9 @@ def test_libri_light(write, tmp_path):
     write("small/100/book/chapter_01.flac")
     write("small/100/book/chapter_01.json", json.dumps({"speaker": "100", "book_meta": {}}))
     assert found(tmp_path) == [("small/100/book/chapter_01.flac", "100", "")]
+    for other in ("[1]", "{", json.dumps({"speaker": {"id": 1}})):  # of another program
+        write("small/100/book/chapter_01.json", other)
+        assert found(tmp_path) == [("small/100/book/chapter_01.flac", "", "")]
 
 
 def test_common_voice(write, tmp_path):
@@ -102,7 +129,7 @@ def test_common_voice(write, tmp_path):
     write("en/train.tsv", f"{header}x1\ta.mp3\tHello.\t2\n")
     rows = [("en/clips/a.mp3", "x1", "Hello."), ("en/clips/b.mp3", "x2", "Bye.")]
     assert found(tmp_path) == rows
-    [only] = layouts.read_list(tmp_path / "en" / "train.tsv")
+    [only] = lists.read_list(tmp_path / "en" / "train.tsv")
     assert (only.path, only.speaker) == (str(tmp_path / "en" / "clips" / "a.mp3"), "x1")
 
 
@@ -118,9 +145,17 @@ def test_kaldi(write, tmp_path, capsys):
         ("bert", "others", 0.5, 1.0),
     ]
     check_segments(tmp_path / "data", recording, capsys)
-    write("data/wav.scp", "r sph2pipe -f wav r.sph |\n")
-    with pytest.raises(UserError, match="r is a command"):
-        list(layouts.find_speech(tmp_path / "data"))
+    for files, message in (
+        ({"segments": "u1 r x 1\n"}, "u1: start, end and duration are seconds"),
+        ({"segments": "u1 r 1 1\n"}, "u1: the segment from 1.0 s to 1.0 s"),
+        ({"segments": "u1 q 0 1\n"}, "the recording q is not in wav.scp"),
+        ({"wav.scp": "r sph2pipe -f wav r.sph | \r\n"}, "r is a command"),
+        ({"wav.scp": "r /data/raw.ark:123\n"}, "r is part of an archive"),
+    ):
+        for name, content in files.items():
+            write(f"data/{name}", content)
+        with pytest.raises(UserError, match=message):
+            list(layouts.find_speech(tmp_path / "data"))
 
 
 def check_segments(speech: pathlib.Path, recording: pathlib.Path, capsys) -> None:
@@ -169,13 +204,35 @@ def test_lists_of_segments(write, tmp_path, capsys, kind):
 def test_wrong_segments_name_their_line(write, row, message):
     speech = write("list.jsonl", json.dumps({"path": "a.wav", **row}) + "\n")
     with pytest.raises(UserError, match=f"list.jsonl:1: .*{message}"):
-        list(layouts.read_list(speech))
+        list(lists.read_list(speech))
 
 
 def test_a_duration_of_the_whole_file_is_no_segment(write, tmp_path):
     write("r.wav")
     speech = write("list.jsonl", json.dumps({"path": "r.wav", "duration": 1.0}) + "\n")
     assert shortcut("data", "manifest")([str(speech), "--out", str(tmp_path / "m.tsv")]) == 0
+
+
+def test_what_cannot_be_cut_is_named_and_the_rest_is_cut(write, tmp_path, capsys):
+    write("good.wav")
+    write("broken.wav", "no audio")
+    rows = "good.wav,0,0.5\nbroken.wav,0,0.5\ngone.wav,0,1\ngood.wav,0.5,9\ngood.wav,2,3\n"
+    speech = write("list.csv", "path,start,end\n" + rows)
+    assert shortcut("data", "cut")([str(speech), "--out", str(tmp_path / "out")]) == 1
+    errors = capsys.readouterr().err
+    for wrong in ("broken.wav cannot", "gone.wav does not exist", "to 9 s is not", "to 3 s is not"):
+        assert wrong in errors
+    assert len((tmp_path / "out" / "manifest.tsv").read_text().splitlines()) == 2
+    speech.write_text("path,start,end\ngone.wav,0,1\n")
+    with pytest.raises(UserError, match="no segment of it can be read"):
+        shortcut("data", "cut")([str(speech), "--out", str(tmp_path / "more")])
+
+
+def test_a_warning_of_files_that_are_shorter_than_listed(write, tmp_path, capsys):
+    write("r.wav")
+    speech = write("list.csv", "path,duration\nr.wav,9\n")
+    assert shortcut("data", "manifest")([str(speech), "--out", str(tmp_path / "m.tsv")]) == 0
+    assert "r.wav: 1.00 s of 9 s" in capsys.readouterr().out
 
 
 def test_speakers_are_on_one_side(write, tmp_path, capsys):

@@ -43,6 +43,7 @@ def test_reader_process_maps_the_same_file(tmp_path):
         (HEADER + "a.wav\tmany\t16000\t\t\n", "many"),
         (HEADER + "a.wav\t\t16000\t\t\n", "column samples has empty values"),
         (HEADER + "a.wav\t5\t0\t\t\n", "sample_rate must be positive"),
+        ("path\tsamples\tsample_rate\tpath\na\t1\t8000\tb\n", "two columns path"),
     ],
 )
 def test_bad_manifests_have_an_error_with_the_reason(tmp_path, text, message):

@@ -1,5 +1,6 @@
 """Packed speech is a tensorflow-datasets folder, which is never left incomplete."""
 
+import json
 import shutil
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import soundfile
 
 from uniwav_jax import cli
+from uniwav_jax.data import manifest as manifest_lib
 from uniwav_jax.errors import UserError
 
 pack = cli.shortcut("data", "pack")
@@ -34,12 +36,33 @@ def test_packed_folder_is_a_tfds_dataset(corpus, tmp_path):
         assert example["id"] == clip.name.encode()
 
 
+def test_columns_of_own_tasks_are_kept(corpus, tmp_path):
+    """Also where a column has the name of a field of the records, and JSON has more than text."""
+    names = sorted(clip.name for clip in corpus.glob("*.flac"))[:2]
+    rows = [
+        {
+            **{"path": name, "samples": 1, "sample_rate": 16000, "text": "a\tb\nc"},
+            **{"id": f"clip {name}", "emotion": 3, "tags": ["x", "y"]},
+        }
+        for name in names
+    ]
+    manifest, out = corpus / "m.jsonl", tmp_path / "packed"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert pack([str(manifest), "--out", str(out)]) == 0
+    found = manifest_lib.load(str(out), cache=str(tmp_path / "cache"))
+    assert found.more == ("id", "emotion", "tags")
+    for row, name in enumerate(names):
+        assert (found.name(row), found.label(row, "text")) == (name, "a b c")
+        values = [found.label(row, column) for column in found.more]
+        assert values == [f"clip {name}", "3", '["x", "y"]']
+
+
 def test_packing_leaves_no_incomplete_folder(corpus, tmp_path, capsys):
     clips = sorted(corpus.glob("*.flac"))
     clips[0].write_bytes(b"")
     out = tmp_path / "packed"
     assert pack([str(corpus / "manifest.tsv"), "--out", str(out)]) == 0
-    assert f"{clips[0]}\thas no audio" in (out / "left_out.tsv").read_text()
+    assert f"{clips[0]}\tcannot be decoded: it has 0 bytes" in (out / "left_out.tsv").read_text()
     with pytest.raises(UserError, match="is not empty"):
         pack([str(corpus / "manifest.tsv"), "--out", str(out)])
     for clip in clips:

@@ -1,6 +1,7 @@
 """Scores of a recogniser agree with its texts; end_to_end compares them with a run's metrics."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -48,13 +49,21 @@ def test_scores(checkpoint, spoken, tmp_path, capsys):
     assert "lowest word error rate" in printed and "2 of 5 clips are left out" in printed
 
 
-def test_a_clip_that_cannot_be_read_is_an_error(checkpoint, tmp_path):
-    (tmp_path / "m.tsv").write_text(
-        "path\tsamples\tsample_rate\tspeaker\ttext\nno.flac\t9\t16000\t\ta\n"
-    )
-    model = uniwav_jax.load(checkpoint)
-    with pytest.raises(UserError, match=r"no\.flac"):
-        recognition.score(model.recognizer, str(tmp_path / "m.tsv"))
+def test_a_clip_that_cannot_be_read_is_left_out(checkpoint, spoken, tmp_path, capsys):
+    """It is named and counted, and the status is 1; the others are scored."""
+    folder, _, _ = spoken.rpartition("/")
+    header, good, *_ = pathlib.Path(spoken).read_text().splitlines()
+    bad = "no.flac\t9\t16000\t\ta"
+    manifest = tmp_path / "m.tsv"
+    manifest.write_text(f"{header}\n{bad}\n{folder}/{good}\n")
+    command = ["evaluate", "asr", "--checkpoint", checkpoint, "--manifest", str(manifest)]
+    assert cli.main([*command, "--out", str(tmp_path / "out")]) == 1
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert (results["clips"], results["clips_unreadable"]) == (1, ["no.flac"])
+    assert "no.flac does not exist" in capsys.readouterr().err
+    manifest.write_text(f"{header}\n{bad}\n")
+    with pytest.raises(UserError, match="none of its clips can be read"):
+        cli.main(command)
 
 
 def test_each_weight_is_combined_with_each_word_score():

@@ -182,7 +182,28 @@ def test_a_model_means_the_same_by_any_name(recognizer, tmp_path):
         for name in names
     ]
     assert best[0] == best[1] == best[2]
-    upper = tmp_path / "upper.arpa"
-    upper.write_text(model.read_text().replace("tu", "TU").replace("to", "TO"))
+    other = tmp_path / "other.arpa"
+    other.write_text(model.read_text().replace("tu", "mu").replace("to", "mo"))
     with pytest.raises(UserError, match="cannot spell any of its words"):
-        Beam(recognizer, str(upper))
+        Beam(recognizer, str(other))
+
+
+def test_a_model_in_upper_case_means_the_same(recognizer, tmp_path):
+    """LibriSpeech's are in capitals; of words that differ in case the likelier one counts."""
+    pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
+    posteriors = log_probs(PATH, {2: (LETTER_O, 0.5), 4: (LETTER_O, 0.4)})
+
+    def search(name, **log10):
+        model = write_words(tmp_path / name, **log10)
+        return Beam(recognizer, model).decoder.decode_beams(posteriors)[0][-1]
+
+    best = search("lower.arpa", to=-1.5, tu=-0.5)
+    arpa = (tmp_path / "lower.arpa").read_text()
+    (tmp_path / "upper.arpa").write_text(arpa.replace("to", "TO").replace("tu", "TU"))
+    upper = Beam(recognizer, str(tmp_path / "upper.arpa")).decoder
+    assert upper.decode_beams(posteriors)[0][-1] == best
+    assert [w.text for w in Beam(recognizer, str(tmp_path / "upper.arpa")).words(posteriors)] == [
+        w.text for w in Beam(recognizer, str(tmp_path / "lower.arpa")).words(posteriors)
+    ]
+    assert search("both.arpa", to=-1.5, Tu=-3.0, TU=-0.5, tU=-2.0) == best
+    assert search("kept.arpa", to=-1.5, tu=-0.5, TU=-0.1) == best  # a word in small letters is it

@@ -47,3 +47,26 @@ def test_only_what_is_written_is_dropped(tmp_path):
     assert found["a"] == ("AH",) and found["d'artagnan"] == ("D", "AA", "R")
     assert found["ma"] == ("m", "a1", "5") and found["tone"] == ("t", "a51", "2")
     assert lexicon.without_stress("ER0") == "ER" and lexicon.without_stress("5") == "5"
+
+
+@pytest.mark.parametrize(
+    ("line", "word", "phones"),
+    [
+        ("READ(2)\tR EH1 D", "read", ("R", "EH", "D")),
+        ("hello\t0.99\t1e-05\t1.2\thh ah0", "hello", ("hh", "ah")),
+        ("hello 1 hh ah0", "hello", ("hh", "ah")),
+        ("ist 9 s t\nboese b 2: z @", "ist", ("9", "s", "t")),  # SAMPA's vowels are digits
+        ("cafe\u0301 k a f e", "caf\u00e9", ("k", "a", "f", "e")),
+        ("m\u0101 m a\u02e5 5", "m\u0101", ("m", "a\u02e5", "5")),
+    ],
+)
+def test_lines_of_lexicons(tmp_path, line, word, phones):
+    path = tmp_path / "lexicon.dict"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path.write_text(f"{line}\r\n", encoding=encoding)
+        lexicon.load.cache_clear()
+        assert lexicon.load(str(path))[word] == phones
+    path.write_bytes(b"caf\xe9 k a f e")
+    lexicon.load.cache_clear()
+    with pytest.raises(UserError, match=r"lexicon\.dict: not UTF-8 text"):
+        lexicon.load(str(path))

@@ -141,6 +141,39 @@ def test_gaps_are_pauses_and_times_have_exponents(tmp_path):
         textgrid.tier(str(file), "words")
 
 
+@pytest.mark.parametrize("name", ["Words", " words ", "anna - words"])
+def test_names_of_tiers(tmp_path, name):
+    pytest.importorskip("praatio", reason="extra align")
+    file = tmp_path / "a.TextGrid"
+    file.write_text(LONG.replace('"words"', f'"{name}"'))
+    assert textgrid.tier(str(file), "words")[1] == (1e-05, 0.5, "SP")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("xmin = 1.0\n", "xmin = 0.4\n", r"overlap in time: .*0\.5.* and .*0\.4"),
+        ("xmin = 1e-05", "xmin = -0.2", "has negative times"),
+        ('"words"', '"w\xf6rter"', "not UTF-8 text"),
+    ],
+)
+def test_what_is_wrong_with_a_grid(tmp_path, old, new, message):
+    pytest.importorskip("praatio", reason="extra align")
+    file = tmp_path / "a.TextGrid"
+    file.write_text(LONG.replace(old, new), encoding="latin-1")
+    with pytest.raises(UserError, match=rf"a\.TextGrid .*{message}"):
+        textgrid.tier(str(file), "words")
+
+
+def test_tiers_of_two_speakers_are_not_confused(tmp_path):
+    pytest.importorskip("praatio", reason="extra align")
+    file = tmp_path / "a.TextGrid"
+    content = LONG.replace('"words"', '"anna - words"').replace('"points"', '"bert - words"')
+    file.write_text(content)
+    with pytest.raises(UserError, match=r"several tiers of words \(anna - words, bert - words"):
+        textgrid.tier(str(file), "words")
+
+
 def test_written_grids_end_where_the_file_ends(tmp_path):
     pytest.importorskip("praatio", reason="extra align")
     textgrid.write(str(tmp_path / "a.TextGrid"), {"words": [(0.5, 1.02, "x")]}, 1.0111875)

@@ -3,8 +3,8 @@
 libsndfile reads plain samples and FLAC in containers that state their length, and Ogg of one part.
 FFmpeg (through PyAV) reads everything else. libsndfile 1.2.2 would read too little of it without an
 error: MP3 without a Xing header ends where its first frames promise, chained Ogg after its first
-part, and a WAV of a recorder that was killed (its sizes are 0) at once; or too much, as the padding
-of GSM 6.10.
+part, FLAC and AU where a wrong header says, and a WAV of a recorder that was killed (its sizes are
+0) at once; or too much, as the padding of GSM 6.10.
 """
 
 import contextlib
@@ -19,12 +19,15 @@ import numpy as np
 import soundfile
 from etils import epath
 
-# First bytes of the containers whose length libsndfile knows: WAV, W64, FLAC, AIFF, AU, CAF, NIST.
-TRUSTED = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"FORM", b".snd", b"caff", b"NIST")
+from uniwav_jax.audio import flac
+
+# First bytes of the containers whose length libsndfile knows: WAV, W64, FLAC, AIFF, CAF, NIST.
+TRUSTED = (b"RIFF", b"RIFX", b"RF64", b"riff", flac.MARK, b"FORM", b"caff", b"NIST")
 # Encodings, besides FLAC, that it seeks to the exact sample and whose last block is not padded.
 PLAIN = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 OGG_PAGE = re.compile(rb"OggS\x00(.)", re.DOTALL)
 UNKNOWN_LENGTH = 2**62  # libsndfile reports 2**63 - 1 for a FLAC that was written to a pipe
+POINTER = b"version https://git-lfs"  # what Git LFS leaves in place of a file
 MAX_DAMAGED = 0.01  # share of the packets that cannot be decoded, beyond which a file is damaged
 # Tags need not be UTF-8; PyAV 19 has no such option any more.
 TAGS = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
@@ -80,13 +83,26 @@ def opened(path: str) -> Iterator[Decoder]:
         yield decoder
     except FileNotFoundError as error:
         raise BadAudioError("does not exist") from error
+    except av.error.PatchWelcomeError as error:
+        raise BadAudioError(
+            "cannot be decoded to its end: its sample rate, channels or codec change in it, or"
+            " FFmpeg does not know its codec; cut it there, or write it again from its source"
+        ) from error
     except (soundfile.LibsndfileError, av.FFmpegError, OSError, RuntimeError, ValueError) as error:
         text = getattr(error, "error_string", "") or getattr(error, "strerror", "") or str(error)
-        reason = " ".join(text.replace(path, "file").split()) or "damaged"
-        raise BadAudioError(f"cannot be decoded: {reason}") from error
+        reason = " ".join(text.replace(path, "file").split()).rstrip(".") or "damaged"
+        raise BadAudioError(f"cannot be decoded: {reason}; {_advice(path)}") from error
     finally:
         if decoder is not None:
             decoder.close()
+
+
+def _advice(path: str) -> str:
+    """What to do with a file that no decoder can read."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:  # not in a bucket
+        if file.read(len(POINTER)) == POINTER:
+            return "it only points to the audio: fetch that with git lfs pull"
+    return "copy it again, or convert it again from its source"
 
 
 def read_bytes(path: str) -> bytes:
@@ -104,12 +120,23 @@ def _open(path: str) -> Decoder:
     else:
         with open(path, "rb") as start:
             head = start.read(4)
+    if not head:
+        raise ValueError("it has 0 bytes")
+    if head == POINTER[:4]:
+        raise ValueError("it is text")
     ogg = head == b"OggS"
-    if head in TRUSTED or (ogg and not _chained(data or pathlib.Path(path).read_bytes())):
-        file = _SoundFile(path if data is None else io.BytesIO(data))
-        if (ogg or file.exact) and 0 < file.samples < UNKNOWN_LENGTH:
-            return file
-        file.close()  # FFmpeg finds the audio, if there is any
+    trusted = head in TRUSTED
+    if head == flac.MARK:
+        trusted = flac.states_its_length(path if data is None else data)
+    elif ogg:
+        trusted = not _chained(data or pathlib.Path(path).read_bytes())
+    if trusted:
+        # FFmpeg finds the audio, if there is any, where libsndfile does not.
+        with contextlib.suppress(soundfile.LibsndfileError):
+            file = _SoundFile(path if data is None else io.BytesIO(data))
+            if (ogg or file.exact) and 0 < file.samples < UNKNOWN_LENGTH:
+                return file
+            file.close()
     return _FFmpeg(path if data is None else io.BytesIO(data), path)
 
 
@@ -120,6 +147,13 @@ def _chained(ogg: bytes) -> bool:
     """
     beginnings = [bool(page[1][0] & 2) for page in OGG_PAGE.finditer(ogg)]
     return any(beginnings[beginnings.index(False) :]) if False in beginnings else False
+
+
+def _tag_size(head: bytes) -> int:
+    """Bytes of the ID3v2 tag that begins with these 10 bytes; 0: it is no such tag."""
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    return 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0)))
 
 
 class _Forward(soundfile.SoundFile):
@@ -139,6 +173,8 @@ class _SoundFile(Decoder):
         self.samples = self.file.frames
         self.stored = self.file.subtype == "PCM_16"
         self.exact = self.file.format == "FLAC" or self.file.subtype in PLAIN
+        if self.file.format == "OGG":
+            self.file.seek(0)  # else Opus starts too early, see findings/libsndfile_opus_start.sh
 
     def seek(self, sample: int) -> int:
         return self.file.seek(min(sample, self.samples)) if self.exact else 0
@@ -155,6 +191,7 @@ class _FFmpeg(Decoder):
     def __init__(self, source: str | io.BytesIO, path: str) -> None:
         suffix = os.path.splitext(path)[1].lower()
         self._container = av.open(source, format=RAW_FORMATS.get(suffix), **TAGS)
+        self._flac = self._container.format.name == "flac"  # a file that lost its end is damaged
         if not self._container.streams.audio:
             self.close()
             raise ValueError("there is no sound in it")
@@ -183,15 +220,18 @@ class _FFmpeg(Decoder):
                 yield np.ascontiguousarray(block.to_ndarray().T)
 
     def _frames(self) -> Iterator[av.AudioFrame]:
-        """All frames; a few damaged packets are left out, as the headers between joined MP3s."""
-        packets, damaged = 0, []
+        """All frames; a few damaged packets are left out, and the tags between joined MP3s."""
+        packets, damaged, tag = 0, [], 0
         for packet in self._container.demux(audio=0):
             packets += 1
             try:
                 yield from packet.decode()
             except av.InvalidDataError as error:
-                damaged.append(error)
-        if len(damaged) > MAX_DAMAGED * packets:
+                tag = tag or _tag_size(bytes(packet)[:10])
+                if tag == 0:
+                    damaged.append(error)
+                tag = max(tag - packet.size, 0)
+        if len(damaged) > (0 if self._flac else MAX_DAMAGED * packets):
             raise damaged[0]
 
     def read(self, count: int) -> np.ndarray:

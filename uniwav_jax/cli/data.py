@@ -2,21 +2,22 @@
 
 import argparse
 import os
+import pathlib
 import tempfile
 
-from uniwav_jax.cli import Run
+from uniwav_jax.cli import Run, files
 
 
 def manifest(parser: argparse.ArgumentParser) -> Run:
     """Make a manifest from a folder of speech or from a list of files.
 
-    SPEECH is a folder, searched to the bottom, or a .tsv or .jsonl list with a column `path`. Texts
-    are taken from NAME.txt beside the audio, from LibriSpeech's transcripts, or from the list.
-    Lengths come from the files' own headers. The manifest is tab-separated with a header line:
-    path, samples (at the file's own rate), sample_rate, speaker, text. Paths are relative to the
-    manifest's folder where the file lies below it, otherwise absolute.
+    SPEECH is a folder, searched to the bottom, or a list (.tsv, .csv or .jsonl) with a column
+    `path`. Texts are taken from NAME.txt beside the audio, from LibriSpeech's transcripts, or from
+    the list. Lengths come from the files' own headers. The manifest is tab-separated with a header
+    line: path, samples (at the file's own rate), sample_rate, speaker, text. Paths are relative to
+    the manifest's folder where the file lies below it, otherwise absolute.
     """
-    parser.add_argument("speech", metavar="SPEECH", help="folder, or .tsv/.jsonl list of files")
+    parser.add_argument("speech", metavar="SPEECH", help="folder, or list of files")
     parser.add_argument("--out", required=True, help="manifest to write")
     parser.add_argument("--eval_out", help="second manifest, for an evaluation set")
     parser.add_argument("--eval_fraction", type=float, default=0.05, help="its share of the speech")
@@ -118,6 +119,8 @@ def cut(parser: argparse.ArgumentParser) -> Run:
 
     Without --alignments the first argument is a list whose rows have a start (or offset), end or
     duration in seconds, as NeMo's, or a Kaldi folder with segments; each row becomes a file.
+
+    A file that cannot be read is named and left out; the others are cut, and the status is 1.
     """
     parser.add_argument("manifest", metavar="MANIFEST|LIST|FOLDER", help="the clips to cut")
     parser.add_argument("--alignments", help="folder of NAME.TextGrid")
@@ -129,10 +132,10 @@ def cut(parser: argparse.ArgumentParser) -> Run:
         from uniwav_jax.data import cut as cut_lib
 
         if args.alignments:
-            cut_lib.cut(**vars(args))
+            failed = cut_lib.cut(**vars(args))
         else:
-            cut_lib.cut_segments(args.manifest, args.out)
-        return 0
+            failed = cut_lib.cut_segments(args.manifest, args.out)
+        return int(failed > 0)
 
     return run
 
@@ -171,7 +174,8 @@ def stats(parser: argparse.ArgumentParser) -> Run:
     """Measure the feature statistics once, for several runs on the same speech.
 
     Train with --config.features.stats=OUT. Without it each run measures at its start, which gives
-    the same numbers for the same data and config.
+    the same numbers for the same data and config. Clips that cannot be read are named and listed in
+    OUT.bad_files.tsv, and the status is 1.
     """
     parser.add_argument("manifest", metavar="MANIFEST", help="as config.data.manifest")
     parser.add_argument("--config", required=True, help="name or path of the runs' config")
@@ -192,7 +196,9 @@ def stats(parser: argparse.ArgumentParser) -> Run:
             values.features.stats_seconds = args.seconds
         config = config_lib.from_dict(values)
         features = features_lib.build(config.features)
-        bad_files = pipeline.BadFileReport(f"{args.out}.bad_files.tsv", config.data)
+        listed = pathlib.Path(f"{args.out}.bad_files.tsv")
+        listed.unlink(missing_ok=True)  # of an earlier call
+        bad_files = pipeline.BadFileReport(str(listed), config.data)
         with tempfile.TemporaryDirectory() as cache:
             batches = plan.BatchPlan(config, cache=cache)
             params = loop.measure_features(config, features, batches, bad_files)
@@ -200,7 +206,9 @@ def stats(parser: argparse.ArgumentParser) -> Run:
         print(f"means {params['mean'].round(2).tolist()}")
         print(f"stds  {params['std'].round(2).tolist()}")
         print(f"use with --config.features.stats={args.out}")
-        return 0
+        for name, reason in bad_files.problems.items():
+            files.report(f"{name}: {reason}")
+        return int(bool(bad_files.problems))
 
     return run
 

@@ -17,7 +17,8 @@ def asr(parser: argparse.ArgumentParser) -> Run:
 
     Several weights and word scores are all tried; choose the best on a development set and give the
     test set one of each. OUT gets results.json, hypotheses.tsv and alignment.txt, which shows what
-    was recognised in place of what.
+    was recognised in place of what. A clip that cannot be read is named and left out, and the
+    status is 1.
     """
     parser.add_argument("--checkpoint", required=True, help=recognition.CHECKPOINT)
     parser.add_argument("--manifest", required=True, help="with a column text")
@@ -53,7 +54,7 @@ def _asr(args: argparse.Namespace) -> int:
             "alignment.txt": scores.alignment,
         }.items():
             (args.out / name).write_text(content, encoding="utf-8")
-    return 0
+    return int(bool(scores.results["clips_unreadable"]))
 
 
 def units(parser: argparse.ArgumentParser) -> Run:

@@ -1,11 +1,12 @@
 """What the commands share: the files that they read, and errors of single files."""
 
+import os
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from uniwav_jax.data.partners import short_names
+from uniwav_jax.audio import folders
 from uniwav_jax.errors import UserError
 from uniwav_jax.terminal import progress
 
@@ -13,33 +14,34 @@ from uniwav_jax.terminal import progress
 def find(given: Sequence[str], endings: tuple[str, ...]) -> list[tuple[str, str]]:
     """Path and name of each file: those given, and those with one of the endings in folders.
 
-    The name of a file in a folder is its path in that folder. The name of a given file is its last
-    component; where several given files would have the same name, it is the path below the folder
-    that they have in common. Hidden files in folders are skipped, such as the stubs `._NAME.wav`
-    that macOS leaves on other file systems.
+    The name of a file in a folder is its path in that folder, and the name of a given file is its
+    last component. Where several files would have the same name, all names are the paths below the
+    folder that everything given has in common. A file that is given twice is taken once. Hidden
+    files in folders are skipped (`audio.folders`).
 
     Raises:
         UserError: a path does not exist, or a folder has no such file.
     """
-    found, single = [], []
+    found: dict[str, tuple[str, str]] = {}  # by absolute path
+    places = []
     for source in map(pathlib.Path, given):
         if source.is_dir():
-            inside = [
-                path.relative_to(source)
-                for path in sorted(source.rglob("*"))
-                if path.suffix.lower() in endings and not path.name.startswith(".")
-            ]
+            inside = folders.find(source, endings)
             if not inside:
                 raise UserError(f"no {', '.join(endings)} below {source}")
-            found += [(str(source / name), str(name)) for name in inside]
+            places.append(source)
         elif source.exists():
-            single.append(len(found))
-            found.append((str(source), source.name))
+            inside = [pathlib.Path(source.name)]
+            places.append(source.parent)
         else:
             raise UserError(f"{source} does not exist")
-    for place, name in zip(single, short_names([found[place][0] for place in single])):
-        found[place] = (found[place][0], name)
-    return found
+        for name in inside:
+            path = places[-1] / name
+            found.setdefault(os.path.abspath(path), (str(path), str(name)))
+    if len({name for _, name in found.values()}) == len(found):
+        return list(found.values())
+    common = os.path.commonpath(list(map(os.path.abspath, places)))
+    return [(path, os.path.relpath(place, common)) for place, (path, _) in found.items()]
 
 
 def check_names(names: Iterable[str]) -> None:
@@ -50,8 +52,10 @@ def check_names(names: Iterable[str]) -> None:
     """
     first: dict[pathlib.PurePath, str] = {}
     for name in names:
-        other = first.setdefault(pathlib.PurePath(name).with_suffix(""), name)
-        if other != name:
+        result = pathlib.PurePath(name).with_suffix("")
+        other = first.get(result)
+        first[result] = name
+        if other is not None:
             raise UserError(
                 f"the results of {other} and {name} would have the same name; rename one of them,"
                 " or run the command once for each, with another --out"

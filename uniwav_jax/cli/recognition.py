@@ -94,14 +94,16 @@ def _align(args: argparse.Namespace) -> int:
     failed = 0
     items = align_lib.pairs(args.source, SUFFIXES)
     names = [name for _, name, _ in items]
-    files.check_names(names)
+    clips = dict.fromkeys((path, name) for path, name, _ in items)  # a row may be repeated
+    files.check_names(name for _, name in clips)
     references = {}
     if args.reference:
         references = dict(zip(names, partners.match(names, args.reference, ".TextGrid")))
     for (path, name, text), log_probs in files.run(recognizer, items):
+        if isinstance(log_probs, UserError):  # which names the file
+            failed += files.report(log_probs)
+            continue
         try:
-            if isinstance(log_probs, UserError):
-                raise log_probs
             found = align_lib.align(recognizer, log_probs, text)
         except UserError as error:
             failed += files.report(f"{path}: {error}")

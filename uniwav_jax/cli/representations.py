@@ -45,7 +45,7 @@ def _features(args: argparse.Namespace) -> int:
     with representations.writer(pathlib.Path(args.out), args.format) as write:
         for (path, name), frames in files.run(extractor, sources):
             if isinstance(frames, UserError):
-                failed += files.report(f"{path}: {frames}")
+                failed += files.report(frames)
                 continue
             fields = {"frames": frames, "times": extractor.times(len(frames))}
             write(name, {**fields, "layers": np.array(extractor.layers)})

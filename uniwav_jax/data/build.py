@@ -20,12 +20,14 @@ from typing import Any, NamedTuple
 from uniwav_jax.audio import SUFFIXES
 from uniwav_jax.audio.decode import BadAudioError
 from uniwav_jax.audio.reader import measure
-from uniwav_jax.data.layouts import Source, find_speech, one_line, read_list
+from uniwav_jax.data.layouts import find_speech
+from uniwav_jax.data.lists import Source, one_line, read_list
 from uniwav_jax.errors import UserError
 from uniwav_jax.terminal import progress
 
 COLUMNS = ("path", "samples", "sample_rate", "speaker", "text")
 CHUNK = 64  # files per job; a million jobs of one file each would need gigabytes of memory
+MISSING = 0.5  # seconds that must be missing for a warning; lists may round
 TOLERANCE = 0.05  # seconds by which the length in a list may differ from that of the file
 
 
@@ -57,8 +59,8 @@ def build(
     """Write a manifest, print a summary of it, and list the files that cannot be read.
 
     Args:
-        speech: folder, searched with all its subfolders, or a .tsv or .jsonl list with a column
-            `path`.
+        speech: folder, searched with all its subfolders, or a list with a column `path`, as
+            `lists.read_list` reads it.
         out: manifest to write; unreadable files are listed next to it in NAME.rejected.tsv.
         eval_out: second manifest, for an evaluation set.
         eval_fraction: maximum share of the seconds in the evaluation set, in (0, 1).
@@ -94,6 +96,7 @@ def build(
             f"{speech}: {len(segments)} rows are segments of longer files, such as {path} from"
             f" {start:g} s to {until}; cut them first: uniwav data cut {speech} --out FOLDER"
         )
+    _warn_of_short(clips)
     _report_rejected(rejected, target.with_suffix(".rejected.tsv"))
     if not clips:
         raise UserError(f"{speech}: none of its {len(rejected)} files can be read")
@@ -138,6 +141,22 @@ def is_segment(clip: Clip) -> bool:
     """Whether the source is only a part of its file."""
     seconds, end = clip.samples / clip.sample_rate, clip.source.end
     return clip.source.start > 0 or (end is not None and end < seconds - TOLERANCE)
+
+
+def _warn_of_short(clips: list[Clip]) -> None:
+    """Warn of files that end before their list says, as those of which a copy was interrupted."""
+    short = [
+        clip
+        for clip in clips
+        if (clip.source.end or 0.0) > clip.samples / clip.sample_rate + MISSING
+    ]
+    if short:
+        path, *_, end = short[0].source
+        print(
+            f"warning: {len(short)} files are shorter than the list says, such as {path}:"
+            f" {short[0].samples / short[0].sample_rate:.2f} s of {end:g} s; if their ends are"
+            " missing, copy them again"
+        )
 
 
 def read_headers(sources: list[Source], workers: int = 16) -> tuple[list[Clip], list[Rejected]]:

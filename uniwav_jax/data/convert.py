@@ -9,7 +9,7 @@ import shutil
 import sys
 import zlib
 
-from uniwav_jax.audio import SUFFIXES
+from uniwav_jax.audio import SUFFIXES, folders
 from uniwav_jax.audio.reader import read_blocks
 from uniwav_jax.audio.writer import write_audio
 from uniwav_jax.errors import UserError
@@ -77,12 +77,10 @@ def plan(
     Raises:
         UserError: there is nothing to convert, or two sources have the same FLAC file.
     """
-    wanted = {"." + suffix.strip().lower().lstrip(".") for suffix in suffixes.split(",")}
+    wanted = tuple("." + suffix.strip().lower().lstrip(".") for suffix in suffixes.split(","))
     jobs: dict[pathlib.Path, pathlib.Path] = {}
-    for source in sorted(folder.rglob("*")):
-        if source.suffix.lower() not in wanted or source.name.startswith("."):
-            continue
-        target = out / source.relative_to(folder).with_suffix(".flac")
+    for name in folders.find(folder, wanted):
+        source, target = folder / name, out / name.with_suffix(".flac")
         if target in jobs:
             raise UserError(
                 f"{jobs[target]} and {source} would both become {target.name}; choose one kind with"

@@ -15,6 +15,7 @@ from uniwav_jax.config import TextConfig
 from uniwav_jax.data import manifest
 from uniwav_jax.errors import UserError
 from uniwav_jax.text import alphabet
+from uniwav_jax.text.files import read_text
 
 WORDS = ".words"  # suffix that the list of words adds to the name of a binary model
 BUILD = (
@@ -86,7 +87,7 @@ def _lines(source: str) -> Iterator[str]:
     if path.suffix == ".txt":
         if not path.is_file():
             raise UserError(f"{source} does not exist")
-        yield from path.read_text(encoding="utf-8-sig").splitlines()
+        yield from read_text(path).splitlines()
         return
     with tempfile.TemporaryDirectory() as cache:
         corpus = manifest.load(source, cache=cache)

@@ -28,7 +28,7 @@ from uniwav_jax.errors import UserError
 COLUMNS = {"path": pa.large_string(), "samples": pa.int64(), "sample_rate": pa.int32()}
 TEXT = pa.large_string()
 LABELS = ("speaker", "text")  # may be missing or empty
-LAYOUT = 2  # version of the memory-mapped copy, which increases when its columns change
+LAYOUT = 3  # version of the memory-mapped copy, which increases when its columns change
 
 
 @dataclasses.dataclass
@@ -71,6 +71,11 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def more(self) -> tuple[str, ...]:
+        """Names of the columns that only tasks of users read."""
+        return tuple(self._table.column_names[len(COLUMNS) + len(LABELS) :])
 
     def name(self, row: int) -> str:
         """The value of the manifest's column `path`."""
@@ -173,10 +178,18 @@ def _parse(content: bytes, path: str) -> pa.Table:
                 f" {', '.join(table.column_names)}); 'uniwav data manifest {path} --out FILE'"
                 " makes a complete one"
             )
+        repeated = [n for n in table.column_names if table.column_names.count(n) > 1]
+        if repeated:
+            raise UserError(f"manifest {path} has two columns {repeated[0]}; rename one of them")
         for name in LABELS:
             if name not in table.column_names:
                 table = table.append_column(name, pa.nulls(len(table), TEXT))
-        names = [*COLUMNS, *(name for name in table.column_names if name not in COLUMNS)]
+        first = (*COLUMNS, *LABELS)
+        names = [*first, *(name for name in table.column_names if name not in first)]
+        for place, field in enumerate(table.schema):
+            if pa.types.is_nested(field.type):  # lists and objects of JSON
+                values = [json.dumps(value) for value in table.column(place).to_pylist()]
+                table = table.set_column(place, field.name, pa.array(values, TEXT))
         schema = pa.schema({name: COLUMNS.get(name, TEXT) for name in names})
         table = table.select(names).cast(schema)
     except pa.ArrowInvalid as error:

@@ -36,7 +36,7 @@ def pack(
     """Write the packed records; unreadable clips are left out and listed.
 
     Args:
-        manifest: TSV or JSONL file with path, samples, sample_rate.
+        manifest: TSV or JSONL file with path, samples, sample_rate; its other columns are kept.
         out: folder to create.
         sample_rate: rate in Hz to which all clips are resampled.
         shard_seconds: seconds of audio in one shard.
@@ -62,7 +62,8 @@ def pack(
         folder = pathlib.Path(temporary) / "packed"
         clips = _clips(source, sample_rate, workers, left_out)
         clips = progress(clips, len(source), "packing")
-        count = packed.write(folder, clips, sample_rate=sample_rate, shard_seconds=shard_seconds)
+        options = {"sample_rate": sample_rate, "shard_seconds": shard_seconds}
+        count = packed.write(folder, clips, columns=source.more, **options)
         if not count:
             raise UserError(
                 f"{manifest}: no clip could be read; the first: {': '.join(left_out[0])}"
@@ -112,4 +113,5 @@ def _clips(
                 "text": source.label(row, "text"),
                 "speaker_id": source.label(row, "speaker"),
                 "id": source.name(row),
+                "more": [source.label(row, name) for name in source.more],
             }

@@ -15,7 +15,7 @@ import contextlib
 import io
 import json
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import grain
@@ -47,15 +47,18 @@ def write(
     *,
     sample_rate: int,
     shard_seconds: float,
+    columns: Sequence[str] = (),
 ) -> int:
     """Write clips in their order.
 
     Args:
         folder: a new or empty folder. It is complete once it has a dataset_info.json, which is not
             written if there are no clips.
-        clips: dicts with "speech" (int16 [samples]), "text", "speaker_id" and "id".
+        clips: dicts with "speech" (int16 [samples]), "text", "speaker_id", "id"
+            and, where there are `columns`, "more": their values.
         sample_rate: rate of the clips in Hz.
         shard_seconds: a shard ends after the clip that reaches this length in seconds.
+        columns: names of further columns of the manifest, which are not in the records.
 
     Returns:
         The number of clips.
@@ -79,13 +82,14 @@ def write(
         path = folder / f"part-{len(shards):05d}"
         shards.append(write_shard(path, limited(first, clips), features))
     if shards:
-        describe(folder, features, shards, lines)
+        describe(folder, features, shards, lines, columns)
     return len(lines)
 
 
 def manifest_line(clip: dict[str, Any], samples: int, sample_rate: int) -> str:
-    """One row of the folder's manifest."""
-    fields = (clip["id"], samples, sample_rate, clip["speaker_id"], clip["text"])
+    """One row of the folder's manifest; tabs and line ends of a JSON manifest become spaces."""
+    labels = (clip["speaker_id"], clip["text"], *clip.get("more", ()))
+    fields = (clip["id"], samples, sample_rate, *(" ".join(label.split()) for label in labels))
     return "\t".join(map(str, fields)) + "\n"
 
 
@@ -96,7 +100,7 @@ def write_shard(
     writer = ArrayRecordWriter(str(path), "group_size:1")  # allows random access
     size = count = 0
     for clip in clips:
-        record = features.serialize_example(clip)
+        record = features.serialize_example({name: clip[name] for name in features})
         writer.write(record)
         size, count = size + len(record), count + 1
     writer.close()
@@ -108,6 +112,7 @@ def describe(
     features: tfds.features.FeaturesDict,
     shards: list[tuple[int, int]],
     lines: list[str],
+    columns: Sequence[str] = (),
 ) -> None:
     """Rename the files part-00000, ... and write the folder's manifest and description.
 
@@ -116,8 +121,10 @@ def describe(
         features: fields of the records.
         shards: (bytes, clips) of each file.
         lines: the manifest's rows, of all files.
+        columns: names of the columns after `text`.
     """
-    text = "path\tsamples\tsample_rate\tspeaker\ttext\n" + "".join(lines)
+    names = ("path", "samples", "sample_rate", "speaker", "text", *columns)
+    text = "\t".join(names) + "\n" + "".join(lines)
     (folder / "manifest.tsv").write_text(text, encoding="utf-8")
     template = tfds.core.ShardedFileTemplate(
         data_dir=epath.Path(folder), dataset_name=NAME, split=SPLIT, filetype_suffix="array_record"

@@ -5,6 +5,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+from uniwav_jax.audio import folders
 from uniwav_jax.errors import UserError
 
 
@@ -29,9 +30,8 @@ def match(names: Sequence[str], folder: str, suffix: str) -> list[str | None]:
     if not root.is_dir():
         raise UserError(f"{folder}: no such folder of {suffix} files")
     by_stem: dict[str, list[pathlib.PurePath]] = collections.defaultdict(list)
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() == suffix.lower() and not path.name.startswith("."):
-            by_stem[path.stem].append(path.relative_to(root))
+    for path in folders.find(root, (suffix.lower(),)):
+        by_stem[path.stem].append(path)
 
     chosen: list[tuple[pathlib.PurePath, int] | None] = []
     owners: dict[pathlib.PurePath, dict[int, list[str]]] = {}

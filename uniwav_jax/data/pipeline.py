@@ -207,16 +207,20 @@ class Loader:
 
 
 class BadFileReport:
-    """Counts unreadable clips, lists each once in a TSV file, and stops a run with too many."""
+    """Counts unreadable clips, lists each once in a TSV file, and stops a run with too many.
+
+    Attributes:
+        problems: {name of a clip: why it cannot be read}, those of the file included.
+    """
 
     def __init__(self, path: str, config: DataConfig) -> None:
         self._path, self._config = epath.Path(path), config
-        self._known: dict[str, str] = {}
+        self.problems: dict[str, str] = {}
         self._rows = self._bad = 0
         if self._path.exists():
             lines = self._path.read_text().splitlines()[1:]
             # A kill during a write can leave half a line.
-            self._known = dict(line.split("\t", 1) for line in lines if "\t" in line)
+            self.problems = dict(line.split("\t", 1) for line in lines if "\t" in line)
 
     def add(self, item: dict[str, Any]) -> None:
         """Add the problems of one batch, a result of `LoadRows`.
@@ -227,13 +231,13 @@ class BadFileReport:
         """
         self._rows += len(item["bad"])
         self._bad += len(item["problems"])
-        new = {n: reason for n, reason in item["problems"] if n not in self._known}
+        new = {n: reason for n, reason in item["problems"] if n not in self.problems}
         if new:
-            self._known |= new
-            lines = "".join(f"{name}\t{reason}\n" for name, reason in self._known.items())
+            self.problems |= new
+            lines = "".join(f"{name}\t{reason}\n" for name, reason in self.problems.items())
             self._path.write_text("clip\treason\n" + lines)
         if self._bad - 3 * self._bad**0.5 > self._config.max_bad_fraction * self._rows:
-            name, reason = next(iter(self._known.items()))
+            name, reason = next(iter(self.problems.items()))
             raise UserError(
                 f"{self._bad} of the first {self._rows} rows could not be read (allowed:"
                 f" config.data.max_bad_fraction={self._config.max_bad_fraction:g}); {name}:"

@@ -20,10 +20,11 @@ class Scores(NamedTuple):
     """Results of all decodings, and the texts of the one with the lowest word error rate.
 
     Attributes:
-        results: {"command", "clips", "audio_seconds", "listening_times_real_time": speed of the
-            model, "decodings": [{settings, "wer", "wer_95", "cer", "cer_95",
-            "decoding_times_real_time"}]}. Error rates are shares, speeds are seconds of audio per
-            second, and "wer_95" and "cer_95" are 95 % intervals.
+        results: {"command", "clips", "clips_left_out": those without a usable text,
+            "clips_unreadable": names of those that cannot be read, "audio_seconds",
+            "listening_times_real_time": speed of the model, "decodings": [{settings, "wer",
+            "wer_95", "cer", "cer_95", "decoding_times_real_time"}]}. Error rates are shares, speeds
+            are seconds of audio per second, and "wer_95" and "cer_95" are 95 % intervals.
         names: names of the clips.
         references: transcripts of the clips, normalised.
         hypotheses: recognised texts.
@@ -56,8 +57,10 @@ def score(
         word_scores: scores added per word; see `recognize.Beam`.
         beam: number of hypotheses that are kept.
 
+    A clip that cannot be read is named and left out.
+
     Raises:
-        UserError: a clip cannot be read, or there is no text.
+        UserError: no clip can be read, or there is no text.
     """
     found = align.pairs(manifest, SUFFIXES)
     clips = [clip for clip in found if recognizer.vocabulary.count(clip[2]) > 0]
@@ -66,11 +69,16 @@ def score(
         raise UserError(f"{manifest}: no text consists of the recogniser's symbols")
     rate = recognizer.features.sample_rate
     files = ((n, read_blocks(path, sample_rate=rate)) for n, (path, *_) in enumerate(clips))
-    began, posteriors = time.perf_counter(), []
+    began, posteriors, unreadable = time.perf_counter(), [], {}
     for number, log_probs in progress(recognizer.run(files), len(clips)):
         if isinstance(log_probs, UserError):
-            raise UserError(f"{clips[number][0]}: {log_probs}")
-        posteriors.append(log_probs)
+            print(f"error: {log_probs}", file=sys.stderr)
+            unreadable[number] = clips[number][1]
+        else:
+            posteriors.append(log_probs)
+    clips = [clip for number, clip in enumerate(clips) if number not in unreadable]
+    if not clips:
+        raise UserError(f"{manifest}: none of its clips can be read")
     references = [alphabet.normalize(line, recognizer.config.text) for *_, line in clips]
     audio = sum(map(len, posteriors)) / recognizer.frame_rate
     speed = round(audio / (time.perf_counter() - began), 1)
@@ -78,6 +86,7 @@ def score(
         "command": " ".join(sys.argv),
         "clips": len(clips),
         "clips_left_out": left_out,
+        "clips_unreadable": list(unreadable.values()),
         "audio_seconds": round(audio, 1),
         "listening_times_real_time": speed,
         "decodings": [],

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from uniwav_jax.audio import folders
 from uniwav_jax.data import manifest
 from uniwav_jax.data.partners import short_names
 from uniwav_jax.errors import UserError
@@ -22,6 +23,7 @@ from uniwav_jax.inference.recognize import Recognizer
 from uniwav_jax.inference.words import Word
 from uniwav_jax.losses import ctc
 from uniwav_jax.text import alphabet as text_lib
+from uniwav_jax.text.files import read_text
 
 NEVER = -1e30  # stands for the logarithm of zero
 # Frames and tokens are padded to multiples of these, so that few shapes are compiled.
@@ -194,12 +196,12 @@ def pairs(source: str, endings: tuple[str, ...]) -> list[tuple[str, str, str]]:
             ]
     else:
         found = []
-        for path in sorted(pathlib.Path(source).rglob("*")):
+        for name in map(str, folders.find(source, endings)):
+            path = pathlib.Path(source) / name
             texts = [path.with_suffix(ending) for ending in (".txt", ".lab")]
             text = next((file for file in texts if file.is_file()), None)
-            if path.suffix.lower() in endings and text and not path.name.startswith("."):
-                name = str(path.relative_to(source))
-                found.append((str(path), name, text.read_text(encoding="utf-8-sig")))
+            if text:
+                found.append((str(path), name, read_text(text)))
     # An absolute path in a manifest cannot name a file of results.
     absolute = [place for place, (_, name, _) in enumerate(found) if os.path.isabs(name)]
     for place, name in zip(absolute, short_names([found[place][1] for place in absolute])):

@@ -15,7 +15,7 @@ import pathlib
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -100,7 +100,7 @@ def extract(
     if missing:
         print(f"{len(missing)} shards are left to other hosts; the last one finishes {out}")
         return
-    clips = _finish(draft, out, identity, len(shards))
+    clips = _finish(draft, out, identity, len(shards), corpus.more)
     print(f"{clips} clips; train with --config.data.manifest={out}")
 
 
@@ -184,6 +184,7 @@ class _Encoder:
                     "text": self._corpus.label(row, "text"),
                     "speaker_id": self._corpus.label(row, "speaker"),
                     "id": self._corpus.name(row),
+                    "more": [self._corpus.label(row, name) for name in self._corpus.more],
                 }
                 lines.append(packed.manifest_line(clip, length, self._rate))
                 seconds, count = seconds + length / self._rate, count + len(value)
@@ -235,7 +236,13 @@ class _Encoder:
         return found
 
 
-def _finish(draft: pathlib.Path, out: pathlib.Path, identity: dict[str, Any], shards: int) -> int:
+def _finish(
+    draft: pathlib.Path,
+    out: pathlib.Path,
+    identity: dict[str, Any],
+    shards: int,
+    columns: Sequence[str],
+) -> int:
     """Name the shards, write the descriptions, show the folder; returns the clips."""
     parts = [json.loads((draft / f"part-{n:05d}.json").read_text()) for n in range(shards)]
     kept = [part for part in parts if part["clips"]]
@@ -261,6 +268,7 @@ def _finish(draft: pathlib.Path, out: pathlib.Path, identity: dict[str, Any], sh
         packed.features_dict(identity["channels"]),
         [(part["bytes"], part["clips"]) for part in kept],
         [line for part in kept for line in part["lines"]],
+        columns,
     )
     final.rename(out)
     shutil.rmtree(draft)

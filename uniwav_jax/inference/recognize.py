@@ -103,13 +103,58 @@ def known_words(model: pathlib.Path) -> list[str] | None:
     return words
 
 
+def respelled(words: Iterable[str], symbols: Iterable[str]) -> dict[str, list[str]]:
+    """{word in the alphabet's case: the words of a model that it may be}, if the case differs.
+
+    A word that the alphabet can spell is itself; others are tried in lower and in upper case.
+
+    Args:
+        words: of the model.
+        symbols: of the alphabet.
+    """
+    letters, found = set(symbols), {}
+    for word in words:
+        if not letters.issuperset(word):
+            spelt = [w for w in (word.lower(), word.upper()) if letters.issuperset(w)]
+            if spelt:
+                found.setdefault(spelt[0], []).append(word)
+    if found:
+        found |= {word: [word] for word in words if letters.issuperset(word)}
+    return found
+
+
+class _Respelled:
+    """A model of kenlm, asked in the alphabet's case, as far as pyctcdecode 0.5.0 asks it.
+
+    Of several words that differ only in case, the most probable one is meant.
+    """
+
+    def __init__(self, model: Any, words: dict[str, list[str]]) -> None:
+        def probability(word: str) -> float:
+            return model.score(word, bos=False, eos=False)
+
+        self._model = model
+        self._words = {spelt: max(found, key=probability) for spelt, found in words.items()}
+        self.order = model.order
+        self.BeginSentenceWrite = model.BeginSentenceWrite
+        self.NullContextWrite = model.NullContextWrite
+        self.BaseScore = self._score
+
+    def __contains__(self, word: str) -> bool:
+        return self._words.get(word, word) in self._model
+
+    def _score(self, state: Any, word: str, after: Any) -> float:
+        return self._model.BaseScore(state, self._words.get(word, word), after)
+
+
 class Beam:
     """Beam search, with or without an n-gram model of words; needs pyctcdecode and kenlm.
 
     Args:
         recognizer: the model, whose alphabet must be letters.
         model: ARPA file, or kenlm's binary with a list of its words beside it (`uniwav data lm`
-            writes MODEL.words), which tells the search how words begin; None searches without.
+            writes MODEL.words), which tells the search how words begin; None searches without. The
+            case of its words may be another than the alphabet's.
         weight: factor of the n-gram's natural log-probabilities. fairseq's weights multiply
             logarithms to base 10 and are ln 10 = 2.3 times as large; the default is fairseq's 2.
         word_score: added for each word, in natural logarithms; has no effect without a model.
@@ -141,15 +186,24 @@ class Beam:
             raise UserError(f"{model} does not exist; 'uniwav data lm' makes a model from text")
         words = known_words(pathlib.Path(model)) if model else None
         symbols = [" " if s == alphabet.SPACE else s for s in recognizer.config.text.symbols]
-        if words and not any(set(word) <= set(symbols) for word in words):
+        spelt = respelled(words or (), symbols)
+        if words and not spelt and not any(set(word) <= set(symbols) for word in words):
             raise UserError(
-                f"{model}: the recogniser cannot spell any of its words, such as {words[-1]}; if"
-                " only the case differs, make a copy in lower case with the program tr"
+                f"{model}: the recogniser cannot spell any of its words, such as {words[-1]}; make"
+                " a model of texts in its letters: uniwav data lm"
             )
+        options = {"alpha": weight, "beta": word_score}
         try:
-            self.decoder = pyctcdecode.build_ctcdecoder(
-                ["", *symbols], model, words, alpha=weight, beta=word_score
-            )
+            if spelt:
+                import kenlm
+
+                respelt = _Respelled(kenlm.Model(model), spelt)
+                self.decoder = pyctcdecode.BeamSearchDecoderCTC(
+                    pyctcdecode.Alphabet.build_alphabet(["", *symbols]),
+                    pyctcdecode.LanguageModel(respelt, list(spelt), **options),
+                )
+            else:
+                self.decoder = pyctcdecode.build_ctcdecoder(["", *symbols], model, words, **options)
         except OSError as error:
             raise UserError(f"{model} is no n-gram model that kenlm can read: {error}") from error
         self._width, self._rate = width, recognizer.frame_rate

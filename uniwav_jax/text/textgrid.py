@@ -1,8 +1,6 @@
 """Praat TextGrids: words and phones of speech with their times, and labels of frames."""
 
-import codecs
 import os
-import pathlib
 import re
 import tempfile
 from typing import Any
@@ -10,10 +8,14 @@ from typing import Any
 import numpy as np
 
 from uniwav_jax.errors import UserError
+from uniwav_jax.text.files import read_text
 from uniwav_jax.text.lexicon import without_stress
 
 SILENCE = "sil"
-SILENCES = ("", "sil", "sp", "spn")  # labels of aligners for silence, pauses and noise
+# Labels of aligners for silence, pauses and noise: the Montreal Forced Aligner, Kaldi, MAUS, TIMIT.
+SILENCES = ("", "sil", "sp", "spn", "<sil>", "<eps>", "<p>", "<p:>", "<s>", "</s>", "h#")
+# praatio 6.2 reads a negative time as a positive one.
+NEGATIVE = re.compile(r"^\s*(?:(?:xmin|xmax|number|time)\s*=\s*)?-\s*\d[\d.eE-]*\s*$", re.MULTILINE)
 # A line with a time in scientific notation, which Praat writes and praatio 6.2 does not read.
 EXPONENT = re.compile(
     r"^(\s*(?:(?:xmin|xmax|number|time)\s*=\s*)?)(\d+(?:\.\d*)?[eE][-+]?\d+)(?=\s*$)", re.MULTILINE
@@ -35,19 +37,27 @@ def tier(path: str, name: str) -> list[tuple[float, float, str]]:
     """The intervals of a tier as (start, end, label) in seconds, including empty ones.
 
     They cover the whole TextGrid: gaps become intervals with the label "". Labels have no white
-    space at their ends.
+    space at their ends. The name of a tier may differ in case, and the aligner's "SPEAKER - words"
+    is found where there is one speaker.
 
     Raises:
         UserError: praatio is not installed, or the file is no TextGrid with intervals in such a
             tier.
     """
     tiers = _open(path)
-    if name not in tiers.tierNames:
+    matching = [t for t in tiers.tierNames if t.strip().lower() == name]
+    matching = matching or [t for t in tiers.tierNames if t.lower().endswith(f" - {name}")]
+    if len(matching) > 1:
+        raise UserError(
+            f"{path} has several tiers of {name} ({', '.join(matching)}); give each speaker a"
+            " TextGrid and a clip"
+        )
+    if not matching:
         raise UserError(
             f"{path} has no tier '{name}' (its tiers: {', '.join(tiers.tierNames)});"
             f" give a TextGrid with the intervals of {name}"
         )
-    entries = tiers.getTier(name).entries
+    entries = tiers.getTier(matching[0]).entries
     if not entries or len(entries[0]) != 3:
         kind = "points" if entries else "nothing"
         raise UserError(f"{path}: its tier '{name}' has {kind} in it; it must have intervals")
@@ -132,16 +142,21 @@ def _open(path: str) -> Any:
     """The file as praatio's Textgrid."""
     textgrid = _praatio()
     try:
-        content = pathlib.Path(path).read_bytes()
-        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        text = content.decode("utf-16" if utf16 else "utf-8-sig")
+        text = read_text(path)
+    except UserError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise UserError(f"{path} cannot be read as a TextGrid ({reason})") from error
+    if NEGATIVE.search(text):
+        raise UserError(f"{path} has negative times; shift them in Praat so that the audio is at 0")
+    try:
         with tempfile.NamedTemporaryFile("w", suffix=".TextGrid", encoding="utf-8") as file:
             file.write(EXPONENT.sub(_plain_number, text))
             file.flush()
-            return textgrid.openTextgrid(file.name, includeEmptyIntervals=True)
+            options = {"includeEmptyIntervals": True, "reportingMode": "silence"}
+            return textgrid.openTextgrid(file.name, **options)
     except Exception as error:  # praatio raises many kinds for a damaged file
-        first_line = (str(error).strip() or type(error).__name__).split("\n")[0]
-        raise UserError(f"{path} cannot be read as a TextGrid ({first_line})") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path} cannot be read as a TextGrid ({reason})") from error
 
 
 def _plain_number(found: re.Match[str]) -> str:

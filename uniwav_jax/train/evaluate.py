@@ -79,22 +79,26 @@ class Evaluator:
         Each segment counts once; `evaluate.batches` limits them to a sample that is the same each
         time. Scores of the task (`Task.score`), such as error rates, are added, and their table is
         written to a folder of the workdir. "eval_clips_left_out" counts the clips that cannot be
-        used, such as those with symbols that the model does not know.
+        used, such as those with symbols that the model does not know, and those that cannot be
+        read.
 
         Returns:
             {"eval_" + name: value}; {} without held-out speech.
         """
         if not self._held_out:
             return {}
-        total, found = None, {}
+        total, found, unreadable = None, {}, set()
         once = self._plan.once(self._config.evaluate.batches)
         for index, batch in enumerate(self._batches(once)):
             sums, outputs = self._eval_step(state, batch, jnp.asarray(index))
             total = sums if total is None else jax.tree.map(jnp.add, total, sums)
-            if outputs:
-                planned, outputs = once[index], jax.tree.map(np.asarray, outputs)
-                for row in np.flatnonzero(planned.clip >= 0):
-                    clip = int(planned.corpus[row]), int(planned.clip[row])
+            planned, outputs = once[index], jax.tree.map(np.asarray, outputs)
+            bad_B = outputs.pop("bad")
+            for row in np.flatnonzero(planned.clip >= 0):
+                clip = int(planned.corpus[row]), int(planned.clip[row])
+                if bad_B[row]:
+                    unreadable.add(clip)
+                elif outputs:
                     found[clip] = jax.tree.map(lambda a, row=row: a[row], outputs)
         # The operations that follow run one by one. On a CPU with several devices they can wait for
         # ever if they are started while the collectives of the last batch are still running.
@@ -112,7 +116,8 @@ class Evaluator:
                 folder.mkdir(parents=True, exist_ok=True)
                 lines = "".join("\t".join(row) + "\n" for row in scores.table)
                 (folder / f"step_{step:07d}.tsv").write_text(lines)
-        metrics["clips_left_out"] = sum(map(len, self._plan.corpora)) - self._plan.clips
+        unused = sum(map(len, self._plan.corpora)) - self._plan.clips
+        metrics["clips_left_out"] = unused + len(unreadable)
         metrics = {f"eval_{name}": float(value) for name, value in metrics.items()}
         self._writer.write(step, metrics)
         return metrics

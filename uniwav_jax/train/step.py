@@ -221,9 +221,9 @@ def make_eval_step(
 ) -> Callable[[TrainState, Batch, jax.Array], tuple[PyTree, PyTree]]:
     """Compile `(state, batch, index) -> (sums, outputs)`, without dropout.
 
-    `sums` are those of `task.loss` with weight 1; `outputs` are {name: array [B, ...]}. Masks
-    depend only on `index`, int32 []. The batch is divided into the same microbatches as in
-    training, so that evaluation does not need more memory.
+    `sums` are those of `task.loss` with weight 1; `outputs` are {name: array [B, ...]}, with the
+    batch's "bad" beside those of the task. Masks depend only on `index`, int32 []. The batch is
+    divided into the same microbatches as in training, so that evaluation does not need more memory.
     """
 
     def eval_step(state: TrainState, batch: Batch, index: jax.Array) -> tuple[PyTree, PyTree]:
@@ -236,7 +236,9 @@ def make_eval_step(
             _, sums = task.loss(state.variables, *rows, 1.0, key, config)
             return sums, sums.pop("outputs", {})
 
-        return over_microbatches(microbatch, (example, draws), config.train.accumulate)
+        parts = config.train.accumulate
+        sums, outputs = over_microbatches(microbatch, (example, draws), parts)
+        return sums, {**outputs, "bad": batch.bad}
 
     return jax.jit(eval_step, out_shardings=replicated(mesh))
 
