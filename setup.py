@@ -16,6 +16,10 @@ EXTRAS = {
 # Quality of decoded speech. pesq needs a C compiler; speechmos needs the last two, which it does
 # not name.
 QUALITY = ["pesq", "pystoi", "speechmos", "librosa", "onnxruntime"]
+# Judges of `uniwav evaluate codec`: word error and similarity of speakers. Resemblyzer asks for a
+# package that Python has itself: install it yourself, with --no-deps. webrtcvad imports
+# pkg_resources, which later versions of setuptools lack.
+JUDGES = [*QUALITY, "faster-whisper>=1.2", "webrtcvad", "setuptools<81", "torch>=2.4"]
 # Beam search; kenlm is compiled. pyctcdecode asks for numpy < 2 and runs with 2: install it
 # yourself, with --no-deps.
 BEAM = ["kenlm", "pygtrie"]
@@ -74,6 +78,7 @@ setup(
         **TORCH,
         "dev": [*DEVELOPMENT, *EVERYTHING],
         "quality": QUALITY,
+        "judges": JUDGES,
         "beam": BEAM,
         "all": [*EVERYTHING, *QUALITY],
     },

@@ -9,8 +9,7 @@ import pytest
 
 from uniwav_jax import api, cli
 from uniwav_jax.errors import UserError
-from uniwav_jax.evaluation import codewords, recognition, report, roundtrip
-from uniwav_jax.inference import codec_files
+from uniwav_jax.evaluation import codec_measures, codewords, recognition, report
 from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE
 
 
@@ -81,14 +80,15 @@ def test_units_get_every_option_and_their_table_is_written(recorded, tmp_path):
 
 @pytest.mark.parametrize("errors", [[], ["b.flac has no audio"]])
 def test_a_file_that_cannot_be_scored_gives_status_1(errors, recorded, tmp_path, capsys):
-    recorded(codec_files.FileCodec, "load", "the codec")
-    calls = recorded(roundtrip, "score", ({"means": {}}, errors))
-    (tmp_path / "b.flac").write_bytes(b"")
-    (tmp_path / "notes.txt").write_bytes(b"")
-    command = ["evaluate", "codec", str(tmp_path), "--codec", "codec", "--codebooks", "4"]
-    assert cli.main(command) == len(errors)
-    sources = [str(tmp_path / "b.flac")]
-    assert calls == [(("the codec", sources), {"codebooks": 4, "noise": 0.0})]
+    calls = recorded(codec_measures, "evaluate", ({"systems": {}, "notes": []}, errors))
+    data = ["--manifest", "m.tsv", "--noise", "0,0.5", "--measures", "generation", "--limit", "9"]
+    out = tmp_path / "deep" / "scores.json"
+    assert cli.main(["evaluate", "codec", "codec", "mel", *data, "--out", str(out)]) == len(errors)
+    options = {"measures": ("generation",), "noises": (0.0, 0.5), "limit": 9}
+    settings = codec_measures.Settings("m.tsv", **options)  # all others are the usual ones
+    assert calls == [((["codec", "mel"], settings), {})]
+    assert json.loads(out.read_text()) == {"systems": {}, "notes": []}
+    assert out.with_suffix(".md").is_file()
     assert capsys.readouterr().err == "".join(f"error: {error}\n" for error in errors)
 
 
@@ -99,9 +99,10 @@ def test_report_is_of_all_runs(recorded):
 
 
 def test_what_is_missing_is_named(tmp_path, capsys):
-    for command in (["evaluate", "asr"], ["evaluate", "units"], ["report"]):
+    codec = ["evaluate", "codec", "codec"]
+    for command in (["evaluate", "asr"], ["evaluate", "units"], codec, ["report"]):
         with pytest.raises(SystemExit, match="2"):
             cli.main(command)
         assert "are required: --" in capsys.readouterr().err
-    with pytest.raises(UserError, match="does not exist"):
-        cli.main(["evaluate", "codec", str(tmp_path / "none"), "--codec", "codec"])
+    with pytest.raises(UserError, match="none"):
+        cli.main(["evaluate", "codec", str(tmp_path / "none"), "--manifest", "m.tsv"])

@@ -128,9 +128,12 @@ def codec(parser: argparse.ArgumentParser) -> Run:
     parser.add_argument("--noise", default=noise, help=f"on latents; default: {noise}")
     parser.add_argument("--codebooks", type=int, default=0, help="also quantise with so many")
     parser.add_argument("--limit", type=int, help="clips at most, spread over the manifest")
+    parser.add_argument("--aligned_limit", type=int, help="clips with TextGrids at most, likewise")
     parser.add_argument("--train_limit", type=int, help="training clips at most, likewise")
     text = f"of the flow model; default: {usual.updates}"
     parser.add_argument("--updates", type=int, default=usual.updates, help=text)
+    text = "also pretrain an encoder (config demo) so long; default: 0, none"
+    parser.add_argument("--pretrain_updates", type=int, default=0, help=text)
     text = f"name or folder of a CTranslate2 model; default: {usual.whisper}"
     parser.add_argument("--whisper", default=usual.whisper, help=text)
     parser.add_argument("--seed", type=int, default=0, help="of noise, weights and crops")

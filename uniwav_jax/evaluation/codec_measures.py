@@ -7,17 +7,26 @@ encoder can read off them.
 
 import contextlib
 import dataclasses
+import os
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from uniwav_jax.errors import UserError
-from uniwav_jax.evaluation import generation, judges, representation, roundtrip
+from uniwav_jax.evaluation import (
+    generation,
+    judges,
+    pretraining,
+    representation,
+    roundtrip,
+    speech_frames,
+)
 from uniwav_jax.evaluation.judges import Judges
+from uniwav_jax.evaluation.speech_frames import Speech
 from uniwav_jax.evaluation.systems import MEL, Clip, System, read
 from uniwav_jax.measures.signal import Mean
 
+MFCC = "mfcc39"
 MEASURES = ("reconstruction", "generation", "representation")
 
 
@@ -34,9 +43,12 @@ class Settings:
         aligned_manifest: of the clips that have TextGrids; None: `manifest`.
         noises: strengths of the noise on the latents, in standard deviations.
         codebooks: if not 0, codecs that have so many are also scored with quantised latents.
-        limit: largest number of clips of `manifest`, and of aligned clips; None: all.
+        limit: largest number of clips of `manifest`; None: all.
+        aligned_limit: largest number of aligned clips; None: all.
         train_limit: largest number of clips of `train_manifest`; None: all.
         updates: of the flow model.
+        pretrain_updates: of an encoder that is pretrained on each system's frames, whose layers'
+            representation is measured too; 0: none.
         whisper: name or folder of the recogniser.
         seed: of noise, weights, crops and first codewords.
     """
@@ -49,8 +61,10 @@ class Settings:
     noises: Sequence[float] = roundtrip.NOISES
     codebooks: int = 0
     limit: int | None = None
+    aligned_limit: int | None = None
     train_limit: int | None = None
     updates: int = generation.Probe.updates
+    pretrain_updates: int = 0
     whisper: str = judges.WHISPER
     seed: int = 0
 
@@ -103,29 +117,38 @@ def evaluate(codecs: Sequence[str], settings: Settings) -> tuple[dict[str, Any],
         }
 
     errors: list[UserError] = []
+    by_rate: dict[int, list[Clip]] = {}
+    jury = Judges(None, None)
     if {"reconstruction", "generation"} & set(wanted):
         jury, absent = judges.load(settings.whisper)
         for line in absent:
             notes.add(line)
-        by_rate: dict[int, list[Clip]] = {}
         for rate in sorted({system.features.sample_rate for system in systems}):
             by_rate[rate], errors = read(settings.manifest, sample_rate=rate, limit=settings.limit)
         document["unreadable"] = [str(error) for error in errors]
         rate, clips = next(iter(by_rate.items()))
         scored = [jury.score(clip, clip.audio, sample_rate=rate) for clip in clips]
         document["original"] = _plain(jury.means(scored))
-        for system in systems:
-            clips = by_rate[system.features.sample_rate]
-            if not system.decodes:
-                notes.add(f"{system.name} has no decoder: only its representation is measured")
-                continue
-            if "reconstruction" in wanted:
-                _reconstruct(system, clips, jury, rows[system.name], settings, notes)
-            if "generation" in wanted:
-                _generate(system, clips, jury, rows[system.name], settings)
-    if "representation" in wanted:
-        for name in dict.fromkeys((*rows, MEL, representation.MFCC)):
-            _represent(name, rows.setdefault(name, {"seconds": {}, "clips": {}}), settings)
+    floors = [System(MEL)] if "representation" in wanted and MEL not in rows else []
+    for system in (*systems, *floors):
+        row = rows.setdefault(system.name, {"seconds": {}, "clips": {}})
+        clips = by_rate.get(system.features.sample_rate, [])
+        if clips and not system.decodes:
+            notes.add(f"{system.name} has no decoder: only its representation is measured")
+        if "reconstruction" in wanted and system.decodes and system in systems:
+            _reconstruct(system, clips, jury, row, settings, notes)
+        generates = "generation" in wanted and system.decodes and system in systems
+        if not generates and "representation" not in wanted:
+            continue
+        speech = None
+        if settings.train_manifest:
+            with _clock(row, "frames of the training speech"):
+                path, most = settings.train_manifest, settings.train_limit
+                speech = speech_frames.read(system, path, limit=most)
+        if generates:
+            _generate(system, clips, jury, row, speech, settings)
+        if "representation" in wanted:
+            _represent(system, rows, speech, settings)
     return document, errors
 
 
@@ -149,31 +172,52 @@ def _reconstruct(
 
 
 def _generate(
-    system: System, clips: Sequence[Clip], jury: Judges, row: dict[str, Any], settings: Settings
+    system: System,
+    clips: Sequence[Clip],
+    jury: Judges,
+    row: dict[str, Any],
+    speech: Speech,
+    settings: Settings,
 ) -> None:
-    probe = generation.Probe(updates=settings.updates)
-    options = {"probe": probe, "seed": settings.seed}
+    options = {"probe": generation.Probe(updates=settings.updates), "seed": settings.seed}
+    with _clock(row, "training of the flow model"):
+        trained = generation.train(system, speech, **options)
     with _clock(row, "generation"):
-        trained = generation.train(
-            system, settings.train_manifest, limit=settings.train_limit, **options
-        )
         means, scores = generation.measure(system, clips, jury, trained, **options)
     row["generation"], row["clips"]["generation"] = _plain(means), scores
     row["generation_losses"] = [round(float(loss), 4) for loss in trained.losses]
 
 
-def _represent(name: str, row: dict[str, Any], settings: Settings) -> None:
-    with _clock(row, "representation"):
-        means = representation.measure(
-            name,
-            settings.aligned_manifest or settings.manifest,
-            settings.alignments,
-            fit_manifest=settings.train_manifest,
-            limit=settings.limit,
-            fit_limit=settings.train_limit,
-            seed=settings.seed,
-        )
-    row["representation"] = _plain(means)
+def _represent(
+    system: System, rows: dict[str, Any], other: Speech | None, settings: Settings
+) -> None:
+    """Measure a system's frames, and for log-mel also MFCC39."""
+    path = settings.aligned_manifest or settings.manifest
+    params = other and other.params
+    options = {"alignments": settings.alignments, "limit": settings.aligned_limit}
+    with _clock(rows[system.name], "representation"):
+        aligned = speech_frames.read(system, path, params=params, **options)
+        means = representation.measure(system, aligned, other, seed=settings.seed)
+    rows[system.name]["representation"] = _plain(means)
+    if settings.pretrain_updates and settings.train_manifest:
+        with _clock(rows[system.name], "pretraining"):
+            means = pretraining.measure(
+                system,
+                settings.train_manifest,
+                path,
+                settings.alignments,
+                updates=settings.pretrain_updates,
+                limit=settings.aligned_limit,
+                seed=settings.seed,
+            )
+        rows[system.name]["representation"] |= _plain(means)
+    if system.name == MEL:
+        row = rows.setdefault(MFCC, {"seconds": {}, "clips": {}})
+        with _clock(row, "representation"):
+            options = {"cepstra": True, "seed": settings.seed}
+            row["representation"] = _plain(
+                representation.measure(system, aligned, other, **options)
+            )
 
 
 def _plain(means: dict[str, Mean]) -> dict[str, dict[str, Any]]:
@@ -194,6 +238,13 @@ class _Notes:
 @contextlib.contextmanager
 def _clock(row: dict[str, Any], name: str) -> Iterator[None]:
     """Measure the CPU time of all threads, compilation included."""
-    before = time.process_time()
+    before = _cpu()
     yield
-    row["seconds"][name] = round(time.process_time() - before, 1)
+    row["seconds"][name] = round(_cpu() - before, 1)
+    print(f"{name}: {row['seconds'][name]} s", file=sys.stderr, flush=True)
+
+
+def _cpu() -> float:
+    """CPU time of this process and of those that it waited for, in seconds."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system

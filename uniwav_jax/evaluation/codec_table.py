@@ -1,5 +1,6 @@
 """The results of `codec_measures` as tables in Markdown, which are also what is printed."""
 
+import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +17,8 @@ TITLES = {
     "flow_loss_of_zero": "of zero output",
     "pnmi_other": "PNMI, clusters of other speakers",
     "pnmi_same": "PNMI, of the same clips",
+    "pnmi_encoder_other": "encoder's best layer, of other speakers",
+    "pnmi_encoder_same": "of the same clips",
 }
 # Columns of the overview: part, condition, measure, title.
 OVERVIEW = (
@@ -77,8 +80,6 @@ def write(document: dict[str, Any], path: str) -> None:
         document: the result of `codec_measures.evaluate`.
         path: of the JSON file; folders are created.
     """
-    import json
-
     target = pathlib.Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -22,13 +22,14 @@ from uniwav_jax.config import Config, DecoderConfig, FeaturesConfig, FlowConfig,
 from uniwav_jax.errors import UserError
 from uniwav_jax.evaluation import speech_frames
 from uniwav_jax.evaluation.judges import Judges
+from uniwav_jax.evaluation.speech_frames import Speech
 from uniwav_jax.evaluation.systems import STEP, Clip, System
 from uniwav_jax.features import LogMel
 from uniwav_jax.measures import bootstrap
 from uniwav_jax.measures.signal import Mean
 from uniwav_jax.models import flow, uniwav
 from uniwav_jax.terminal import progress
-from uniwav_jax.types import Batch, PyTree
+from uniwav_jax.types import PyTree
 
 BANDS = 40
 DECODER = DecoderConfig(layers=4, width=192, heads=4, ffn=512)
@@ -69,13 +70,13 @@ class Trained:
 
     Attributes:
         params: {"condition": {"kernel" [40, E], "bias" [E], "null" [E]}, "decoder"}, float32.
-        features: the features' parameters, with "mean" and "std".
+        statistics: {"mean", "std"}, float32 [C], of the training speech.
         mel: mean and standard deviation of the log-mel bands, float32 [2, 40].
         losses: the loss of each update, float32 [updates].
     """
 
     params: PyTree
-    features: PyTree
+    statistics: PyTree
     mel: np.ndarray
     losses: np.ndarray
 
@@ -87,27 +88,19 @@ def log_mel(system: System) -> LogMel:
     return LogMel(FeaturesConfig(sample_rate=rate, hop=hop, mel_bands=BANDS, mel_high=high))
 
 
-def train(
-    system: System,
-    manifest: str,
-    *,
-    probe: Probe = Probe(),
-    limit: int | None = None,
-    seed: int = 0,
-) -> Trained:
+def train(system: System, speech: Speech, *, probe: Probe = Probe(), seed: int = 0) -> Trained:
     """Train a probe.
 
     Args:
         system: whose latents are generated.
-        manifest: of the training speech.
+        speech: the training speech.
         probe: the model and its training.
-        limit: largest number of training clips, spread over the manifest; None: all.
         seed: of the weights, crops, flow times and noise.
 
     Raises:
-        UserError: no clip is as long as a crop, or as `units.read_clips`.
+        UserError: no clip is as long as a crop.
     """
-    x_NxC, mel_NxM, starts, features = _training_frames(system, manifest, probe, limit)
+    x_NxC, mel_NxM, starts = _training_frames(system, speech, probe)
     mel = np.stack([mel_NxM.mean(0), np.maximum(mel_NxM.std(0), 1e-3)])
     mel_NxM = (mel_NxM - mel[0]) / mel[1]
     frames = round(probe.crop * system.features.frame_rate)
@@ -143,7 +136,7 @@ def train(
         crops = x_NxC[chosen], mel_NxM[chosen]
         params, state, loss = update(params, state, *crops, jax.random.fold_in(key, number))
         losses.append(loss)
-    return Trained(params, features, mel, np.asarray(losses))
+    return Trained(params, speech.params, mel, np.asarray(losses))
 
 
 def init(key: jax.Array, probe: Probe, channels: int) -> PyTree:
@@ -253,7 +246,7 @@ def measure(
     scores: dict[str, dict[str, Any]] = {}
     sums = []
     for number, clip in enumerate(progress(clips, label="generation")):
-        x_TxC = speech_frames.normalise(system.encode(clip.audio), trained.features)
+        x_TxC = speech_frames.normalise(system.encode(clip.audio), trained.statistics)
         frames, padding = len(x_TxC), -len(x_TxC) % STEP
         total = (frames + padding) * system.features.hop
         audio = np.pad(clip.audio, (0, total - len(clip.audio)))
@@ -264,7 +257,7 @@ def measure(
         made, error, zero = jax.device_get(
             generate(trained.params, x_TxC[None], mel_TxM[None], mask_T[None], key)
         )
-        decoded = system.decode(speech_frames.denormalise(made[0, :frames], trained.features))
+        decoded = system.decode(speech_frames.denormalise(made[0, :frames], trained.statistics))
         scores[clip.name] = judges.score(clip, decoded, sample_rate=rate)
         sums.append((float(error), float(zero), frames))
         scores[clip.name]["flow_loss"] = sums[-1][0] / frames
@@ -282,22 +275,15 @@ def _per_frame(column: int, total: np.ndarray) -> float:
 
 
 def _training_frames(
-    system: System, manifest: str, probe: Probe, limit: int | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, PyTree]:
-    """Normalised latents [N, C], log-mel [N, 40], first frames of crops, features' parameters."""
-    speech = speech_frames.read(system, manifest, limit=limit)
-    read, mel = speech_frames.make_read(system, speech.params), log_mel(system)
-    left, right = system.features.context
-
-    @jax.jit
-    def read_mel(batch: Batch) -> jax.Array:
-        return mel.raw({}, batch.audio[:, left : batch.audio.shape[1] - right])
-
+    system: System, speech: Speech, probe: Probe
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Normalised latents [N, C], log-mel [N, 40], and the first frames of all possible crops."""
+    read, raw = speech_frames.make_read(system, speech.params), jax.jit(log_mel(system).raw)
     frames = round(probe.crop * system.features.frame_rate)
     latents, mels, starts, count = [], [], [], 0
-    for batch in speech.clips.batches:
+    for batch, audio_BxS in zip(speech.clips.batches, speech.audio, strict=True):
         x_1xBxTxC, mask_BxT = jax.device_get(read(batch))
-        mel_BxTxM = np.asarray(read_mel(batch))
+        mel_BxTxM = np.asarray(raw({}, audio_BxS))
         for x_TxC, mel_TxM, mask_T in zip(x_1xBxTxC[0], mel_BxTxM, mask_BxT, strict=True):
             real = int(mask_T.sum())
             latents.append(x_TxC[:real])
@@ -306,5 +292,5 @@ def _training_frames(
             count += real
     starts_N = np.concatenate(starts)
     if not len(starts_N):
-        raise UserError(f"no clip of {manifest} is as long as a crop of {probe.crop:g} s")
-    return np.concatenate(latents), np.concatenate(mels), starts_N, speech.params
+        raise UserError(f"no clip of the training speech is as long as a crop, {probe.crop:g} s")
+    return np.concatenate(latents), np.concatenate(mels), starts_N

@@ -6,15 +6,13 @@ PNMI (`measures/codebook_analysis.py`) shows what an encoder can read off single
 MFCC39 are the floors that latents have to beat.
 """
 
-import functools
-
 import jax
 import numpy as np
 
 from uniwav_jax.evaluation import codewords, speech_frames, units
-from uniwav_jax.evaluation.speech_frames import Read
-from uniwav_jax.evaluation.systems import MEL, System
-from uniwav_jax.features import LogMel, mfcc
+from uniwav_jax.evaluation.speech_frames import Read, Speech
+from uniwav_jax.evaluation.systems import System
+from uniwav_jax.features import mfcc
 from uniwav_jax.measures import bootstrap, codebook_analysis
 from uniwav_jax.measures.signal import Mean
 from uniwav_jax.models import masking
@@ -22,17 +20,14 @@ from uniwav_jax.types import Batch
 
 WORDS = 256
 UPDATES = 50  # of the codewords
-MFCC = "mfcc39"
 
 
 def measure(
-    name: str,
-    manifest: str,
-    alignments: str,
+    system: System,
+    aligned: Speech,
+    other: Speech | None = None,
     *,
-    fit_manifest: str | None = None,
-    limit: int | None = None,
-    fit_limit: int | None = None,
+    cepstra: bool = False,
     words: int = WORDS,
     updates: int = UPDATES,
     seed: int = 0,
@@ -40,48 +35,35 @@ def measure(
     """PNMI of clusters of a system's frames.
 
     Args:
-        name: a codec folder, "mel", or "mfcc39" for 13 MFCC with deltas and double deltas.
-        manifest: of the aligned clips.
-        alignments: folder of their TextGrids.
-        fit_manifest: speech of other speakers, to which codewords are fitted too, and on which the
-            normalisation is measured; None: the aligned clips.
-        limit: largest number of aligned clips; None: all.
-        fit_limit: largest number of clips of `fit_manifest`.
+        system: what the frames are of.
+        aligned: the aligned clips.
+        other: speech of other speakers, to which codewords are fitted too; None: only to `aligned`.
+        cepstra: take MFCC39 of the log-mel frames instead, scaled to zero mean and unit variance.
         words: number of clusters.
         updates: of the codewords.
         seed: of the first codewords.
 
     Returns:
-        "pnmi_same", with clusters of the same clips, and "pnmi_other", with clusters of
-        `fit_manifest`; the intervals are by bootstrap over clips, of the measure and not of the
-        clustering.
-
-    Raises:
-        UserError: as `units.read_clips` and `systems.System`.
+        "pnmi_same", with clusters of the same clips, and "pnmi_other", with clusters of `other`;
+        the intervals are by bootstrap over clips, of the measure and not of the clustering.
     """
-    system = System(MEL if name == MFCC else name)
-    make = functools.partial(_read_mfcc, system) if name == MFCC else None
-    fits, params = {}, None
-    if fit_manifest:
-        other = speech_frames.read(system, fit_manifest, limit=fit_limit)
-        fits["pnmi_other"], params = other.clips, other.params
-    aligned = speech_frames.read(
-        system, manifest, alignments=alignments, limit=limit, params=params
-    )
-    fits = {"pnmi_same": aligned.clips, **fits}
-    read = make() if make else speech_frames.make_read(system, aligned.params)
-    if make:  # its channels differ in scale by two orders of magnitude
-        read = codewords.standardised(read, fits.get("pnmi_other", aligned.clips))
+    read = read_mfcc(system) if cepstra else speech_frames.make_read(system, aligned.params)
+    if cepstra:  # the channels differ in scale by two orders of magnitude
+        read = codewords.standardised(read, (other or aligned).clips)
     result = {}
-    for key, clips in fits.items():
-        books = codewords.fit(read, clips, updates=updates, seed=seed, words=words)
-        codes_N = codewords.encode(codewords.nearest(read, books), aligned.clips)[0]
-        result[key] = pnmi(codes_N, aligned.clips)
+    for key, speech in (("pnmi_other", other), ("pnmi_same", aligned)):
+        if speech is not None:
+            books = codewords.fit(read, speech.clips, updates=updates, seed=seed, words=words)
+            codes_N = codewords.encode(codewords.nearest(read, books), aligned.clips)[0]
+            result[key] = pnmi(codes_N, aligned.clips)
     return result
 
 
 def pnmi(codes_N: np.ndarray, clips: units.Clips) -> Mean:
     """PNMI of codes with its 95 % interval by bootstrap over clips.
+
+    The interval is centred on the value. Resampled clips have fewer different frames, which raises
+    PNMI, so the percentiles themselves would lie too high.
 
     Args:
         codes_N: int, of the real frames in the order of `clips.labels`.
@@ -92,19 +74,18 @@ def pnmi(codes_N: np.ndarray, clips: units.Clips) -> Mean:
     counts = codebook_analysis.joint_counts_by_clip(codes_N, labels, clip)
     low, high = None, None
     if clips.count > 1:
-        low, high = bootstrap.interval(counts, codebook_analysis.pnmi)
+        low, high = bootstrap.over_seeds([counts], codebook_analysis.pnmi)
     value = codebook_analysis.pnmi(counts.sum(0))
     return Mean(value, low, high, clips.count, clips.count)
 
 
-def _read_mfcc(system: System) -> Read:
-    """Compile `batch -> MFCC39 float32 [1, B, T, 39], real frames bool [B, T]`."""
-    log_mel = LogMel(system.config)
+def read_mfcc(system: System) -> Read:
+    """Compile `batch of log-mel -> MFCC39 float32 [1, B, T, 39], real frames bool [B, T]`."""
 
     @jax.jit
     def read(batch: Batch) -> tuple[jax.Array, jax.Array]:
-        frames_B = log_mel.output_length(batch.samples)
-        x_BxTxC = mfcc.mfcc(log_mel.raw({}, batch.audio), frames_B)
+        frames_B = system.features.output_length(batch.samples)
+        x_BxTxC = mfcc.mfcc(batch.latents, frames_B)
         return x_BxTxC[None], masking.frame_mask(frames_B, x_BxTxC.shape[1])
 
     return read

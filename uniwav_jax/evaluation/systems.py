@@ -20,7 +20,7 @@ from uniwav_jax.inference import codec_files
 
 MEL = "mel"
 MEL_FEATURES = FeaturesConfig(window=512)  # 80 bands; those of the config demo
-STEP = 200  # frames; log-mel is computed in multiples of them, so that few shapes are compiled
+STEP = 400  # frames; clips are padded to multiples of them, so that few shapes are compiled
 
 
 class Clip(NamedTuple):
