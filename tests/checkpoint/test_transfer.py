@@ -53,10 +53,14 @@ def save(workdir, config, seed=1):
     return str(workdir), state
 
 
-def take(path, config, parts="") -> tuple[TrainState, TrainState, str, bool]:
-    """The fresh state, the state after taking from `path`, the report and whether to start."""
+def take(path, config, parts="", model=None) -> tuple[TrainState, TrainState, str, bool]:
+    """The fresh state, the state after taking from `path`, the report and whether to start.
+
+    The fresh state is that of `model`, a configuration, instead of `config` if it is given: this
+    saves the tracing of a model whose configuration is refused.
+    """
     config = dataclasses.replace(config, init_from=path, init_parts=parts)
-    fresh = random_state(config, seed=2)
+    fresh = random_state(model or config, seed=2)
     shardings = jax.tree.map(lambda leaf: leaf.sharding, fresh)
     state, report, taken = transfer.init_from(fresh, shardings, config)
     return fresh, state, "\n".join(report), bool(set(state.state) - taken)
@@ -93,7 +97,7 @@ def test_another_meaning_is_an_error_with_the_flags_that_fit(field, pretrained):
     path, theirs = pretrained
     value, ours = MEANINGS[field], configuration()
     with pytest.raises(UserError) as error:
-        take(path, configuration({field: value}))
+        take(path, configuration({field: value}), model=ours)
     message = str(error.value)
     then = compatibility.values_now(ours)[field]
     assert message.startswith(

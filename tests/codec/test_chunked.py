@@ -25,7 +25,7 @@ def test_chunks_equal_the_whole(clip, name):
     model = Codec(config)
     params = random_codec(config)["network"]
     apply = jax.jit(model.apply, static_argnames="method")
-    for samples in (len(clip), 32000, 300):
+    for samples in (40077, 24000, 300):
         audio = clip[:samples]
         z = np.asarray(apply({"params": params}, audio[None], method="encode")[0])
         y = np.asarray(apply({"params": params}, z[None], method="decode")[0])
@@ -34,7 +34,7 @@ def test_chunks_equal_the_whole(clip, name):
         cuts = np.split(audio, np.sort(rng.integers(0, samples, 5)))
         blocks = list(chunked.encode(config, params, cuts, seconds=0.5))
         sound = list(chunked.decode(config, params, blocks, seconds=0.5))
-        assert samples < 32000 or len(blocks) > 2
+        assert samples < 24000 or len(blocks) > 2
         assert np.abs(np.concatenate(blocks) - z).max() < 1e-5 * np.abs(z).max()
         assert np.abs(np.concatenate(sound) - y).max() < 1e-5 * np.abs(y).max()
 

@@ -1,6 +1,7 @@
 """Pretraining on codec latents, which are encoded in the training step or extracted before."""
 
 import json
+import shutil
 
 import numpy as np
 import soundfile
@@ -19,6 +20,7 @@ def test_pretraining_on_latents(program, small_corpus, tmp_path):
     codec = tmp_path / "codec"
     files.save(codec, CONFIG, random_codec(CONFIG), info={})
     settings = {"features__kind": "codec", "features__codec": codec, "train__steps": 4}
+    settings |= {"checkpoint__every": 2, "flow__sample_steps": 2}
     settings["data__buckets"] = "(1.0,)"
     settings["data__eval_manifest"] = small_corpus / "manifest.tsv"
     audio = tmp_path / "audio"
@@ -50,6 +52,8 @@ def test_pretraining_on_latents(program, small_corpus, tmp_path):
             if name in ours:
                 assert abs(ours[name] - theirs[name]) < 2e-2 * ours[name], (name, ours, theirs)
     assert len(described["mean"]) == 16
-    # A resumed run reads the codec's weights from its checkpoint.
-    more = {**settings, "train__steps": 5, "data__eval_manifest": ""}
-    assert "resuming at step 4" in program.run(audio, **more)
+    # A resumed run reads the codec's weights from its checkpoint, also without the codec's folder.
+    shutil.rmtree(audio / "checkpoints" / "4")
+    shutil.rmtree(codec)
+    again = program.run(audio, **{**settings, "data__eval_manifest": ""})
+    assert "resuming at step 2" in again

@@ -9,9 +9,9 @@ from uniwav_jax import cli
 pytest.importorskip("torch", reason="--check; see tests/requirements-oracles.txt")
 
 
-def test_fine_tuning_starts_from_an_import(program, short, tmp_path):
+def test_fine_tuning_starts_from_an_import(program, undisturbed, tmp_path):
     """A checkpoint is exported and imported, and training continues from the import."""
-    export = ["--checkpoint", str(short), "--out", str(tmp_path / "export")]
+    export = ["--checkpoint", str(undisturbed), "--out", str(tmp_path / "export")]
     assert cli.main(["export", *export, "--check"]) == 0
     back = [str(tmp_path / "export"), "--out", str(tmp_path / "imported")]
     assert cli.main(["import", "model", *back]) == 0

@@ -1,6 +1,6 @@
 """One run through what happens to several processes, compared with an undisturbed one.
 
-2 processes, one killed  ->  2 processes of more devices, SIGTERM to one  ->  1 process
+2 processes, one killed  ->  2 processes of 2 devices, SIGTERM to one  ->  1 process
 """
 
 import json
@@ -32,12 +32,12 @@ def test_two_processes_become_one(program, undisturbed, whole, tmp_path):
     assert ended[0][1].splitlines()[-1].startswith("error: no answer from process 1 ("), ended
     assert "self-check: 2 processes agree" in ended[0][1]
     table = json.loads((tmp_path / "processes.json").read_text())
-    assert [p["rows"]["32000"] for p in table] == [[[0, 7]], [[0, 7]]]
+    assert [p["rows"]["32000"] for p in table] == [[[0, 3]], [[0, 3]]]
 
     kept = saved(tmp_path)
     # Each process is a slice, with its own half of the rows.
-    slices = {"mesh__fsdp": 2, "mesh__tensor": 2, "mesh__slices": 2}
-    running = program.start_processes(tmp_path, processes=2, devices=4, **whole, **slices)
+    slices = {"mesh__fsdp": 2, "mesh__slices": 2}
+    running = program.start_processes(tmp_path, processes=2, devices=2, **whole, **slices)
     wait_for(running[0], tmp_path / "checkpoints" / str(kept + 5), seconds=900)
     os.kill(running[1].pid, signal.SIGTERM)
     ended = ends(running)
@@ -47,7 +47,7 @@ def test_two_processes_become_one(program, undisturbed, whole, tmp_path):
     assert f"preempted: step {saved(tmp_path)} saved" in ended[0][1]
     assert "error" not in ended[1][1]
 
-    program.run(tmp_path, devices=4, mesh__fsdp=2, **whole)
+    program.run(tmp_path, **whole)
     ours, theirs = read_metrics(tmp_path), read_metrics(undisturbed)
     assert [line["step"] for line in ours] == [line["step"] for line in theirs]
     for name, count in (("loss", STEPS), ("eval_loss", STEPS // 10)):

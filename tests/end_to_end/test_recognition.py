@@ -19,7 +19,7 @@ SETTINGS = {
     "evaluate__every": 4,
     "evaluate__batches": 0,
     "data__buckets": "(3.0,)",
-    "data__batch_seconds": 24.0,
+    "data__batch_seconds": 12.0,
     "train__steps": 8,
 }
 TEXTS = ("go do you hear", "what do you mean sir", "caf\u00e9")

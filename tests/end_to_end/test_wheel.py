@@ -22,9 +22,9 @@ TEXTS = ("go do you hear", "what do you mean sir")
 TRAIN = {  # with one length of audio, only one program is compiled
     "train.steps": 2,
     "features.stats_seconds": 4.0,
-    "data.manifest": "packed",
+    "data.manifest": "train.tsv",
     "data.buckets": "(3.0,)",
-    "data.batch_seconds": 24.0,
+    "data.batch_seconds": 12.0,
 }
 API = """
 import json, sys
@@ -121,7 +121,10 @@ def _requirement(line: str) -> str:
 
 @pytest.mark.slow
 def test_from_recordings_to_text(installed, small_corpus):
-    """Data, pretraining, fine-tuning, transcription, export and the Python interface."""
+    """Data, training, transcription, export and the Python interface.
+
+    tests/test_docs.py runs the other commands; the wheel has all files, which is tested above.
+    """
     folder = installed.folder
     (folder / "clips").mkdir()
     for number, clip in enumerate(sorted(small_corpus.glob("*.flac"))):
@@ -130,15 +133,11 @@ def test_from_recordings_to_text(installed, small_corpus):
     assert "transcribe" in installed("uniwav", "--help")
     command = ["data", "manifest", "clips", "--out", "train.tsv", "--eval_out", "eval.tsv"]
     assert "with text" in installed("uniwav", *command, "--eval_fraction", 0.2)
-    assert "A run can start" in installed("uniwav", "data", "check", "train.tsv")
-    assert "packed 1" in installed("uniwav", "data", "pack", "train.tsv", "--out", "packed")
 
     given = [f"--config.{name}={value}" for name, value in {**SMALL, **TRAIN}.items()]
-    output = installed("uniwav", "train", "--config=demo", "--workdir=pretrained", *given)
-    assert "finished 2 steps" in output
-    asr = ["--config=asr_demo", "--workdir=asr", "--config.init_from=pretrained"]
-    asr += ["--config.data.eval_manifest=eval.tsv", *given, "--config.evaluate.every=2"]
-    assert "arrays loaded" in installed("uniwav", "train", *asr)
+    asr = ["--config=asr_demo:scratch", "--workdir=asr", "--config.data.eval_manifest=eval.tsv"]
+    asr += [*given, "--config.evaluate.every=2"]
+    assert "finished 2 steps" in installed("uniwav", "train", *asr)
     assert (folder / "asr" / "hypotheses" / "step_0000002.tsv").exists()
 
     clip = "clips/clip0.flac"
@@ -149,5 +148,3 @@ def test_from_recordings_to_text(installed, small_corpus):
     assert not found["torch"] and str(REPOSITORY) not in found["file"]
     assert found["states"] == [SMALL["model.encoder.layers"] + 1, 50, SMALL["model.encoder.width"]]
     assert f"{clip}: {found['text']}\n" == text and found["words"] == ["go", "do"]
-    report = ["report", "--workdir", "pretrained", "asr", "--out", "report"]
-    assert "curves.png" in installed("uniwav", *report)

@@ -57,6 +57,10 @@ def test_quickstart_runs_each_stage_once_and_trains_again(ready, recordings):
     assert ready.run("quickstart.sh", "my speech").returncode == 0
     assert stages(ready.calls()) == ["main"]
 
+    (data / "manifest.tsv").touch()  # makes the ArrayRecord outdated
+    assert ready.run("quickstart.sh", "my speech").returncode == 0
+    assert stages(ready.calls()) == ["pack_array_record", "main"]
+
     clip = next(recordings.glob("*.flac"))
     shutil.copy(clip, recordings / "new.flac")
     assert ready.run("quickstart.sh", str(recordings), "--workdir", "x").returncode == 0

@@ -61,13 +61,15 @@ def numpy_state(state):
     return {name: value.numpy() for name, value in state.items()}
 
 
-@pytest.mark.parametrize("norm", ["weight_norm", "none"])
 @pytest.mark.parametrize("lstm", [0, 2])
 @pytest.mark.parametrize("true_skip", [False, True])
 @pytest.mark.parametrize("padding", ["reflect", "constant"])
 @pytest.mark.parametrize("causal", [False, True])
-def test_encodec_variants(clip, causal, padding, true_skip, lstm, norm):
+def test_encodec_variants(clip, causal, padding, true_skip, lstm):
     torch.manual_seed(0)
+    # Each kind of norm occurs with each value of every other setting.
+    odd = (causal + (padding == "constant") + true_skip + (lstm > 0)) % 2
+    norm = "none" if odd else "weight_norm"
     settings = {"n_filters": 8, "dimension": 16, "norm": norm, "n_residual_layers": 1 + (not lstm)}
     settings |= {"causal": causal, "pad_mode": padding, "true_skip": true_skip, "lstm": lstm}
     parts = {"encoder": SEANetEncoder(**settings), "decoder": SEANetDecoder(**settings)}
@@ -75,7 +77,7 @@ def test_encodec_variants(clip, causal, padding, true_skip, lstm, norm):
     stated = {"sample_rate": 16000, "causal": causal, "padding": padding}
     config, params = importers.convert(numpy_state(torch_state(parts)), stated)
     assert (config.true_skip, config.lstm, config.hop) == (true_skip, lstm, 320)
-    audio = np.stack([clip[:20077], clip[20000:40077]])
+    audio = np.stack([clip[8000:16077], clip[20000:28077]])
     with torch.no_grad():
         z = parts["encoder"](torch.from_numpy(audio)[:, None])
         sound = parts["decoder"](z)

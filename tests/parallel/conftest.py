@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+from tests.forked import Forked
+from tests.parallel import drill as program
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -15,7 +18,7 @@ class Drill:
     """Processes of `tests.parallel.drill` on this machine."""
 
     def __init__(self) -> None:
-        self.processes: list[subprocess.Popen] = []
+        self.processes: list[subprocess.Popen | Forked] = []
 
     def start(self, *jobs: list[str] | None, limit: float, folders=(), slurm=False) -> None:
         """Start one process for each job.
@@ -23,7 +26,7 @@ class Drill:
         Args:
             jobs: for each process the list of its actions; None: the process is not started.
             limit: seconds for which the processes wait for each other.
-            folders: current folder of each process, if it is not this repository.
+            folders: the folder of each process with its own copy of the package.
             slurm: True sets the variables of srun, as if they were tasks of a Slurm job.
         """
         with socket.socket() as probe:
@@ -47,15 +50,19 @@ class Drill:
                     "SLURM_PROCID": str(index),
                     "SLURM_LOCALID": str(index),
                 }
-            folder = folders[index] if folders else REPOSITORY
+            arguments = [str(limit), *job]
+            if not folders:
+                process = Forked(program.begin, arguments, variables=variables)
+                self.processes.append(process)
+                continue
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.parallel.drill", str(limit), *job],
+                [sys.executable, "-m", "tests.parallel.drill", *arguments],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                cwd=folder,
+                cwd=folders[index],
                 # This uses the folder's package, not the one in PYTHONPATH or an installation.
-                env={**os.environ, **variables, "PYTHONPATH": str(folder)},
+                env={**os.environ, **variables, "PYTHONPATH": str(folders[index])},
             )
             self.processes.append(process)
 

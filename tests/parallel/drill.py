@@ -1,5 +1,6 @@
 """One process of a run in these tests: python -m tests.parallel.drill LIMIT ACTION ..."""
 
+import sys
 import time
 
 import jax
@@ -77,6 +78,12 @@ def main(arguments: list[str]) -> int:
         for thing in things:
             do(thing, group)
     return 0
+
+
+def begin(arguments: list[str]) -> None:
+    """Run this program in a forked process."""
+    sys.argv[1:] = arguments
+    run_tool(main)
 
 
 if __name__ == "__main__":

@@ -68,11 +68,12 @@ def twice_and_filled_up(name):
     tokens = jnp.array([[1, 2, 3], [2, 2, -1], [3, -1, -1]])
     one = Example(x, frames, {"tokens": tokens})
     rows = jax.tree.map(lambda a: jnp.concatenate([a, a]), one)
-    draws = task.draw(jax.random.key(2), rows, config)
+    draw = jax.jit(task.draw, static_argnums=2)
+    draws = draw(jax.random.key(2), rows, config)
     draws = jax.tree.map(lambda a: jnp.concatenate([a[:3], a[:3]]), draws)
     none = Example(jnp.zeros_like(x), jnp.zeros_like(frames), {"tokens": jnp.full_like(tokens, -1)})
     empty = jax.tree.map(lambda *both: jnp.concatenate(both), one, none)
-    filled = task.draw(jax.random.key(2), empty, config)
+    filled = draw(jax.random.key(2), empty, config)
     # Real rows have the same random choices in both batches, empty rows those of no speech.
     filled = jax.tree.map(lambda a, b: jnp.concatenate([a[:3], b[3:]]), draws, filled)
     return (rows, draws), (empty, filled)
@@ -115,13 +116,13 @@ def test_unreadable_rows_do_not_train_a_codec():
 def test_an_unreadable_row_gives_the_example_of_the_pages_no_nan():
     """The task of docs/extending.md divides by the frames of a row, of which there may be none."""
     config = networks("pretrain")
-    params, _ = loudness.init(jax.random.key(0), config, 20)
+    params, _ = jax.jit(loudness.init, static_argnums=(1, 2))(jax.random.key(0), config, 20)
     x = jax.random.normal(jax.random.key(1), (2, 40, 20)).at[1].set(0.0)
     example = Example(x, jnp.array([40, 0]), {"loudness": jnp.array([-20.0, 0.0])})
 
     def total(params):
         return loudness.loss(Variables(params, {}, {}, {}), example, None, 1.0, None, config)[0]
 
-    value, gradient = jax.value_and_grad(total)(params)
+    value, gradient = jax.jit(jax.value_and_grad(total))(params)
     assert np.isfinite(value) and value == 400.0
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))

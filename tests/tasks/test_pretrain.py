@@ -226,13 +226,19 @@ def host(tree):
     return jax.tree.map(np.array, jax.device_get(tree))
 
 
-@functools.cache
-def one_step(accumulate, devices):
-    """State and metrics after a step; a large eps makes Adam smooth where gradients vanish."""
-    config = make_config(
+def smooth_config(accumulate=1):
+    """A large eps makes Adam smooth where gradients vanish."""
+    return make_config(
         {"train.accumulate": accumulate, "optim.eps": 1.0, "optim.warmup": 0.0, "optim.hold": 0.5}
     )
-    mesh = make_mesh(MeshConfig(fsdp=2 if devices > 1 else 1), devices=jax.devices()[:devices])
+
+
+@functools.cache
+def one_step(accumulate, devices):
+    """State and metrics after a step."""
+    config = smooth_config(accumulate)
+    sizes = MeshConfig(fsdp=2, tensor=2) if devices > 1 else MeshConfig()
+    mesh = make_mesh(sizes, devices=jax.devices()[:devices])
     with jax.set_mesh(mesh):
         batch = noise_batch(mesh)
         state, step = start(config, mesh, batch)
@@ -284,24 +290,25 @@ def test_step_moves_everything_once():
 
 
 def test_non_finite_batch_changes_nothing_but_the_counts():
-    config = make_config()
     mesh = make_mesh(MeshConfig(), devices=jax.devices()[:1])
-    batch = noise_batch(mesh)
-    state, step = start(config, mesh, batch)
-    good = host(state.frozen)
-    broken = jax.tree.map(lambda a: np.full_like(a, np.nan), good)
-    before = host((state.params, state.opt_state, state.ema, state.state))
-    for skips in (1, 2):
-        state, metrics = step(dataclasses.replace(state, frozen=broken), batch)
-        assert not np.isfinite(metrics["loss"])
-        after = host((state.params, state.opt_state, state.ema, state.state))
-        jax.tree.map(np.testing.assert_array_equal, after, before)
-        assert int(state.step) == skips
-        np.testing.assert_array_equal(state.skipped, [skips, skips])
-    state, metrics = step(dataclasses.replace(state, frozen=good), batch)
-    assert np.isfinite(metrics["loss"])
-    np.testing.assert_array_equal(state.skipped, [2, 0])  # in total, in a row
-    assert np.abs(host(state.params)["heads"]["kernel"] - before[0]["heads"]["kernel"]).max() > 0
+    with jax.set_mesh(mesh):  # the compiled step is that of `one_step`
+        batch = noise_batch(mesh)
+        state, step = start(smooth_config(), mesh, batch)
+        good = host(state.frozen)
+        broken = jax.tree.map(lambda a: np.full_like(a, np.nan), good)
+        before = host((state.params, state.opt_state, state.ema, state.state))
+        for skips in (1, 2):
+            state, metrics = step(dataclasses.replace(state, frozen=broken), batch)
+            assert not np.isfinite(metrics["loss"])
+            after = host((state.params, state.opt_state, state.ema, state.state))
+            jax.tree.map(np.testing.assert_array_equal, after, before)
+            assert int(state.step) == skips
+            np.testing.assert_array_equal(state.skipped, [skips, skips])
+        state, metrics = step(dataclasses.replace(state, frozen=good), batch)
+        assert np.isfinite(metrics["loss"])
+        np.testing.assert_array_equal(state.skipped, [2, 0])  # in total, in a row
+        moved = host(state.params)["heads"]["kernel"] - before[0]["heads"]["kernel"]
+        assert np.abs(moved).max() > 0
 
 
 def test_one_batch_of_speech_is_overfitted(small_corpus):

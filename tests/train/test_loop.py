@@ -92,7 +92,11 @@ def three_updates(small_corpus, tmp_path_factory):
         patch.setattr(store, "save", recorded(store.save, "save"))
         for module, name in ((self_distillation, "cross_entropy_sum"), (flow, "squared_error_sum")):
             patch.setattr(module, name, traced(getattr(module, name), name))
-        assert loop.run(config, str(tmp_path_factory.mktemp("run")), Group(60.0))
+        workdir = str(tmp_path_factory.mktemp("run"))
+        assert loop.run(config, workdir, Group(60.0))
+        recorded_once = list(actions)
+        assert loop.run(config, workdir, Group(60.0))
+        assert actions == recorded_once  # a finished run that is started again does nothing
     return actions, ways
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -180,8 +181,12 @@ def shapes(config: Structure) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.shape, parameters(config))
 
 
+@functools.cache  # tracing takes up to a second
 def parameters(config: Structure) -> PyTree:
-    """Shape and dtype of every parameter, in the tree of `save`, as `jax.ShapeDtypeStruct`."""
+    """Shape and dtype of every parameter, in the tree of `save`, as `jax.ShapeDtypeStruct`.
+
+    Callers must not change the tree.
+    """
     audio = jax.ShapeDtypeStruct((1, config.hop), np.float32)
     network = jax.eval_shape(Codec(config).init, jax.random.key(0), audio)["params"]
     result = {"network": network}

@@ -110,7 +110,9 @@ def _ours(
     padded = jnp.pad(jnp.asarray(audio_BxS), ((0, 0), (left, right)))
     batch = Batch(audio=padded, samples=jnp.asarray(samples_B), bad=jnp.zeros(len(padded), bool))
     exact = write.exact(config)
-    with jax.default_matmul_precision("highest"):
+
+    @jax.jit  # one program compiles faster than its many operations
+    def compute(params: PyTree, batch: Batch) -> dict[str, Any]:
         x, frames_B = surface(batch, params["features"], features)
         mask = masking.frame_mask(frames_B, x.shape[1])
         encoded = uniwav.encoder_module(exact).apply({"params": params["encoder"]}, x, mask)
@@ -123,12 +125,8 @@ def _ours(
         if "codebooks" in params:
             teacher = (params["encoder"], params["codebooks"], x, mask)
             found["teacher_codes"] = uniwav.teacher_codes(*teacher, exact)
-            target, _ = uniwav.targets(params["encoder"], x, mask, exact)
-            words = quantizer.codewords(params["codebooks"])
-            target, words = (np.asarray(a, np.float64) for a in (target, words))
-            product = np.einsum("KBTD,KVD->KBTV", target, words)
-            squares = np.square(target).sum(-1)[..., None], np.square(words).sum(-1)
-            found["distances"] = squares[0] - 2 * product + squares[1][:, None, None]
+            found["targets"], _ = uniwav.targets(params["encoder"], x, mask, exact)
+            found["words"] = quantizer.codewords(params["codebooks"])
         if "decoder" in params:
             key = jax.random.key(0)
             found["noise"] = jax.random.normal(key, x.shape)
@@ -137,7 +135,16 @@ def _ours(
             found["generate"] = generate
             found["sample"] = flow.sample(params, z, x, generate, mask, key, exact)
             found["z"] = z
-    return jax.tree.map(np.array, found)
+        return found
+
+    with jax.default_matmul_precision("highest"):
+        found = jax.tree.map(np.array, compute(params, batch))
+    if "words" in found:
+        target, words = (found.pop(name).astype(np.float64) for name in ("targets", "words"))
+        product = np.einsum("KBTD,KVD->KBTV", target, words)
+        squares = np.square(target).sum(-1)[..., None], np.square(words).sum(-1)
+        found["distances"] = squares[0] - 2 * product + squares[1][:, None, None]
+    return found
 
 
 def _rows(
