@@ -47,6 +47,7 @@ setup(
     # The configs of the repository are installed inside the package: --config=demo finds them.
     packages=[*find_packages(include=["uniwav_jax", "uniwav_jax.*"]), "uniwav_jax.configs"],
     package_dir={"uniwav_jax.configs": "configs"},
+    package_data={"uniwav_jax": ["codec/installed/*/*"]},
     entry_points={"console_scripts": ["uniwav = uniwav_jax.cli:script"]},
     python_requires=f">={PYTHONS[0]}",
     install_requires=[

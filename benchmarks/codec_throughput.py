@@ -4,7 +4,9 @@
 
 Both sides use the same random weights (ours are imported, and the outputs must agree), shapes,
 float32 and number of threads. Runs of the two alternate, so that other load on the machine affects
-both. It needs torch and encodec; see tests/requirements-oracles.txt.
+both. The installed codec is compared with encodec's SEANet of the default size and with
+Lyra's structure, both ways in JAX, in the same manner. It needs torch and encodec; see
+tests/requirements-oracles.txt.
 """
 
 import argparse
@@ -19,7 +21,8 @@ import numpy as np
 import peers
 import torch
 
-from uniwav_jax.codec import importers
+from uniwav_jax.codec import files, importers
+from uniwav_jax.codec.config import LyraConfig
 from uniwav_jax.codec.network import Codec
 
 # encodec imports torchaudio to read files, which is not needed here.
@@ -55,6 +58,9 @@ def main() -> None:
         result[name] = compare(audio, settings, args.repeats)
         for part, figures in result[name].items():
             print(f"{name} {part}: {figures}", flush=True)
+    for part, figures in compare_installed(audio, args.repeats).items():
+        result[f"installed_{part}"] = figures
+        print(f"installed {part}: {figures}", flush=True)
     if args.out:
         pathlib.Path(args.out).write_text(json.dumps(result, indent=2) + "\n")
 
@@ -100,6 +106,52 @@ def compare(audio: np.ndarray, settings: dict, repeats: int) -> dict[str, dict[s
         table = {}
         for part, (theirs, ours) in sides.items():
             table[part] = peers.compare(peers.alternate(theirs, ours, repeats), seconds)
+    return table
+
+
+def compare_installed(audio: np.ndarray, repeats: int) -> dict[str, dict[str, dict[str, float]]]:
+    """Seconds of audio per second of encodec's SEANet, of Lyra and of the installed codec.
+
+    Args:
+        audio: float32 [rows, samples] at 16 kHz.
+        repeats: timed runs of each side.
+
+    Returns:
+        {"encode" and "decode": {"to_seanet" and "to_lyra": figures, where the installed codec is
+        "ours"}}.
+    """
+    mdct, params = files.load("codec")
+    lyra = LyraConfig(codebooks=0)
+    random = np.random.default_rng(0)
+    zeros = jax.tree.map(
+        lambda leaf: 0.05 * random.normal(size=leaf.shape).astype(np.float32),
+        files.parameters(lyra),
+    )
+    encoder, decoder = SEANetEncoder().eval(), SEANetDecoder().eval()
+    table = {}
+    with torch.inference_mode():
+        audio_torch = torch.from_numpy(audio)[:, None]
+        z_torch = encoder(audio_torch)
+        for part in ("encode", "decode"):
+            sides = []
+            for config, network in ((mdct, params["network"]), (lyra, zeros["network"])):
+                value = audio
+                if part == "decode":
+                    shape = (len(audio), audio.shape[1] // config.hop, config.dimension)
+                    value = random.normal(size=shape).astype(np.float32)
+                apply = jax.jit(Codec(config).apply, static_argnames="method")
+                variables = {"params": jax.device_put(network)}
+                sides.append(
+                    lambda apply=apply, variables=variables, value=value, part=part: apply(
+                        variables, value, method=part
+                    ).block_until_ready()
+                )
+            seanet = {"encode": lambda: encoder(audio_torch), "decode": lambda: decoder(z_torch)}
+            others = {"to_seanet": seanet[part], "to_lyra": sides[1]}
+            table[part] = {
+                name: peers.compare(peers.alternate(other, sides[0], repeats), audio.size / 16000)
+                for name, other in others.items()
+            }
     return table
 
 

@@ -24,6 +24,7 @@ def get_config(start="pretrained"):
     config.data.min_seconds = 0.3
     config.data.row_multiple = 2
     config.data.threads = 2
+    config.features.kind = "codec"
     config.features.window = 512  # as in the demo
     config.features.stats_seconds = 300.0  # as in the demo
 

@@ -1,4 +1,4 @@
-"""The codec that ships with the package: 16 kHz speech, 50 frames per second of 64 channels.
+"""The codec that ships with the package: 16 kHz speech, 50 frames per second of 128 channels.
 
     uniwav train --config=codec_mdct --workdir=runs/codec \
         --config.data.manifest=PACKED --config.data.eval_manifest=EVAL.tsv

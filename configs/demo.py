@@ -35,7 +35,9 @@ def get_config():
     config.data.buckets = (2.0,)  # compilation takes some ten seconds per bucket
     config.data.min_seconds = 1.0  # telephone prompts are short
     config.data.threads = 2
-    config.features.window = 512  # 32 ms: shorter windows overlap too little for Griffin-Lim
+    config.features.kind = "codec"
+    # For features.kind=log_mel: 32 ms, because shorter windows overlap too little for Griffin-Lim.
+    config.features.window = 512
     config.features.stats_seconds = 300.0
 
     config.masking.length, config.masking.probability = 2, 0.5  # see above

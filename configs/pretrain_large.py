@@ -1,8 +1,8 @@
 """Joint pretraining, large size (532.9 M parameters), on LibriLight's 60 000 hours: the paper's.
 
-As in UniWav, the encoder has 24 layers of width 1024 and the decoder 12, and a run has 600k updates
-of 63 minutes of audio. The paper's surface features are codec latents; this config uses log-mel,
-the alternative of its appendix. Values without a source are ours.
+As in UniWav, the encoder has 24 layers of width 1024 and the decoder 12, a run has 600k updates of
+63 minutes of audio, and the surface features are latents of a codec, here the installed one. Values
+without a source are ours.
 
     bash launch/tpu_run.sh --name=uniwav --zone=ZONE --type=v5litepod-64 -- \
         --config=pretrain_large --workdir=gs://BUCKET/runs/large \

@@ -216,7 +216,7 @@ def test_a_missing_method_names_the_config_that_trains_it(model, recogniser, wav
 
 
 def test_errors_name_folders_that_are_not_models(tmp_path):
-    with pytest.raises(UserError, match=r"no model of that name ships .*none yet.*--config=demo"):
+    with pytest.raises(UserError, match=r"no model of that name ships .*has codec.*--config=demo"):
         uniwav_jax.load("uniwav-base")
     with pytest.raises(UserError, match="has no checkpoint"):
         uniwav_jax.load(tmp_path)

@@ -130,6 +130,7 @@ def step_of(config: Config, rows: int, chips: tuple[Any, ...]) -> dict[str, Any]
         )
         step = step_lib.make_train_step(task, config, features, mesh, shardings)
         traced = step.trace(state, batch)
+        encoded = jax.make_jaxpr(features.encode)(feature_params, batch.audio)
         began = time.perf_counter()
         compiled, problem = None, ""
         try:
@@ -167,6 +168,10 @@ def step_of(config: Config, rows: int, chips: tuple[Any, ...]) -> dict[str, Any]
         + memory.generated_code_size_in_bytes
     )
     report["hbm_traffic_bytes_per_chip"] = program.traffic()
+    report["features"] = {
+        "flops_per_chip": compiled_lib.matmul_flops(encoded) / mesh.size,
+        "hbm_traffic_bytes_per_chip": program.traffic(compiled_lib.FEATURES),
+    }
     kinds: dict[str, dict[str, int]] = collections.defaultdict(collections.Counter)
     for one in program.collectives():
         kinds[one.kind].update(count=1, runs=one.runs, bytes=one.runs * one.bytes)
@@ -252,6 +257,9 @@ def lines(report: dict[str, Any]) -> list[str]:
     )
     if "mfu_bound" in b:
         text[-1] += f"; MFU at most {b['mfu_bound']:.0%}"
+    share = report["features"]["flops_per_chip"] / report["executed_flops_per_chip"]
+    moved = report["features"]["hbm_traffic_bytes_per_chip"] / report["hbm_traffic_bytes_per_chip"]
+    text.append(f"features: {share:.1%} of the matmuls, {moved:.1%} of the memory traffic")
     cycles = sorted(report["estimated_cycles"].items(), key=lambda item: -item[1])
     total = sum(report["estimated_cycles"].values())
     text.append(f"{total / 1e6:.0f} M cycles by the compiler's estimate, without custom kernels:")

@@ -32,7 +32,8 @@ from uniwav_jax.inference import align, codec_files, recognize, representations,
 from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE, Word
 from uniwav_jax.types import PyTree
 
-SHIPPED: dict[str, str] = {}  # name of a model that ships with the package: its export folder
+# Name of a model that ships with the package: its folder.
+SHIPPED = {"codec": str(files.INSTALLED / "codec")}
 ENCODER, CODEC = {"encode", "features"}, {"encode_latents", "decode_latents"}
 RECOGNITION = {"transcribe", "align"}
 # How to get a model that has a method.
@@ -330,7 +331,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     if "://" not in path and not folder.exists():
         raise UserError(
             f"{path} is no folder, and no model of that name ships with this version (it has"
-            f" {', '.join(SHIPPED) or 'none yet'}); train one: uniwav train --config=demo"
+            f" {', '.join(SHIPPED)}); train one: uniwav train --config=demo"
             " --workdir=runs/demo --config.data.manifest=..."
         )
     return _of_checkpoint(path)

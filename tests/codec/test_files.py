@@ -12,6 +12,7 @@ from uniwav_jax.codec import files
 from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.codec.network import Codec
 from uniwav_jax.errors import UserError
+from uniwav_jax.measures import signal
 
 CONFIG = SEANetConfig(filters=2, dimension=4, codebooks=2, codewords=8)
 
@@ -88,3 +89,30 @@ def test_errors_name_what_is_damaged(folder, params, tmp_path):
     (folder / "codec.json").write_text("{")
     with pytest.raises(UserError, match=r"codec\.json is damaged"):
         files.load(folder)
+
+
+def test_the_installed_codec_keeps_speech_and_bears_noise(clip):
+    config, params = files.load("codec")
+    assert files.find("codec") == files.INSTALLED / "codec" and len(files.digest("codec")) == 16
+    size = sum(path.stat().st_size for path in files.find("codec").iterdir())
+    assert size <= 10e6 and (config.sample_rate, config.hop) == (16000, 320)
+    apply = jax.jit(Codec(config).apply, static_argnames="method")
+    variables = {"params": params["network"]}
+    z = np.asarray(apply(variables, clip[None], method="encode"))
+    noise = 0.3 * z.std((0, 1)) * np.random.default_rng(0).normal(size=z.shape)
+    clean, noisy = (
+        np.asarray(apply(variables, latents, method="decode"))[0, : len(clip)]
+        for latents in (z, (z + noise).astype(np.float32))
+    )
+    scores = [signal.scores(clip, wave, sample_rate=16000) for wave in (clean, noisy)]
+    assert scores[0]["mel_distance"] < 0.25 and scores[1]["mel_distance"] < 0.5
+    if "pesq_wb" in scores[0]:
+        assert scores[0]["pesq_wb"] > 3.5 and scores[1]["pesq_wb"] > 2.5
+    if "stoi" in scores[0]:
+        assert scores[0]["stoi"] > 0.965 and scores[1]["stoi"] > 0.9
+
+
+def test_a_folder_of_an_installed_codecs_name_comes_first(params, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files.save("codec", CONFIG, params, info={})
+    assert files.load("codec")[0] == CONFIG

@@ -1,5 +1,7 @@
 """The analytic path of the MDCT codec, and what its networks may see."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from tests.codec.random_codec import random_codec
 from uniwav_jax.codec import chunked, mdct
 from uniwav_jax.codec.config import MdctConfig
 from uniwav_jax.codec.network import Codec
+from uniwav_jax.errors import UserError
 
 SMALL = {"width": 16, "inner": 24, "encoder_blocks": 1, "decoder_blocks": 1}
 # The skip path carries the whole signal.
@@ -121,3 +124,33 @@ def test_signals_that_are_not_speech_stay_finite(kind):
 def test_normalisation_gives_shapes_their_own_deviation():
     config = MdctConfig(shape=1, quadrature=1, bands=3, free=1, fine_scale=0.5, **SMALL)
     assert config.dimension == 6 and config.scale == (0.5, 0.5, 1.0, 1.0, 1.0, 1.0)
+
+
+def test_bfloat16_changes_latents_and_speech_little(clip):
+    """By a few thousandths of their energy: bfloat16 has 8 bits."""
+    full = MdctConfig(**SMALL)
+    params = {"params": random_codec(full)["network"]}
+    z, y = [], []
+    for config in (full, dataclasses.replace(full, compute_dtype="bfloat16")):
+        apply = jax.jit(Codec(config).apply, static_argnames="method")
+        z.append(apply(params, clip[None, :16000], method="encode"))
+        y.append(apply(params, z[0], method="decode"))
+    for exact, rounded in (z, y):
+        assert rounded.dtype == jnp.float32
+        assert 0.0 < jnp.square(rounded - exact).mean() < 5e-3 * jnp.square(exact).mean()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"kernel": 4}, "kernel must be odd"),
+        ({"hop": 321}, "hop must be even"),
+        ({"shape": 20, "quadrature": 21}, r"quadrature \(21\) must be at most shape \(20\)"),
+        ({"bands": 2}, "bands must lie between 3 and hop / 10"),
+        ({"width": 0}, "width must be positive"),
+        ({"compute_dtype": "float16"}, "compute_dtype must be float32 or bfloat16"),
+    ],
+)
+def test_wrong_structures_are_refused(values, message):
+    with pytest.raises(UserError, match=message):
+        MdctConfig(**values).validate()

@@ -76,4 +76,8 @@ def test_compiles_a_step(tmp_path):
     assert found["executed_flops_per_chip"] > found["model_flops_per_chip"] > 1e9
     assert found["collectives_per_chip"]["all-reduce"]["bytes"] > 1e5
     assert 0 < found["bounds"]["mfu_bound"] < 1
+    features = found["features"]
+    assert 0 < features["flops_per_chip"] < found["executed_flops_per_chip"]
+    assert 0 < features["hbm_traffic_bytes_per_chip"] < found["hbm_traffic_bytes_per_chip"]
+    assert found["estimated_cycles"]["features"] > 0 and "\nfeatures: " in done.stdout
     assert found["estimated_cycles"]["encoder backward: feed forward"] > 0

@@ -66,6 +66,8 @@ def test_traffic_counts_hbm_only_and_slices_not_stacks():
     per_run = shard + (shard + one_of_stack)  # results of both fusions are in S(1)
     scatter = (32 * 16 + 8 * 16) * 4
     assert compiled.Program(HLO).traffic() == 4 * per_run + 2 * scatter  # `down` moves as much
+    assert compiled.Program(HLO).traffic("layers_in/down") == scatter
+    assert compiled.Program(HLO).traffic("surface_features") == 0
 
 
 # The v6e compiler prefetches an array, a slice of one, and an array that makes room.
@@ -138,6 +140,7 @@ def test_cycles_are_summed_by_part_over_loop_steps():
         ("transpose(Encoder)/attention/BTD,DE->BTE/dot", "encoder backward: projections"),
         ("jvp(Encoder)/layers/norm_attention/mul", "encoder forward: norms"),
         ("jvp(Encoder)/positions/conv_general_dilated", "encoder forward: positions"),
+        ("jvp(surface_features)/Codec.encode/encoder_1/norm", "features"),
         ("jit(_where)/select_n", "other forward: rest"),
     ],
 )  # fmt: skip

@@ -42,9 +42,7 @@ COMMANDS = {
     "import codec": Command("exchange", "Lyra, EnCodec and others to a codec folder"),
     "evaluate asr": Command("evaluate", "error rates of a recogniser"),
     "evaluate units": Command("evaluate", "how well codewords correspond to phones"),
-    "evaluate codec": Command(
-        "evaluate", "reconstruction, generation, representation of codecs"
-    ),
+    "evaluate codec": Command("evaluate", "reconstruction, generation, representation of codecs"),
     "report": Command("evaluate", "curves and a summary of runs"),
 }
 Run = Callable[[argparse.Namespace], int]

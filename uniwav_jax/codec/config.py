@@ -105,12 +105,13 @@ class MdctConfig:
     bands: int = 18  # number of bands whose gains the latents carry
     free: int = 10  # latent channels without a skip path
     companding: float = 1.0  # a in asinh(a * shape): larger values compress large coefficients
-    fine_scale: float = 1.0  # standard deviation of normalised fine channels; of the others: 1
+    fine_scale: float = 0.5  # standard deviation of normalised fine channels; of the others: 1
     width: int = 256  # channels of the networks
     inner: int = 768  # channels inside a block
     encoder_blocks: int = 4
     decoder_blocks: int = 6
     kernel: int = 7  # frames, of the depthwise convolutions; odd
+    compute_dtype: str = "float32"  # of the networks' activations and products; or "bfloat16"
     codebooks: int = 0  # number of quantiser stages; 0: continuous latents only
     codewords: int = 1024  # number of codewords per stage
 
@@ -137,9 +138,15 @@ class MdctConfig:
         """
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if isinstance(value, str):
+                continue
             least = 0 if field.name in ("free", "codebooks", "shape", "quadrature") else 1e-9
             if value < least:
                 raise UserError(f"codec: {field.name} must be positive; got {value}")
+        if self.compute_dtype not in ("float32", "bfloat16"):
+            raise UserError(
+                f"codec: compute_dtype must be float32 or bfloat16; got '{self.compute_dtype}'"
+            )
         if self.hop % 2:
             raise UserError(f"codec: hop must be even; got {self.hop}")
         if self.kernel % 2 == 0:

@@ -24,6 +24,7 @@ from uniwav_jax.types import PyTree
 
 SCHEMA = 1
 DESCRIPTION, WEIGHTS = "codec.json", "model.safetensors"
+INSTALLED = pathlib.Path(__file__).parent / "installed"  # folder of the package's own codecs
 
 
 def save(
@@ -95,6 +96,12 @@ def save_tensors(
     safetensors.numpy.save_file(whole, path, notes)
 
 
+def find(folder: str) -> pathlib.Path:
+    """The path of a codec folder, or of the installed codec of that name ("codec")."""
+    path, installed = pathlib.Path(folder), INSTALLED / folder
+    return installed if not path.exists() and installed.is_dir() else path
+
+
 def describe(config: Structure) -> dict[str, Any]:
     """Describe a structure by JSON values: {"structure": name, "config": fields}."""
     name = next(name for name, kind in STRUCTURES.items() if isinstance(config, kind))
@@ -114,12 +121,12 @@ def from_description(document: dict[str, Any]) -> Structure:
 
 
 def load_config(folder: str) -> Structure:
-    """Read the structure of the codec in a folder.
+    """Read the structure of the codec in a folder, or of an installed codec.
 
     Raises:
         UserError: codec.json is missing, damaged or of another version.
     """
-    path = pathlib.Path(folder) / DESCRIPTION
+    path = find(folder) / DESCRIPTION
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         schema, structure = document["schema"], document["structure"]
@@ -127,7 +134,8 @@ def load_config(folder: str) -> Structure:
             return from_description(document)
     except FileNotFoundError:
         raise UserError(
-            f"{path} does not exist; create a codec folder with 'uniwav import codec'"
+            f"{path} does not exist; the installed one is called codec, and 'uniwav import codec'"
+            " and 'uniwav export' create codec folders"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged: {error!r}") from error
@@ -146,7 +154,7 @@ def load(folder: str) -> tuple[Structure, PyTree]:
     Raises:
         UserError: a file or tensor is missing, damaged or of another shape; names it.
     """
-    config, path = load_config(folder), pathlib.Path(folder)
+    config, path = load_config(folder), find(folder)
     try:
         tensors = safetensors.numpy.load_file(path / WEIGHTS)
     except Exception as error:  # safetensors raises many types
@@ -170,7 +178,7 @@ def digest(folder: str) -> str:
         UserError: the folder has no weights.
     """
     try:
-        content = (pathlib.Path(folder) / WEIGHTS).read_bytes()
+        content = (find(folder) / WEIGHTS).read_bytes()
     except OSError as error:
         raise UserError(f"{folder} is not a codec folder: {error}") from error
     return hashlib.blake2b(content, digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""The layers that codecs are built from; all arrays are float32.
+"""The layers that codecs are built from; parameters and most arrays are float32.
 
 A codec's encoder and decoder are chains of layers. Each maps [B, T, C] to [B, ceil(T / stride), C']
 or, if it upsamples, to [B, T * stride, C'].
@@ -52,13 +52,13 @@ class Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, x_BxTxC: jax.Array) -> jax.Array:
-        """[B, T, C] -> [B, ceil(T / stride), features]."""
+        """[B, T, C] -> [B, ceil(T / stride), features], in the dtype of the input."""
         shape = (self.kernel, x_BxTxC.shape[-1] // self.groups, self.features)
         kernel = self.param("kernel", self._scaled, shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         left, right = self.padding
         x_BxTxC = pad(x_BxTxC, left, right + -x_BxTxC.shape[1] % self.stride, self.mode)
-        return self._slide(x_BxTxC, kernel) + bias
+        return self._slide(x_BxTxC, kernel.astype(x_BxTxC.dtype)) + bias.astype(x_BxTxC.dtype)
 
     def _scaled(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         """A new kernel, float32 of `shape`."""
@@ -104,12 +104,14 @@ class ChannelNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x_BxTxC: jax.Array) -> jax.Array:
-        """[B, T, C] -> [B, T, C]."""
+        """[B, T, C] -> [B, T, C], in the dtype of the input."""
         scale = self.param("scale", nn.initializers.ones, (x_BxTxC.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x_BxTxC.shape[-1],))
-        centred = x_BxTxC - x_BxTxC.mean(-1, keepdims=True)
+        x = x_BxTxC.astype(jnp.float32)
+        centred = x - x.mean(-1, keepdims=True)
         variance = jnp.square(centred).mean(-1, keepdims=True)
-        return centred * jax.lax.rsqrt(variance + 1e-5) * scale + bias
+        normal = centred * jax.lax.rsqrt(variance + 1e-5) * scale + bias
+        return normal.astype(x_BxTxC.dtype)
 
 
 class Upsampling(nn.Module):

@@ -9,7 +9,8 @@
 The MDCT (Princen and Bradley, 1986) is a transform of overlapping windows with as many coefficients
 as samples and perfect reconstruction; with the MDST it gives magnitudes that do not depend on the
 phase. The skip latents alone already decode to intelligible speech, so training starts from there.
-No layer runs at the rate of the waveform. All arrays are float32.
+No layer runs at the rate of the waveform. All arrays are float32, except inside the networks if the
+structure's compute_dtype is bfloat16.
 
 The channels of the latents are, in this order: the shape of the lowest coefficients of MDCT and
 MDST ("fine"), the cosine transform of the bands' log gains, which is a cepstrum, and channels
@@ -175,6 +176,11 @@ class Network(nn.Module):
         side = blocks * (self.config.kernel // 2) + self.decodes
         return side, side
 
+    def run(self, x_BxTxD: jax.Array) -> jax.Array:
+        """Output of all layers, float32 [B, T, D'], computed in `compute_dtype`."""
+        inputs = x_BxTxD.astype(self.config.compute_dtype)
+        return layers.run(self.block, inputs).astype(jnp.float32)
+
 
 class Encoder(Network):
     """Adds the output of the network to the skip latents."""
@@ -184,7 +190,7 @@ class Encoder(Network):
     def __call__(self, x_BxTxD: jax.Array) -> jax.Array:
         """[B, T, C + 3 hop] -> [B, T, C]."""
         skip, inputs = jnp.split(x_BxTxD, [self.config.dimension], axis=-1)
-        return skip + layers.run(self.block, inputs)
+        return skip + self.run(inputs)
 
 
 class Decoder(Network):
@@ -194,7 +200,7 @@ class Decoder(Network):
 
     def __call__(self, z_BxTxC: jax.Array) -> jax.Array:
         """[B, T, C] -> [B, T, C + corrections]."""
-        return jnp.concatenate([z_BxTxC, layers.run(self.block, z_BxTxC)], axis=-1)
+        return jnp.concatenate([z_BxTxC, self.run(z_BxTxC)], axis=-1)
 
 
 class Block(nn.Module):

@@ -36,7 +36,9 @@ class FeaturesConfig:
     """Surface features, the encoder's input and the decoder's output (paper, section 3)."""
 
     kind: str = "log_mel"  # "log_mel" or "codec"; "waveform" for task=codec
-    codec: str = ""  # for kind=codec: a folder made by 'uniwav import codec' or 'uniwav export'
+    # For kind=codec: "codec", which is installed with the package, or a folder made by
+    # 'uniwav import codec' or 'uniwav export'.
+    codec: str = "codec"
     sample_rate: int = 16000  # Hz (paper)
     hop: int = 320  # samples per frame: 50 frames per second (paper)
     mel_bands: int = 80

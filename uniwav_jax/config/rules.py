@@ -47,8 +47,8 @@ def validate(config: Config) -> None:
         f"features.kind must not be waveform for task {config.task}",
     )
     require(
-        (config.features.kind == "codec") == bool(config.features.codec),
-        "features.codec must name a codec folder if, and only if, features.kind is codec",
+        config.features.kind != "codec" or bool(config.features.codec),
+        "features.codec must name a codec folder if features.kind is codec",
     )
     one_of("model.encoder.norm", encoder.norm, ("pre", "post"))
     one_of("model.decoder.positions", decoder.positions, ("rotary", "alibi"))

@@ -23,7 +23,8 @@ def surface(
         the number of real frames per row, int32 [B].
     """
     if batch.latents is None:
-        x_BxTxC = features.encode(feature_params, batch.audio)
+        with jax.named_scope("surface_features"):  # reports of compiled steps name this part
+            x_BxTxC = features.encode(feature_params, batch.audio)
     else:
         x_BxTxC = (batch.latents - feature_params["mean"]) / feature_params["std"]
     frames_B = features.output_length(batch.samples)

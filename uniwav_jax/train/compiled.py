@@ -23,6 +23,7 @@ BITS = {"pred": 8, "bf16": 16} | {f"{kind}{b}": b for kind in "fsu" for b in (4,
 # An array is written kind[dimensions]{layout}; S(n) in the layout is a memory other than HBM.
 SHAPE = re.compile(r"\b([a-z]+\d+|pred)\[([\d,]*)\](\{[^}]*\})?")
 INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = (.*?) ([a-z][a-z0-9-]*)\((.*)$")
+FEATURES = "surface_features"  # scope of the features in the step (features/batch.py)
 CALLED = re.compile(r"(?:calls|body|to_apply)=%?([\w.-]+)|branch_computations=\{([^}]*)\}")
 
 
@@ -107,13 +108,17 @@ class Program:
                 )
         return list(found.values())
 
-    def traffic(self) -> int:
-        """Estimate of the bytes read from and written to HBM: all operands and results."""
+    def traffic(self, scope: str = "") -> int:
+        """Estimate of the bytes read from and written to HBM: all operands and results.
+
+        Args:
+            scope: count only instructions with this text in their path of scopes.
+        """
         return sum(
             runs * self._moved(line)
             for name, runs in self._executed(inside=False)
             for line in self._computations[name]
-            if line.opcode not in FREE
+            if line.opcode not in FREE and (not scope or scope in line.rest)
         )
 
     def cycles(self) -> dict[str, int]:
@@ -217,8 +222,10 @@ def part_of(op_name: str) -> str:
         op_name: the instruction's path of scopes.
 
     Returns:
-        A name such as "encoder backward: attention".
+        A name such as "encoder backward: attention", or "features".
     """
+    if FEATURES in op_name:
+        return "features"
     network = next((n for n in ("Encoder", "Decoder") if n in op_name), "other").lower()
     phase = "forward"
     if "transpose(" in op_name:
