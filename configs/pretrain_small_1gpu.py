@@ -1,6 +1,7 @@
 """Joint pretraining of a small model (33.7 M parameters) on one GPU, on tens to hundreds of hours.
 
-Its size is between the demo and the paper, with 12 encoder layers of width 384. It is for checking a corpus or an idea within a day. Values without a source are ours.
+Its size is between the demo and the paper, with 12 encoder layers of width 384. It is for checking
+a corpus or an idea within a day. Values without a source are ours.
 
     bash launch/gpu_run.sh --config=pretrain_small_1gpu --workdir=runs/small \
         --config.data.manifest=data/packed --config.data.eval_manifest=data/eval.tsv

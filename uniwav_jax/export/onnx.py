@@ -1,12 +1,16 @@
-"""Converts an export's encoder, and encoder with CTC head, to ONNX; B and T are dynamic.
+"""Converts an export's encoder, CTC head and MDCT codec to ONNX; B and T are dynamic.
 
     features float32 [B, T, C]   normalised surface features
     frames int64 [B]             real frames of each row
     -> encoder.onnx: hidden_states [L + 1, B, T, D] (h_0 .. h_L) and final [B, T, D], float32
     -> ctc.onnx: logits float32 [B, T, V + 1]
 
-The computation of surface features is not included, because ONNX has no complex numbers for the
-log-mel spectrogram, and codec latents need a model of their own.
+    audio float32 [B, T, hop]    waveform in [-1, 1], filled up with silence to whole frames
+    -> features.onnx: features [B, T, C]
+    features [B, T, C] -> waveform.onnx: waveform [B, T hop]
+
+The last two are written for features of an MDCT codec. ONNX has no complex numbers for the log-mel
+spectrogram.
 """
 
 import pathlib
@@ -20,7 +24,7 @@ from uniwav_jax.export.write import write_sums
 class Encoder(torch.nn.Module):
     """The encoder: features to the states of all layers."""
 
-    names = ("hidden_states", "final")
+    inputs, names = ("features", "frames"), ("hidden_states", "final")
 
     def __init__(self, model: uniwav_model.UniWav) -> None:
         super().__init__()
@@ -44,8 +48,30 @@ class Ctc(Encoder):
         return self.model.logits(self._encode(features, frames))
 
 
+class Features(torch.nn.Module):
+    """Waveform to normalised surface features; silence surrounds it."""
+
+    inputs, names = ("audio",), ("features",)
+
+    def __init__(self, model: uniwav_model.UniWav) -> None:
+        super().__init__()
+        self.features = model.features
+
+    def forward(self, audio: torch.Tensor) -> torch.Tensor:
+        return self.features.encode(audio.flatten(1))
+
+
+class Waveform(Features):
+    """Normalised surface features to a waveform."""
+
+    inputs, names = ("features",), ("waveform",)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        return self.features.decode(features)
+
+
 def write(folder: str) -> list[pathlib.Path]:
-    """Write encoder.onnx and, for recognisers, ctc.onnx into an export's folder.
+    """Write the graphs that the export has parts for into its folder.
 
     Args:
         folder: the export.
@@ -57,23 +83,31 @@ def write(folder: str) -> list[pathlib.Path]:
         ExportError: the export is incomplete or damaged.
     """
     model = uniwav_model.load(folder)
-    graphs: dict[str, Encoder] = {"encoder": Encoder(model)}
+    surface = model.c["features"]
+    graphs: dict[str, torch.nn.Module] = {"encoder": Encoder(model)}
     if "ctc" in model.c["parts"]:
         graphs["ctc"] = Ctc(model)
+    if surface["kind"] == "codec" and surface["encoder"][0]["kind"] == "mdct_analysis":
+        graphs |= {"features": Features(model), "waveform": Waveform(model)}
     paths = []
     # A file of protobuf holds 2 GiB; the weights of larger models go to FILE.onnx.data.
     large = sum(p.numel() * p.element_size() for p in model.parameters()) > 1.9e9
     rows, time = torch.export.Dim("rows"), torch.export.Dim("time", min=2)
-    example = (torch.zeros(2, 50, model.c["features"]["channels"]), torch.tensor([50, 40]))
+    examples = {
+        "features": torch.zeros(2, 50, surface["channels"]),
+        "frames": torch.tensor([50, 40]),
+        "audio": torch.zeros(2, 50, surface["hop"]),
+    }
     for name, graph in graphs.items():
         path = pathlib.Path(folder) / f"{name}.onnx"
+        dynamic = {i: {0: rows} if i == "frames" else {0: rows, 1: time} for i in graph.inputs}
         torch.onnx.export(
             graph.eval(),
-            example,
+            tuple(examples[i] for i in graph.inputs),
             path,
-            input_names=["features", "frames"],
+            input_names=list(graph.inputs),
             output_names=list(graph.names),
-            dynamic_shapes={"features": {0: rows, 1: time}, "frames": {0: rows}},
+            dynamic_shapes=dynamic,
             dynamo=True,
             external_data=large,
             verbose=False,

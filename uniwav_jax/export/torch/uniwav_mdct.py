@@ -47,9 +47,9 @@ class Analysis(Transform):
     def forward(self, audio_Bx1xS: torch.Tensor) -> torch.Tensor:
         """[B, 1, S] -> [B, C + 3 hop, ceil(S / hop)]."""
         c, hop = self.c, self.c["hop"]
-        fill = hop // 2 - audio_Bx1xS.shape[-1] % -hop
-        padded = F.pad(audio_Bx1xS[:, 0], (hop // 2, fill))
-        both = padded.unfold(1, 2 * hop, hop) @ self.basis
+        fill = hop // 2 + -audio_Bx1xS.shape[-1] % hop
+        halves = F.pad(audio_Bx1xS[:, 0], (hop // 2, fill)).unflatten(1, (-1, hop))
+        both = torch.cat([halves[:, :-1], halves[:, 1:]], -1) @ self.basis
         real, imaginary = both[..., :hop], both[..., hop:]
         energy = 0.5 * (real.square() + imaginary.square()) + c["floor"]
         gains = 0.5 * (energy @ self.average).log()
