@@ -13,7 +13,7 @@ def test_statistics_of_speech(small_corpus, tmp_path, capsys):
     command = ["data", "stats", str(small_corpus / "manifest.tsv"), "--config", "demo"]
     assert cli.main([*command, "--out", str(out), "--seconds", "5"]) == 0
     document = json.loads(out.read_text())
-    assert len(document["mean"]) == len(document["std"]) == 80
+    assert len(document["mean"]) == len(document["std"]) == 128
     assert np.std(document["mean"]) > 0.1 and min(document["std"]) > 0
     assert f"--config.features.stats={out}" in capsys.readouterr().out
     # A clip with NaN is named and left out; what an earlier call listed is forgotten.

@@ -2,12 +2,13 @@
 
 import ast
 import inspect
+import dataclasses
 import operator
 
 import pytest
 
 from tests.config.changed import changed
-from uniwav_jax.config import Config, from_dict, rules
+from uniwav_jax.config import Config, FeaturesConfig, from_dict, rules
 from uniwav_jax.errors import UserError
 
 # Field, value, and the field with which the message begins.
@@ -16,7 +17,6 @@ CASES = [
     ("task", "codec", "features.kind"),  # wants the waveform
     ("features.kind", "opus", "features.kind"),
     ("features.kind", "waveform", "features.kind"),
-    ("features.kind", "codec", "features.codec"),
     ("model.encoder.norm", "both", "model.encoder.norm"),
     ("model.decoder.positions", "none", "model.decoder.positions"),
     ("model.remat", "some", "model.remat"),
@@ -78,6 +78,12 @@ def refusal(field, value) -> str:
 @pytest.mark.parametrize(("field", "value", "named"), CASES)
 def test_impossible_value_names_the_field(field, value, named):
     assert refusal(field, value).startswith(named)
+
+
+def test_codec_features_need_a_codec():
+    features = FeaturesConfig(kind="codec", codec="")
+    with pytest.raises(UserError, match="features.codec must name a codec folder"):
+        rules.validate(dataclasses.replace(Config(), features=features))
 
 
 def kind(field):

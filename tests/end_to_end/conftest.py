@@ -33,6 +33,7 @@ SMALL = {
     "model.decoder.ffn": 32,
     "distillation.top_layers": 2,
     "distillation.codewords": 32,
+    "features.kind": "log_mel",  # cheaper than the codec
     "features.mel_bands": 20,
     "features.stats_seconds": 20.0,
     "flow.solver": "euler",

@@ -14,16 +14,18 @@ class Transform(nn.Module):
         del width
         super().__init__()
         self.c, hop, count = c, c["hop"], len(c["edges"]) - 1
-        sample = torch.arange(2 * hop, dtype=torch.float64)
+        # The model is created on the meta device and its weights assigned; constants are not.
+        exact = {"dtype": torch.float64, "device": "cpu"}
+        sample = torch.arange(2 * hop, **exact)
         window = torch.sin(torch.pi * (sample + 0.5) / (2 * hop))
-        index = torch.arange(hop, dtype=torch.float64) + 0.5
+        index = torch.arange(hop, **exact) + 0.5
         angle = torch.pi / hop * (sample[:, None] + 0.5 + hop / 2) * index
         both = torch.cat([angle.cos(), angle.sin()], 1) * (2.0 / hop) ** 0.5
-        band = torch.arange(count, dtype=torch.float64)
+        band = torch.arange(count, **exact)
         cosine = (torch.pi / count * torch.outer(band + 0.5, band)).cos() * (2.0 / count) ** 0.5
         cosine[:, 0] /= 2.0**0.5
-        edges = torch.tensor(c["edges"], dtype=torch.float64)
-        centres, place = (edges[:-1] + edges[1:] - 1) / 2, torch.arange(hop, dtype=torch.float64)
+        edges = torch.tensor(c["edges"], **exact)
+        centres, place = (edges[:-1] + edges[1:] - 1) / 2, torch.arange(hop, **exact)
         inside = (place >= edges[:-1, None]) & (place < edges[1:, None])
         # Linear interpolation between the centres, and constant values beyond the outer ones.
         right = torch.searchsorted(centres, place, right=True).clamp(1, count - 1)
