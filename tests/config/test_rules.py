@@ -1,8 +1,8 @@
 """A wrong value ends in one line that names the field, and every rule has a case here."""
 
 import ast
-import inspect
 import dataclasses
+import inspect
 import operator
 
 import pytest
@@ -82,7 +82,7 @@ def test_impossible_value_names_the_field(field, value, named):
 
 def test_codec_features_need_a_codec():
     features = FeaturesConfig(kind="codec", codec="")
-    with pytest.raises(UserError, match="features.codec must name a codec folder"):
+    with pytest.raises(UserError, match=r"features\.codec must name a codec folder"):
         rules.validate(dataclasses.replace(Config(), features=features))
 
 

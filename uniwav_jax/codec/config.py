@@ -105,7 +105,7 @@ class MdctConfig:
     bands: int = 18  # number of bands whose gains the latents carry
     free: int = 10  # latent channels without a skip path
     companding: float = 1.0  # a in asinh(a * shape): larger values compress large coefficients
-    fine_scale: float = 0.5  # standard deviation of normalised fine channels; of the others: 1
+    fine_scale: float = 0.35  # standard deviation of normalised fine channels; of the others: 1
     width: int = 256  # channels of the networks
     inner: int = 768  # channels inside a block
     encoder_blocks: int = 4
