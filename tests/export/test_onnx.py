@@ -24,7 +24,7 @@ SMALL = {
 def test_graphs_give_the_models_numbers(speech, tmp_path):
     pytest.importorskip("onnxscript", reason="writes ONNX; see tests/requirements-oracles.txt")
     runtime = pytest.importorskip("onnxruntime", reason="see tests/requirements-oracles.txt")
-    folder, names = tmp_path / "export", ("encoder", "ctc", "features", "waveform")
+    folder, names = tmp_path / "export", ("encoder", "ctc", "codec_encoder", "codec_decoder")
     write.export(make(tmp_path, task="asr", codec="mdct", **SMALL), str(folder))
     assert tuple(path.stem for path in onnx.write(str(folder))) == names
     model = uniwav_model.load(str(folder))  # the new files are under SHA256SUMS
@@ -41,8 +41,8 @@ def test_graphs_give_the_models_numbers(speech, tmp_path):
         wanted = {
             "encoder": output.hidden_states.numpy()[:, mask],
             "ctc": model.logits(output.encoded).detach().numpy()[mask],
-            "features": features.numpy(),
-            "waveform": wave.numpy(),
+            "codec_encoder": features.numpy(),
+            "codec_decoder": wave.numpy(),
         }
         for name in names:
             session = runtime.InferenceSession(str(folder / f"{name}.onnx"))

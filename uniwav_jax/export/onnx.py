@@ -6,8 +6,8 @@
     -> ctc.onnx: logits float32 [B, T, V + 1]
 
     audio float32 [B, T, hop]    waveform in [-1, 1], filled up with silence to whole frames
-    -> features.onnx: features [B, T, C]
-    features [B, T, C] -> waveform.onnx: waveform [B, T hop]
+    -> codec_encoder.onnx: features [B, T, C]
+    features [B, T, C] -> codec_decoder.onnx: waveform [B, T hop]
 
 The last two are written for features of an MDCT codec. ONNX has no complex numbers for the log-mel
 spectrogram.
@@ -88,7 +88,7 @@ def write(folder: str) -> list[pathlib.Path]:
     if "ctc" in model.c["parts"]:
         graphs["ctc"] = Ctc(model)
     if surface["kind"] == "codec" and surface["encoder"][0]["kind"] == "mdct_analysis":
-        graphs |= {"features": Features(model), "waveform": Waveform(model)}
+        graphs |= {"codec_encoder": Features(model), "codec_decoder": Waveform(model)}
     paths = []
     # A file of protobuf holds 2 GiB; the weights of larger models go to FILE.onnx.data.
     large = sum(p.numel() * p.element_size() for p in model.parameters()) > 1.9e9
