@@ -107,7 +107,7 @@ def test_the_installed_codec_keeps_speech_and_bears_noise(clip):
     scores = [signal.scores(clip, wave, sample_rate=16000) for wave in (clean, noisy)]
     assert scores[0]["mel_distance"] < 0.25 and scores[1]["mel_distance"] < 0.5
     if "pesq_wb" in scores[0]:
-        assert scores[0]["pesq_wb"] > 3.5 and scores[1]["pesq_wb"] > 2.5
+        assert scores[0]["pesq_wb"] > 3.5 and scores[1]["pesq_wb"] > 2.3
     if "stoi" in scores[0]:
         assert scores[0]["stoi"] > 0.965 and scores[1]["stoi"] > 0.9
 
