@@ -71,6 +71,7 @@ def main() -> None:
 def random_model(size: str) -> recognize.Recognizer:
     """An untrained model of a size."""
     settings = recognition_config(size)
+    settings.features.kind = "log_mel"
     settings.asr.freeze_steps, settings.model.compute_dtype = 0, "float32"
     settings.text.symbols = ("'", *map(chr, range(ord("a"), ord("z") + 1)), SPACE)
     config = from_dict(settings)

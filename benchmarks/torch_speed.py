@@ -43,6 +43,7 @@ def compare(size: str, args: argparse.Namespace) -> dict[str, dict]:
     """Seconds of audio per second of both sides; `ratio` is JAX divided by PyTorch."""
     values = default_config(size)
     values.model.compute_dtype, values.model.remat = "float32", "none"
+    values.features.kind = "log_mel"
     config = from_dict(values)
     channels = config.features.mel_bands
     shape = (args.rows, round(50 * args.seconds), channels)

@@ -125,6 +125,7 @@ def configuration(part: str, size: str, args: argparse.Namespace) -> Config:
     config.model.encoder.update(dropout=0.1, attention_dropout=0.1, layer_drop=0.05)
     config.model.decoder.update(width=width, heads=heads, ffn=width * 8 // 3)
     config.model.update(compute_dtype=args.precision, remat=args.remat)
+    config.features.kind = "log_mel"  # the peers have no codec
     config.distillation.update(top_layers=min(8, layers), prediction="dinosr")
     config.data.update(buckets=(args.seconds,), batch_seconds=args.seconds * args.rows)
     config.data.row_multiple = args.rows

@@ -38,6 +38,7 @@ SETTINGS: dict[str, Any] = {
     "model.decoder.ffn": 16,
     "distillation.top_layers": 1,
     "distillation.codewords": 8,
+    "features.kind": "log_mel",
     "features.mel_bands": 10,
     "features.stats_seconds": 8.0,
     "data.buckets": "(0.5,)",
