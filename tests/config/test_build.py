@@ -1,5 +1,6 @@
 """A ConfigDict or a plain dict becomes a `Config`, and mistakes in it are named."""
 
+import dataclasses
 import json
 
 import pytest
@@ -33,7 +34,10 @@ def test_presets_are_valid_and_survive_json(size):
 
 def test_base_is_the_default_and_follows_dinosr():
     config = from_dict(default_config())
-    assert config == Config()
+    log_mel = dataclasses.replace(config.features, kind="log_mel")
+    assert config.features.kind == "codec"  # only presets with a size take the package's codec
+    assert dataclasses.replace(config, features=log_mel) == Config()
+    assert from_dict(default_config("tiny")).features.kind == "log_mel"
     encoder = config.model.encoder
     assert (encoder.dropout, encoder.attention_dropout, encoder.layer_drop) == (0.1, 0.1, 0.05)
     large = from_dict(default_config("large"))
