@@ -107,7 +107,10 @@ def test_two_slices_run_the_same_on_all_workers(cloud):
         nodes = sorted(
             call[5] if step != "scp" else call[6] for call in calls if short(call) == step
         )
-        assert [node.partition(":")[0] for node in nodes] == ["uni-0", "uni-1"], step
+        names = [node.partition(":")[0] for node in nodes]
+        if step == "state":  # a slow machine asks again
+            names = sorted(set(names))
+        assert names == ["uni-0", "uni-1"], step
     follow = [call for call in calls if short(call) == "follow"]
     assert len(follow) == 1 and follow[0][5:7] == ["uni-0", "--worker=0"]
     cloud.machine.entry_points(2)

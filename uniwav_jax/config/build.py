@@ -69,7 +69,7 @@ def default_config(size: str = "base") -> ml_collections.ConfigDict:
     for part, sizes in ((config.model.encoder, encoder), (config.model.decoder, decoder)):
         part.layers, part.width, part.heads, part.ffn = sizes
     config.distillation.top_layers = top_layers
-    config.features.kind = "log_mel" if size == "tiny" else "codec"  # codec: the paper
+    config.features.kind = "log_mel" if size == "tiny" else "codec"
     config.model.encoder.update(DROPOUTS[dropout])
     if size == "large":
         config.optim.lr = 2e-4
