@@ -48,7 +48,6 @@ SMALL = {
 
 # Runs of the same length share compiled programs, in which the schedules are constants.
 WHOLE = {
-    "flow__weight": 0.0,  # the decoder is kept and averaged, but not computed: a smaller program
     "train__steps": STEPS,
     "checkpoint__every": 5,
     "evaluate__every": 10,
