@@ -216,7 +216,7 @@ def test_what_is_not_audio(tmp_path, content, message):
 
 
 def test_opus_of_other_programs_starts_at_its_beginning(clip, tmp_path):
-    """libsndfile 1.2.2 reads what lies before the beginning, unless it is told to seek there."""
+    """libsndfile 1.2.2 reads samples from before the beginning if it has not sought to it."""
     path = tmp_path / "x.opus"
     encode(path, (32767 * np.stack([clip, clip])).astype(np.int16), 48000, "libopus", "ogg")
     wanted, rate = reference(str(path))

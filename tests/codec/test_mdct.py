@@ -42,6 +42,21 @@ def test_the_mean_of_both_transforms_changes_little_at_its_edge(clip):
     assert 1e-5 < np.square(error).mean() / np.square(audio).mean() < 10**-2.5
 
 
+def test_the_mean_of_both_transforms_halves_the_noise():
+    """White noise at one level, so that all coefficients have the same error."""
+    random = np.random.default_rng(0)
+    audio = 0.1 * random.normal(size=(1, 200 * 320)).astype(np.float32)
+    energies = []
+    for quadrature in (0, 320):
+        run, config = analytic(WHOLE[quadrature]), WHOLE[quadrature]
+        z = run(audio, "encode")
+        fine = np.arange(config.dimension) < config.fine
+        noise = 1e-2 * fine * random.normal(size=z.shape).astype(np.float32)
+        error = run((z + noise).astype(np.float32), "decode") - run(z, "decode")
+        energies.append(np.square(error[:, 320:-320]).mean())
+    assert abs(energies[1] / energies[0] - 0.5) < 0.015
+
+
 def test_mdct_is_the_direct_sum_and_orthonormal():
     hop = 8
     basis = mdct.basis(hop)

@@ -17,7 +17,7 @@ def test_scores_of_a_clip_and_their_means(clip):
     scored = [jury.score(same, clip, sample_rate=16000)]
     scored.append(jury.score(quiet, 0.001 * clip, sample_rate=16000))
     scored.append(jury.score(silent, np.full_like(clip, np.nan), sample_rate=16000))
-    assert scored[0]["heard"] == "go" and scored[0]["errors"] == [0, 0, 0, 1]
+    assert scored[0]["transcript"] == "go" and scored[0]["errors"] == [0, 0, 0, 1]
     assert scored[0]["speaker_cosine"] == pytest.approx(1.0)
     assert scored[1]["errors"] == [0, 2, 0, 0] and scored[1]["speaker_cosine"] < 1.0
     assert "errors" not in scored[2] and "mel_distance" not in scored[2]

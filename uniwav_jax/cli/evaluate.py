@@ -126,7 +126,7 @@ def codec(parser: argparse.ArgumentParser) -> Run:
     parser.add_argument("--alignments", help="folder of NAME.TextGrid")
     parser.add_argument("--aligned_manifest", help="clips with TextGrids; default: MANIFEST")
     parser.add_argument("--noise", default=noise, help=f"on latents; default: {noise}")
-    parser.add_argument("--codebooks", type=int, default=0, help="also quantise with so many")
+    parser.add_argument("--codebooks", type=int, default=0, help="number of quantisers")
     parser.add_argument("--limit", type=int, help="clips at most, spread over the manifest")
     parser.add_argument("--aligned_limit", type=int, help="clips with TextGrids at most, likewise")
     parser.add_argument("--train_limit", type=int, help="training clips at most, likewise")

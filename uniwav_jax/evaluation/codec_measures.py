@@ -1,8 +1,8 @@
 """The three measures of a codec: reconstruction, generation, representation.
 
-A latent space has to be good for all three. Reconstruction is the ceiling of what can be heard, and
-ranks codecs differently from the speech that a model generates in their latents, or from what an
-encoder can read off them.
+A latent space has to be good for all three. Reconstruction limits the quality of generated speech,
+but ranks codecs differently from the speech that a model generates in their latents, and from the
+phones that clusters of their latents show.
 """
 
 import contextlib
@@ -42,7 +42,8 @@ class Settings:
         alignments: folder of TextGrids; None: no representation.
         aligned_manifest: of the clips that have TextGrids; None: `manifest`.
         noises: strengths of the noise on the latents, in standard deviations.
-        codebooks: if not 0, codecs that have so many are also scored with quantised latents.
+        codebooks: number of codebooks; if it is not 0, codecs with at least this number are also
+            scored with latents that these quantise.
         limit: largest number of clips of `manifest`; None: all.
         aligned_limit: largest number of aligned clips; None: all.
         train_limit: largest number of clips of `train_manifest`; None: all.

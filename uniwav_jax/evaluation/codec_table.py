@@ -50,8 +50,8 @@ def render(document: dict[str, Any]) -> str:
         [names[n], *(_cell(_mean(row, *c[:3])) for c in columns)] for n, row in systems.items()
     ]
     if original:
-        heard = {("reconstruction", "word_error"): original.get("word_error")}
-        first = [_cell(heard.get((c[0], c[2])) if c[1] == "noise 0" else None) for c in columns]
+        known = {("reconstruction", "word_error"): original.get("word_error")}
+        first = [_cell(known.get((c[0], c[2])) if c[1] == "noise 0" else None) for c in columns]
         lines = [[ORIGINAL, *first], *lines]
     parts = [table(["codec", *(column[3] for column in columns)], lines)]
 

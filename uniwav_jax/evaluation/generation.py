@@ -3,8 +3,8 @@
     log-mel [B, T, 40] -> Linear -> z -> the product's decoder (`models.decoder`) -> velocity
 
 It is trained on normalised latents of other speakers, for a fixed number of updates, and generates
-the latents of held-out clips from their log-mel spectrograms. Reconstruction is the ceiling of what
-is heard; how far below it the generated speech stays shows how hard the latents are to generate.
+the latents of held-out clips from their log-mel spectrograms. Reconstruction limits their
+quality; how far below it the generated speech stays shows how hard the latents are to generate.
 The log-mel has one frame for each latent frame.
 """
 

@@ -63,7 +63,7 @@ class Judges:
                 16 kHz; Whisper and Resemblyzer get resampled audio.
 
         Returns:
-            {measure: score}, and for a clip with text "heard", what Whisper understood, and
+            {measure: score}, and for a clip with text "transcript", by Whisper, and
             "errors", [4] counts as `word_error.COUNTS`.
         """
         decoded = decoded[: len(clip.audio)]
@@ -73,8 +73,8 @@ class Judges:
         at_rate = resampled(decoded, sample_rate)
         text = spoken.normalise(clip.text)
         if self._listen and text:
-            result["heard"] = spoken.normalise(self._listen(at_rate))
-            result["errors"] = word_error.words([text], [result["heard"]]).counts[0].tolist()
+            result["transcript"] = spoken.normalise(self._listen(at_rate))
+            result["errors"] = word_error.words([text], [result["transcript"]]).counts[0].tolist()
         if self._embed:
             if clip.name not in self._originals:
                 original = resampled(clip.audio, sample_rate)

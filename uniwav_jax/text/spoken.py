@@ -1,4 +1,4 @@
-"""Texts as they are spoken, for the comparison of a transcript with what a recogniser heard."""
+"""Texts as they are spoken, to compare a transcript with a recogniser's text."""
 
 import re
 
