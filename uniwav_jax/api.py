@@ -28,24 +28,37 @@ from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
 from uniwav_jax.export import codec_folder, read
 from uniwav_jax.export.torch import uniwav_files
-from uniwav_jax.inference import align, codec_files, recognize, representations, waves, windowed
+from uniwav_jax.inference import (
+    align,
+    codec_files,
+    recognize,
+    representations,
+    say,
+    speak,
+    waves,
+    windowed,
+)
 from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE, Word
 from uniwav_jax.types import PyTree
 
 # Name of a model that ships with the package: its folder.
 SHIPPED = {"codec": str(files.INSTALLED / "codec")}
 ENCODER, CODEC = {"encode", "features"}, {"encode_latents", "decode_latents"}
-RECOGNITION = {"transcribe", "align"}
+RECOGNITION, SPEECH = {"transcribe", "align"}, {"speak"}
 # How to get a model that has a method.
 FINE_TUNE = (
     "fine-tune one for recognition: uniwav train --config=asr_demo (or asr_1h, asr_10h, asr_100h,"
     " asr_960h) --config.init_from=PRETRAINED ..."
 )
 PRETRAIN = "pretrain one: uniwav train --config=demo (or pretrain_base, pretrain_large) ..."
+SYNTHESIS = (
+    "train one for speech synthesis: uniwav train --config=tts_demo (or tts_librispeech) ..."
+)
 CODECS = "import a codec, or train one: uniwav train --config=codec_16khz_50hz ..."
 TRAINED_BY = {
     **dict.fromkeys(ENCODER, PRETRAIN),
     **dict.fromkeys(RECOGNITION, FINE_TUNE),
+    **dict.fromkeys(SPEECH, SYNTHESIS),
     **dict.fromkeys(CODEC, CODECS),
 }
 
@@ -97,7 +110,7 @@ class Model:
         checkpoint: step folder that it was read from; "" for other sources.
 
     Attributes:
-        task: "pretrain", "asr" or "codec".
+        task: "pretrain", "asr", "tts" or "codec".
         sample_rate: in Hz, the rate that waves are converted to.
         frame_rate: frames per second.
     """
@@ -208,9 +221,17 @@ class Model:
         """A wave through tokens and back. Not in this version yet."""
         _later("resynthesize", "discrete speech tokens", "tokenizer")
 
-    def speak(self, text: str, prompt: Any) -> NoReturn:
-        """Speech of a text, in the voice of a prompt. Not in this version yet."""
-        _later("speak", "text to speech", "tts")
+    def speak(self, text: str, prompt: Any = None, rate: int | None = None, **options: Any) -> Any:
+        """Speech of a text in the voice of a prompt: float32 [samples] in [-1, 1].
+
+        Args:
+            text: English; `inference.say` lists what is done with it.
+            prompt: some seconds of speech, a path or array; None: a voice from noise.
+            rate: sample rate of an array, in Hz; None: the model's.
+            options: of `inference.speak.Settings`: seed, guidance, temperature, steps, speed,
+                seconds.
+        """
+        return say.speak(self.speaker, text, prompt, rate, **options).wave
 
     def edit(self, wave: Any, text: str, span: Any) -> NoReturn:
         """A wave with another text in a span. Not in this version yet."""
@@ -239,6 +260,12 @@ class Model:
         """The recogniser, whose `run` takes many files."""
         self._need("transcribe")
         return recognize.Recognizer(self.config, self._arrays, features=self._features)
+
+    @functools.cached_property
+    def speaker(self) -> speak.Speaker:
+        """The speech synthesiser, whose `speak` takes many lines."""
+        self._need("speak")
+        return speak.Speaker(self.config, self._arrays, self._features)
 
     def decoder(
         self,
@@ -342,6 +369,7 @@ def _methods(task: str) -> set[str]:
     task = tasks.get(task)
     found = set(ENCODER) if "encoder" in task.parts else set()
     found |= RECOGNITION if task.logits else set()
+    found |= SPEECH if "phones" in task.parts else set()
     return found | (CODEC if "generator" in task.parts else set())
 
 
@@ -353,7 +381,8 @@ def _of_checkpoint(path: str) -> Model:
         return Model(path, config, params, {}, structure, step=step, checkpoint=folder)
     arrays = checkpoint.arrays("params", "ema", "frozen/features")
     params = {**arrays["params"], **arrays["ema"]}  # the average is what samples and is exported
-    params.pop("decoder", None)
+    if "phones" not in params:
+        params.pop("decoder", None)
     features = checkpoint.features()
     structure = features.config if config.features.kind == "codec" else None
     weights = arrays["frozen"]["features"]

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from uniwav_jax.features.batch import surface
+from uniwav_jax.config import FeaturesConfig
+from uniwav_jax.features import LogMel, mfcc
+from uniwav_jax.features.batch import batch_mfcc, surface
 from uniwav_jax.types import Batch
 
 
@@ -31,3 +33,20 @@ def test_latents_are_normalised(log_mel_features):
     x, frames = surface(batch, params, log_mel_features)
     assert frames.tolist() == [3]
     np.testing.assert_array_equal(x[0, :, 0], [-0.25, -0.25, -0.25, 0, 0])
+
+
+def test_mfccs_have_the_frames_of_the_surface_features(log_mel_features, speech):
+    """They are those of log-mel with windows of 32 ms; latents are decoded first."""
+    params = {"mean": np.zeros(80, np.float32), "std": np.ones(80, np.float32)}
+    samples = np.array([48000, 30001], np.int32)
+    batch = Batch(speech[:2], samples, np.zeros(2, bool))
+    x, frames = surface(batch, params, log_mel_features)
+    got = batch_mfcc(batch, x, params, log_mel_features)
+    raw = LogMel(FeaturesConfig(window=512)).raw({}, speech[:2])
+    np.testing.assert_allclose(got, mfcc.mfcc(raw, frames), atol=1e-5)
+
+    latents = Batch(None, samples, np.zeros(2, bool), latents=np.asarray(x, np.float16))
+    decoded = batch_mfcc(latents, x, params, log_mel_features)
+    assert decoded.shape == got.shape
+    first, second = np.asarray(got[0, :, :13]).ravel(), np.asarray(decoded[0, :, :13]).ravel()
+    assert np.corrcoef(first, second)[0, 1] > 0.95

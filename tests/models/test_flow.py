@@ -92,16 +92,15 @@ def velocity(config, params, x, t, z, mask):
 
 def test_guidance_extrapolates_away_from_the_null_vector(problem):
     config, params, known, z, generate, mask = problem
-    key = jax.random.key(7)
-    out = sample(params, z, known, generate, mask, key, config, guidance=0.7)
-    x0 = jax.random.normal(key, known.shape)
+    x0 = flow.noise(jax.random.key(7), known.shape)
+    out = sample(params, z, known, generate, mask, x0, config, guidance=0.7)
     null = jnp.broadcast_to(params["condition"]["null"], z.shape)
     v = 1.7 * velocity(config, params, x0, 0.0, z, mask)
     v -= 0.7 * velocity(config, params, x0, 0.0, null, mask)
     expected = np.where(generate[..., None], x0 + v, known)
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
-    default = sample(params, z, known, generate, mask, key, config)
-    same = sample(params, z, known, generate, mask, key, config, guidance=0.5)
+    default = sample(params, z, known, generate, mask, x0, config)
+    same = sample(params, z, known, generate, mask, x0, config, guidance=0.5)
     np.testing.assert_array_equal(default, same)  # config.flow.guidance
     assert (default != out).any()
 
@@ -109,11 +108,11 @@ def test_guidance_extrapolates_away_from_the_null_vector(problem):
 def test_prompt_is_unchanged_and_follows_its_path(problem, make_config):
     _, params, known, z, generate, mask = problem
     config = make_config({"flow.solver": "euler", "flow.sample_steps": 2})
-    key = jax.random.key(7)
-    out = sample(params, z, known, generate, mask, key, config, guidance=0.0)
+    x0 = flow.noise(jax.random.key(7), known.shape)
+    out = sample(params, z, known, generate, mask, x0, config, guidance=0.0)
     np.testing.assert_array_equal(out[:, :5], known[:, :5])
     # Two Euler steps by hand; at t = 1/2 the prompt lies half-way between noise and data.
-    chosen, x0 = generate[..., None], jax.random.normal(key, known.shape)
+    chosen = generate[..., None]
     middle = x0 + 0.5 * velocity(config, params, x0, 0.0, z, mask)
     middle = jnp.where(chosen, middle, 0.5 * x0 + 0.5 * known)
     end = middle + 0.5 * velocity(config, params, middle, 0.5, z, mask)
@@ -125,7 +124,52 @@ def test_hidden_features_do_not_leak_into_the_sample(problem, make_config, scram
     config = make_config({"flow.context": True, "flow.sample_steps": 2})
     params = scramble(jax.eval_shape(lambda: uniwav.init(jax.random.key(0), config, 6)))
     other = jnp.where(generate[..., None], 100.0, known)
-    outputs = [
-        sample(params, z, k, generate, mask, jax.random.key(7), config) for k in (known, other)
-    ]
+    x0 = flow.noise(jax.random.key(7), known.shape)
+    outputs = [sample(params, z, k, generate, mask, x0, config) for k in (known, other)]
     np.testing.assert_array_equal(*outputs)
+
+
+def test_stratified_times_have_one_in_each_part_of_the_interval():
+    times = np.asarray(flow.times(jax.random.key(0), 16, stratified=True))
+    np.testing.assert_array_equal(np.sort(np.floor(times * 16)), np.arange(16))
+    assert not (np.diff(times) > 0).all(), "their order is random"
+    plain = np.asarray(flow.times(jax.random.key(0), 16, stratified=False))
+    np.testing.assert_array_equal(plain, jax.random.uniform(jax.random.key(0), (16,)))
+
+
+def test_more_frames_or_rows_do_not_change_the_noise():
+    key = jax.random.key(5)
+    small, large = flow.noise(key, (2, 7, 3)), flow.noise(key, (4, 50, 3))
+    np.testing.assert_array_equal(small, large[:2, :7])
+    assert abs(float(flow.noise(key, (8, 500, 3)).std()) - 1) < 0.02
+
+
+def test_a_grid_that_sways_has_its_steps_near_the_noise():
+    np.testing.assert_allclose(flow.grid(4, 0.0), [0, 0.25, 0.5, 0.75, 1])
+    swayed = flow.grid(16, -1.0)  # 1 - cos(pi t / 2)
+    np.testing.assert_allclose(swayed, 1 - np.cos(np.pi / 2 * np.arange(17) / 16), atol=1e-6)
+    assert (np.diff(swayed, 2) > 0).all() and swayed[0] == 0 and swayed[-1] == 1
+
+
+def test_the_temperature_scales_the_noise(problem, make_config):
+    _, params, known, z, generate, mask = problem
+    x0 = flow.noise(jax.random.key(7), known.shape)
+    options = {"flow.solver": "euler", "flow.sample_steps": 2}
+    cold = sample(
+        params, z, known, generate, mask, x0, make_config({**options, "flow.temperature": 0.5})
+    )
+    np.testing.assert_array_equal(
+        cold, sample(params, z, known, generate, mask, 0.5 * x0, make_config(options))
+    )
+
+
+def test_the_null_branch_sees_no_context(problem, make_config, scramble):
+    """With guidance -1 only the null branch counts, so that the prompt does not matter."""
+    _, _, known, z, generate, mask = problem
+    config = make_config({"flow.context": True, "flow.solver": "euler", "flow.sample_steps": 1})
+    params = scramble(jax.eval_shape(lambda: uniwav.init(jax.random.key(0), config, 6)))
+    x0 = flow.noise(jax.random.key(7), known.shape)
+    first, second = (
+        sample(params, z, k, generate, mask, x0, config, guidance=-1.0) for k in (known, -known)
+    )
+    np.testing.assert_allclose(first[:, 5:], second[:, 5:], atol=1e-6)

@@ -92,3 +92,19 @@ def test_spans_depend_on_the_key_only():
 def test_frame_mask():
     mask = masking.frame_mask(jnp.array([0, 2, 4]), 4)
     np.testing.assert_array_equal(mask, [[0, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]])
+
+
+def test_one_contiguous_span_of_a_share_of_each_row():
+    frames = jnp.tile(jnp.array([0, 1, 10, 37, 100]), 200)
+    hidden = masking.sample_span(jax.random.key(0), frames, low=0.7, high=1.0, total=100)
+    hidden, frames = np.asarray(hidden), np.asarray(frames)
+    counts = hidden.sum(1)
+    assert (counts[frames == 0] == 0).all() and (counts[frames == 1] == 1).all()
+    edges = np.abs(np.diff(np.pad(hidden, ((0, 0), (1, 1))).astype(int), axis=1)).sum(1)
+    assert (edges[frames > 0] == 2).all(), "one span each"
+    assert not (hidden & (np.arange(100) >= frames[:, None])).any()
+    share = counts[frames == 100] / 100
+    assert share.min() >= 0.7 and share.max() <= 1.0
+    assert abs(share.mean() - 0.85) < 0.03
+    first = hidden[frames == 100].argmax(1)
+    assert first.min() == 0 and (first > 15).any()

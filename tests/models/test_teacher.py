@@ -109,3 +109,13 @@ def test_stopped_teacher_does_not_change(path):
     config = DistillationConfig(teacher_input=path)
     new = teacher.update(old, student, jnp.float32(1.0), config)
     jax.tree.map(np.testing.assert_array_equal, new, old)
+
+
+def test_the_teacher_is_a_copy_while_mfccs_are_the_targets():
+    """The schedule then runs over the rest: 600 of 1000 updates like a run of 600."""
+    config = DistillationConfig(mfcc_until=0.4)
+    steps = np.arange(1000)
+    decays = np.asarray(teacher.decay_at(steps, config, 1000))
+    assert (decays[:400] == 0).all()
+    rest = teacher.decay_at(np.arange(600), DistillationConfig(), 600)
+    np.testing.assert_array_equal(decays[400:], rest)

@@ -30,6 +30,7 @@ COMMANDS = {
     "data convert": Command("data", "convert G.722, m4a, video and others to FLAC"),
     "data cut": Command("data", "cut long clips at their pauses, by TextGrids"),
     "data latents": Command("data", "encode a corpus with a codec once"),
+    "data phones": Command("data", "add aligned phones to a manifest, for speech synthesis"),
     "data stats": Command("data", "measure the feature statistics for several runs"),
     "data lm": Command("data", "build an n-gram model of words for transcribe --lm"),
     "transcribe": Command("recognition", "speech to text"),
@@ -43,6 +44,7 @@ COMMANDS = {
     "evaluate asr": Command("evaluate", "error rates of a recogniser"),
     "evaluate units": Command("evaluate", "how well codewords correspond to phones"),
     "evaluate codec": Command("evaluate", "reconstruction, generation, representation of codecs"),
+    "evaluate speech": Command("evaluate", "word error and similarity of generated speech"),
     "report": Command("evaluate", "curves and a summary of runs"),
 }
 Run = Callable[[argparse.Namespace], int]

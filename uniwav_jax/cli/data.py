@@ -213,6 +213,26 @@ def stats(parser: argparse.ArgumentParser) -> Run:
     return run
 
 
+def phones(parser: argparse.ArgumentParser) -> Run:
+    """Add the columns phones and phone_ends to a manifest, from TextGrids.
+
+    Speech synthesis (--config=tts_demo) learns from them. FOLDER has a file NAME.TextGrid for each
+    clip, with the tiers "phones" and "words", as the Montreal Forced Aligner and `uniwav align`
+    write them. Clips without one are left out; TextGrids that do not fit are named, and the status
+    is 1. `uniwav data pack` keeps the columns.
+    """
+    parser.add_argument("manifest", metavar="MANIFEST", help="made by uniwav data manifest")
+    parser.add_argument("--alignments", required=True, help="folder of NAME.TextGrid")
+    parser.add_argument("--out", required=True, help="manifest to write")
+
+    def run(args: argparse.Namespace) -> int:
+        from uniwav_jax.data import align_columns
+
+        return int(bool(align_columns.add(args.manifest, args.alignments, args.out)))
+
+    return run
+
+
 def lm(parser: argparse.ArgumentParser) -> Run:
     """Build an n-gram model of words from text, for beam search: uniwav transcribe --lm OUT.
 

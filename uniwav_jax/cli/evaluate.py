@@ -155,6 +155,65 @@ def _evaluate_codec(args: argparse.Namespace) -> int:
     return max((files.report(error) for error in errors), default=0)
 
 
+def speech(parser: argparse.ArgumentParser) -> Run:
+    """Word error, similarity and loudness of generated speech, beside the recordings.
+
+        uniwav evaluate speech --checkpoint runs/tts --manifest held_out.tsv --seeds 0,1,2 \
+            --out results/tts.json
+
+    Each clip of the manifest, which needs phones (`uniwav data phones`), texts and speakers, is
+    spoken in the voice of the first 3 s of another clip of its speaker. Rows: real, round trip
+    (through the codec), oracle (generated with the durations of the recording), predicted (with
+    those of the model) and even (spread evenly). Needs pip install "uniwav_jax[judges]".
+    """
+    from uniwav_jax.evaluation import judges
+    from uniwav_jax.evaluation.speech import ROWS
+
+    parser.add_argument("--checkpoint", required=True, help="workdir of a run with task tts")
+    parser.add_argument("--manifest", required=True, help="held-out clips, with phones")
+    parser.add_argument("--rows", default=",".join(ROWS), help=f"some of {', '.join(ROWS)}")
+    parser.add_argument("--seeds", default="0", help="of the noise; commas: several")
+    parser.add_argument("--limit", type=int, help="clips at most, spread over the manifest")
+    for name, kind in (("guidance", float), ("temperature", float), ("steps", int)):
+        parser.add_argument(f"--{name}", type=kind, help="default: that of the run")
+    text = f"name or folder of a CTranslate2 model; default: {judges.WHISPER}"
+    parser.add_argument("--whisper", default=judges.WHISPER, help=text)
+    parser.add_argument("--out", help="JSON file to write, and its tables as .md")
+    return _evaluate_speech
+
+
+def _evaluate_speech(args: argparse.Namespace) -> int:
+    import tempfile
+
+    from uniwav_jax import api
+    from uniwav_jax.data import manifest
+    from uniwav_jax.errors import UserError
+    from uniwav_jax.evaluation import judges
+    from uniwav_jax.evaluation import speech as speech_lib
+
+    rows = args.rows.split(",")
+    for row in rows:
+        if row not in speech_lib.ROWS:
+            raise UserError(f"--rows: there is no row {row!r}; there are {speech_lib.ROWS}")
+    speaker = api.load(args.checkpoint).speaker
+    jury, absent = judges.load(args.whisper)
+    for line in absent:
+        files.report(line)
+    with tempfile.TemporaryDirectory() as cache:
+        corpus = manifest.load(args.manifest, cache=cache)
+    given = {name: getattr(args, name) for name in ("guidance", "temperature", "steps")}
+    settings = {name: value for name, value in given.items() if value is not None}
+    seeds = [int(seed) for seed in args.seeds.split(",")]
+    options = {"rows": rows, "seeds": seeds, "settings": settings, "limit": args.limit}
+    document = speech_lib.evaluate(speaker, corpus, jury, **options)
+    _write(args.out, document)
+    table = speech_lib.render(document)
+    if args.out:
+        pathlib.Path(args.out).with_suffix(".md").write_text(table, encoding="utf-8")
+    print(table, end="")
+    return 0
+
+
 def report(parser: argparse.ArgumentParser) -> Run:
     """Curves and a summary of runs, finished or not.
 

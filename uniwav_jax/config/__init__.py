@@ -27,7 +27,7 @@ from uniwav_jax.config.fields import (
     OptimConfig,
     TrainConfig,
 )
-from uniwav_jax.config.task_fields import AsrConfig, CodecConfig, TextConfig
+from uniwav_jax.config.task_fields import AsrConfig, CodecConfig, TextConfig, TtsConfig
 
 __all__ = [
     "SIZES",
@@ -50,6 +50,7 @@ __all__ = [
     "Row",
     "TextConfig",
     "TrainConfig",
+    "TtsConfig",
     "build",
     "default_config",
     "did_you_mean",

@@ -9,7 +9,7 @@ import dataclasses
 import json
 from typing import Any
 
-from uniwav_jax.config.task_fields import AsrConfig, CodecConfig, TextConfig
+from uniwav_jax.config.task_fields import AsrConfig, CodecConfig, TextConfig, TtsConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +124,19 @@ class DistillationConfig:
     # The teacher's input norm, projection and positions are "shared" with the student (DinoSR,
     # SpidR) or "averaged" like its layers.
     teacher_input: str = "shared"
+    # Clusters of 39 MFCCs as targets (HuBERT's first iteration), for runs that are too short for a
+    # teacher that starts from random weights: the only targets in the first share `mfcc_until` of
+    # the updates, in which the teacher is a copy of the student; later their loss has the weight
+    # `mfcc_weight` beside the teacher's (MT4SSL predicts both).
+    mfcc_until: float = 0.0
+    mfcc_weight: float = 0.0
+    # A codeword with less than this share of uniform use moves to a random frame; 0: never (DinoSR)
+    codebook_dead: float = 0.0
+
+    @property
+    def mfcc(self) -> bool:
+        """Whether clusters of MFCCs are targets in any part of the run."""
+        return self.mfcc_until > 0 or self.mfcc_weight > 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,12 +146,16 @@ class FlowConfig:
     # lambda in L = L_enc + lambda L_dec; the paper finds little effect. 0 trains only the encoder.
     weight: float = 1.0
     sigma: float = 1e-5  # s in x_t = (1 - (1-s)t) x0 + t x1
+    start: float = 0.0  # share of the updates after which the decoder is trained
+    stratified: bool = False  # True spreads the flow times of a batch evenly over [0, 1]
     condition_drop: float = 0.1  # share of the rows whose z is replaced by the null vector
     context: bool = False  # True also gives the decoder the visible frames as input
     ema_decay: float = 0.9999  # of the averaged weights, which are used for sampling; per update
     guidance: float = 0.5  # a in v = (1+a) v_cond - a v_null, for the evaluation's samples
     sample_steps: int = 16  # steps of the ODE solver
     solver: str = "midpoint"  # or "euler"
+    sway: float = 0.0  # of the times between solver steps, see models/flow.py; 0: equal steps
+    temperature: float = 1.0  # standard deviation of the noise at which generation starts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +254,9 @@ class HealthConfig:
 class Config:
     """All settings of a run. `rules.validate` checks them and `to_json` writes them."""
 
-    task: str = "pretrain"  # or "asr", "codec"; "module:VALUE" for a task outside the package
+    task: str = (
+        "pretrain"  # or "asr", "codec", "tts"; "module:VALUE" for a task outside the package
+    )
     seed: int = 0
     init_from: str = ""  # workdir or checkpoint folder of a run whose parameters are the start
     # Parts that are taken from that run: encoder, heads, decoder, ctc, generator, discriminator,
@@ -253,6 +272,7 @@ class Config:
     codec: CodecConfig = dataclasses.field(default_factory=CodecConfig)
     text: TextConfig = dataclasses.field(default_factory=TextConfig)
     asr: AsrConfig = dataclasses.field(default_factory=AsrConfig)
+    tts: TtsConfig = dataclasses.field(default_factory=TtsConfig)
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     mesh: MeshConfig = MeshConfig()

@@ -18,10 +18,11 @@ SHARES = """model.encoder.dropout model.encoder.attention_dropout model.decoder.
 model.encoder.activation_dropout
 distillation.codebook_decay flow.ema_decay optim.beta1 optim.beta2 codec.codebook_decay
 codec.balance_decay codec.ema_decay""".split()  # 1 divides by zero
-TASKS = ("pretrain", "asr", "codec")
+TASKS = ("pretrain", "asr", "codec", "tts")
 KERNELS = ("auto", "xla", "chunk", "cudnn", "splash", "pallas")
-PROBABILITIES = """model.encoder.layer_drop flow.condition_drop distillation.teacher_rise
-distillation.teacher_stop optim.warmup optim.hold optim.decay asr.time_mask asr.channel_mask
+PROBABILITIES = """model.encoder.layer_drop flow.condition_drop flow.start distillation.mfcc_until
+distillation.codebook_dead distillation.teacher_rise distillation.teacher_stop
+optim.warmup optim.hold optim.decay asr.time_mask asr.channel_mask
 health.max_skipped_share health.max_blank_share health.min_codebook_use
 health.max_dead_channels""".split()
 
@@ -99,6 +100,8 @@ def validate(config: Config) -> None:
         f"distillation.top_layers must be between 1 and model.encoder.layers ({encoder.layers})",
     )
     require(0 < config.masking.probability <= 1, "masking.probability must be in (0, 1]")
+    mfcc_weight = config.distillation.mfcc_weight
+    require(mfcc_weight >= 0, f"distillation.mfcc_weight must not be negative; got {mfcc_weight}")
     require(config.flow.weight >= 0, f"flow.weight must not be negative; got {config.flow.weight}")
     require(config.optim.clip >= 0, f"optim.clip must be positive or 0; got {config.optim.clip}")
     require(

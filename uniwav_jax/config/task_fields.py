@@ -64,6 +64,52 @@ class AsrConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TtsConfig:
+    """Speech synthesis from aligned phones, task=tts (paper, section 4.2)."""
+
+    phones: tuple[str, ...] = ()  # the phones; empty: all of the training manifests
+    # A contiguous share of each row between these is hidden and generated (paper).
+    mask_low: float = 0.7
+    mask_high: float = 1.0
+    # Share of the rows whose phones and visible frames are dropped together, for guidance (paper).
+    drop: float = 0.2
+    # Share of the rows whose visible frames have no phones, so that a prompt needs no text (ours).
+    prompt_drop: float = 0.2
+    # The model of durations (ours); the loss is L1 of log(1 + frames).
+    duration_layers: int = 3
+    duration_width: int = 128
+    duration_dropout: float = 0.1
+    duration_weight: float = 1.0  # of its loss; 0: no model of durations is trained
+
+    def validate(self, config: Any, require: Require) -> None:
+        """Check the combinations of values; `config` is the whole `Config` of the run."""
+        low, high = self.mask_low, self.mask_high
+        require(
+            0 < low <= high <= 1,
+            f"tts.mask_low and tts.mask_high must be shares with low <= high; got {low}, {high}",
+        )
+        for name in ("drop", "prompt_drop", "duration_dropout"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"tts.{name} must be at least 0 and below 1; got {value}")
+        require(
+            self.duration_layers > 0
+            and self.duration_width > 0
+            and self.duration_width % max(8, 64 * (self.duration_width > 64)) == 0,
+            "tts.duration_layers must be positive, and tts.duration_width a multiple of 64 (of 8"
+            f" below 64); got {self.duration_layers}, {self.duration_width}",
+        )
+        require(
+            self.duration_weight >= 0,
+            f"tts.duration_weight must not be negative; got {self.duration_weight}",
+        )
+        twice = sorted({p for p in self.phones if self.phones.count(p) > 1})
+        require(not twice, f"tts.phones contains these more than once: {' '.join(twice)}")
+        require(
+            config.features.kind != "waveform", "features.kind must not be waveform for task tts"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class CodecConfig:
     """Training of a codec, task=codec (EnCodec, section 3.4)."""
 
@@ -74,6 +120,7 @@ class CodecConfig:
     # Standard deviation of the noise that is added to latents; for relative_noise the largest one,
     # in units of each channel's standard deviation.
     noise: float = 0.1
+    fine_noise: float = 0.5  # the largest relative noise on fine channels (codec/config.py)
     # Weight of the latents' mean square (noise), or of their distance to codewords (rvq).
     penalty: float = 1e-2
     codebook_decay: float = 0.99  # of the codebooks' running averages, per update (EnCodec)

@@ -31,7 +31,9 @@ class Labels:
         dtypes: {name: dtype} of the arrays. A label is a scalar per clip, [B] in the batch, or a
             sequence, [B, U] in the batch. U is the length of the bucket's longest sequence, and
             shorter ones are padded with -1.
-        encode: (manifest, clip, config) -> {name: value of this clip}.
+        encode: (manifest, clip, config) -> {name: value of this clip}; with `of_crops` its fourth
+            argument is the crop, (first sample, number of samples) at `features.sample_rate`.
+        of_crops: True if the labels depend on the crop, as phones with their times do.
         sequences: names of the labels that are sequences.
         sizes: (manifest, config) -> {name of a sequence: int64 [N], its length in each clip}.
         left_out: result of `sizes` -> {reason: bool [N], True for clips that cannot be used}.
@@ -44,7 +46,8 @@ class Labels:
     """
 
     dtypes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    encode: Callable[[Manifest, int, Config], dict[str, Any]] = _nothing
+    encode: Callable[..., dict[str, Any]] = _nothing
+    of_crops: bool = False
     sequences: tuple[str, ...] = ()
     sizes: Callable[[Manifest, Config], dict[str, np.ndarray]] = _nothing
     left_out: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] = _nothing
@@ -70,10 +73,28 @@ class Labels:
         }
 
     def fill(
-        self, arrays: dict[str, np.ndarray], row: int, corpus: Manifest, clip: int, config: Config
+        self,
+        arrays: dict[str, np.ndarray],
+        row: int,
+        corpus: Manifest,
+        clip: int,
+        config: Config,
+        crop: tuple[int, int] = (0, 0),
     ) -> None:
-        """Write the labels of a clip into row `row` of `arrays`, which `empty` returned."""
-        for name, value in self.encode(corpus, clip, config).items() if self.dtypes else ():
+        """Write the labels of a clip into row `row` of `arrays`, which `empty` returned.
+
+        Args:
+            arrays: of all rows.
+            row: number of the row.
+            corpus: the manifest.
+            clip: number of the clip in it.
+            config: the configuration.
+            crop: first sample and number of samples of the row; only `of_crops` labels read it.
+        """
+        if not self.dtypes:
+            return
+        more = (crop,) if self.of_crops else ()
+        for name, value in self.encode(corpus, clip, config, *more).items():
             if arrays[name].ndim == 1:
                 arrays[name][row] = value
             else:

@@ -68,11 +68,10 @@ class LoadRows(grain.transforms.Map):
                 continue
             reader, clip = self._readers[batch.corpus[row]], int(batch.clip[row])
             corpus = self._corpora[batch.corpus[row]]
-            self._labels.fill(labels, place, corpus, clip, self._config)
+            crop = (int(batch.start[row]), int(batch.samples[row]))
+            self._labels.fill(labels, place, corpus, clip, self._config, crop)
             try:
-                samples[place] = load(
-                    reader, clip, int(batch.start[row]), int(batch.samples[row]), audio[place]
-                )
+                samples[place] = load(reader, clip, *crop, audio[place])
             except BadAudioError as error:
                 bad[place] = True
                 problems.append((reader.name(clip), " ".join(str(error).split())))  # one line

@@ -46,12 +46,10 @@ def render(document: dict[str, Any]) -> str:
     columns = [
         column for column in OVERVIEW if any(_mean(row, *column[:3]) for row in systems.values())
     ]
-    lines = [
-        [names[n], *(_cell(_mean(row, *c[:3])) for c in columns)] for n, row in systems.items()
-    ]
+    lines = [[names[n], *(cell(_mean(row, *c[:3])) for c in columns)] for n, row in systems.items()]
     if original:
         known = {("reconstruction", "word_error"): original.get("word_error")}
-        first = [_cell(known.get((c[0], c[2])) if c[1] == "noise 0" else None) for c in columns]
+        first = [cell(known.get((c[0], c[2])) if c[1] == "noise 0" else None) for c in columns]
         lines = [[ORIGINAL, *first], *lines]
     parts = [table(["codec", *(column[3] for column in columns)], lines)]
 
@@ -108,7 +106,7 @@ def _details(title: str, head: list[str], rows: Sequence[tuple]) -> str:
     found = dict.fromkeys(name for _, means in rows for name in means)
     columns = [name for name in TITLES if name in found]
     lines = [
-        [*names, *(_cell(means.get(name), interval=True) for name in columns)]
+        [*names, *(cell(means.get(name), interval=True) for name in columns)]
         for names, means in rows
     ]
     return f"{title}:\n\n" + table([*head, *(TITLES[name] for name in columns)], lines)
@@ -121,12 +119,13 @@ def _mean(row: dict[str, Any], part: str, condition: str | None, name: str) -> d
     return means.get(name)
 
 
-def _cell(mean: dict[str, Any] | None, *, interval: bool = False) -> str:
+def cell(mean: dict[str, Any] | None, *, interval: bool = False) -> str:
+    """A mean as text, with its interval on request; "-" if there is none."""
     if mean is None or mean["mean"] is None:
         return "-"
     text = f"{mean['mean']:.3f}"
     if interval and mean["low"] is not None:
         text += f" ({mean['low']:.3f} to {mean['high']:.3f})"
-    if interval and mean["clips"] < mean["of"]:
+    if interval and mean["clips"] < mean.get("of", 0):
         text += f" {mean['clips']}"
     return text

@@ -233,7 +233,8 @@ def measure(
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         sample_key, t_key, noise_key = jax.random.split(key, 3)
         z_BxTxD, everywhere = condition(params, mel_BxTxM), jnp.ones_like(mask_BxT)
-        made = flow.sample(params, z_BxTxD, x_BxTxC, everywhere, mask_BxT, sample_key, probe.config)
+        x0 = jax.random.normal(sample_key, x_BxTxC.shape)
+        made = flow.sample(params, z_BxTxD, x_BxTxC, everywhere, mask_BxT, x0, probe.config)
         t_D = (jnp.arange(DRAWS) + jax.random.uniform(t_key, (DRAWS,))) / DRAWS
         x0 = jax.random.normal(noise_key, (DRAWS, *x_BxTxC.shape[1:]))
         x, mels, mask = (

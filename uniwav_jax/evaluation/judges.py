@@ -70,19 +70,34 @@ class Judges:
         result: dict[str, Any] = signal.scores(clip.audio, decoded, sample_rate=sample_rate)
         if not np.isfinite(decoded).all():
             decoded = np.zeros_like(decoded)  # nothing can be understood
-        at_rate = resampled(decoded, sample_rate)
-        text = spoken.normalise(clip.text)
-        if self._listen and text:
-            result["transcript"] = spoken.normalise(self._listen(at_rate))
-            result["errors"] = word_error.words([text], [result["transcript"]]).counts[0].tolist()
-        if self._embed:
-            if clip.name not in self._originals:
-                original = resampled(clip.audio, sample_rate)
-                self._originals[clip.name] = self._embed(original)
-            pair = self._originals[clip.name], self._embed(at_rate)
-            if all(vector is not None for vector in pair):
-                result["speaker_cosine"] = float(np.dot(*pair))
-        return result
+        result |= self.understood(clip.text, decoded, sample_rate=sample_rate)
+        return result | self.similar(clip, decoded, sample_rate=sample_rate)
+
+    def understood(self, text: str, audio: np.ndarray, *, sample_rate: int) -> dict[str, Any]:
+        """What Whisper understands, "transcript", and "errors", counts as `word_error.COUNTS`.
+
+        Args:
+            text: what is spoken; without it, or without Whisper, the result is empty.
+            audio: float32 [n] in [-1, 1].
+            sample_rate: in Hz.
+        """
+        text = spoken.normalise(text)
+        if not (self._listen and text):
+            return {}
+        heard = spoken.normalise(self._listen(resampled(audio, sample_rate)))
+        counts = word_error.words([text], [heard]).counts[0].tolist()
+        return {"transcript": heard, "errors": counts}
+
+    def similar(self, clip: Clip, audio: np.ndarray, *, sample_rate: int) -> dict[str, float]:
+        """The "speaker_cosine" of audio, float32 [n], and a clip, whose embedding is kept."""
+        if not self._embed:
+            return {}
+        if clip.name not in self._originals:
+            self._originals[clip.name] = self._embed(resampled(clip.audio, sample_rate))
+        pair = self._originals[clip.name], self._embed(resampled(audio, sample_rate))
+        if any(vector is None for vector in pair):
+            return {}
+        return {"speaker_cosine": float(np.dot(*pair))}
 
     def means(self, scored: Sequence[dict[str, Any]]) -> dict[str, Mean]:
         """Mean of each measure with its 95 % interval over the clips that it could score.

@@ -133,7 +133,7 @@ def _ours(
             z = uniwav.condition(params["condition"], encoded, None)
             generate = mask & (jnp.arange(x.shape[1]) >= 10)
             found["generate"] = generate
-            found["sample"] = flow.sample(params, z, x, generate, mask, key, exact)
+            found["sample"] = flow.sample(params, z, x, generate, mask, found["noise"], exact)
             found["z"] = z
         return found
 

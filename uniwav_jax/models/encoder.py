@@ -99,6 +99,7 @@ class Encoder(nn.Module):
         *,
         span_mask_BxT: jax.Array | None = None,
         channel_mask_BxD: jax.Array | None = None,
+        added_BxTxD: jax.Array | None = None,
         key: jax.Array | None = None,
     ) -> EncoderOutput:
         """Encode a batch.
@@ -108,6 +109,7 @@ class Encoder(nn.Module):
             frame_mask_BxT: bool, True on real frames.
             span_mask_BxT: bool, True where the learned mask vector replaces the frame.
             channel_mask_BxD: bool, True where a channel of the projected input is set to zero.
+            added_BxTxD: embeddings of phones, which are added to the projected input.
             key: random key of dropout and layer drop; None for evaluation.
         """
         c = self.config
@@ -118,6 +120,8 @@ class Encoder(nn.Module):
             h = jnp.where(span_mask_BxT[..., None], mask_vector.astype(self.dtype), h)
         if channel_mask_BxD is not None:
             h = jnp.where(channel_mask_BxD[:, None], 0.0, h).astype(self.dtype)
+        if added_BxTxD is not None:
+            h = h + added_BxTxD.astype(self.dtype)
         h = h + layers.ConvolutionalPositions(
             c.position_convolutions,
             c.position_kernel,

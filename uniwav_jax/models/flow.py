@@ -11,12 +11,26 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from uniwav_jax.config import Config
 from uniwav_jax.models import uniwav
 from uniwav_jax.types import PyTree
 
 Velocity = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def times(key: jax.Array, rows: int, *, stratified: bool) -> jax.Array:
+    """Flow times of a batch's rows, uniform on [0, 1); float32 [rows].
+
+    With `stratified` each of `rows` equal parts of the interval has one of them, in random order,
+    so that the loss varies less from batch to batch.
+    """
+    if not stratified:
+        return jax.random.uniform(key, (rows,))
+    order_key, place_key = jax.random.split(key)
+    part = jax.random.permutation(order_key, rows)
+    return (part + jax.random.uniform(place_key, (rows,))) / rows
 
 
 def path(x0_BxTxC: jax.Array, x1_BxTxC: jax.Array, t_B: jax.Array, sigma: float) -> jax.Array:
@@ -44,22 +58,39 @@ def squared_error_sum(v_BxTxC: jax.Array, u_BxTxC: jax.Array, mask_BxT: jax.Arra
     return (error * mask_BxT).sum()
 
 
-def integrate(velocity: Velocity, x0: jax.Array, *, steps: int, solver: str) -> jax.Array:
-    """Solve dx/dt = velocity(x, t) over t in [0, 1] with `steps` equal steps.
+def grid(steps: int, sway: float) -> np.ndarray:
+    """The flow times between solver steps, float32 [steps + 1] from 0 to 1.
+
+    t + s (cos(pi t / 2) - 1 + t) for equally spaced t: with a negative s there are more steps near
+    the noise, where the path bends most (F5-TTS, arXiv 2410.06885, section 3.3).
+
+    Args:
+        steps: number of steps.
+        sway: s, from -1 to 2 / (pi - 2); 0: equal steps.
+    """
+    t = np.linspace(0.0, 1.0, steps + 1)
+    return (t + sway * (np.cos(np.pi / 2 * t) - 1 + t)).astype(np.float32)
+
+
+def integrate(
+    velocity: Velocity, x0: jax.Array, *, steps: int, solver: str, sway: float = 0.0
+) -> jax.Array:
+    """Solve dx/dt = velocity(x, t) over t in [0, 1].
 
     Args:
         velocity: function of x (in the shape of `x0`) and t, float32 [].
         x0: the start, float32 of any shape.
         steps: number of solver steps; "midpoint" calls `velocity` twice in each.
         solver: "midpoint" (second order) or "euler" (first order).
+        sway: of the times between the steps; see `grid`.
 
     Returns:
         x at t = 1, float32 in the shape of `x0`.
     """
-    h = 1.0 / steps
+    times = jnp.asarray(grid(steps, sway))
 
     def advance(i: jax.Array, x: jax.Array) -> jax.Array:
-        t = i * h
+        t, h = times[i], times[i + 1] - times[i]
         if solver == "euler":
             return x + h * velocity(x, t)
         middle = x + 0.5 * h * velocity(x, t)
@@ -68,21 +99,29 @@ def integrate(velocity: Velocity, x0: jax.Array, *, steps: int, solver: str) -> 
     return jax.lax.fori_loop(0, steps, advance, x0)
 
 
+def noise(key: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+    """Unit Gaussian noise, float32 [B, T, C], that a longer T or more rows only extend."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(shape[0]))
+    return jax.vmap(lambda row: jax.random.normal(row, shape[1:]))(keys)
+
+
 def sample(
     params: PyTree,
     z_BxTxD: jax.Array,
     known_BxTxC: jax.Array,
     generate_BxT: jax.Array,
     frame_mask_BxT: jax.Array,
-    key: jax.Array,
+    x0_BxTxC: jax.Array,
     config: Config,
     *,
-    guidance: float | None = None,
+    guidance: float | jax.Array | None = None,
 ) -> jax.Array:
     """Generate the frames that `generate_BxT` marks; the other frames are a prompt.
 
     During integration the prompt frames follow their own path from noise to data, as in training,
-    so that the model reads them at the right noise level. In the result they are unchanged.
+    so that the model reads them at the right noise level. In the result they are unchanged. With
+    guidance the decoder reads both branches as one batch of 2 B rows; the null branch sees neither
+    z nor the visible frames as context.
 
     Args:
         params: {"condition", "decoder"}, the running average or the trained parameters.
@@ -90,30 +129,38 @@ def sample(
         known_BxTxC: normalised surface features, float32; ignored where frames are generated.
         generate_BxT: bool, True where a frame is generated.
         frame_mask_BxT: bool, True on real frames.
-        key: random key of the noise.
-        config: `config.flow` sets solver, steps and guidance.
-        guidance: a in v = (1 + a) v_cond - a v_null; None: `config.flow.guidance`.
+        x0_BxTxC: unit Gaussian noise, float32; `noise` draws it.
+        config: `config.flow` sets solver, steps, sway, temperature and guidance.
+        guidance: a in v = (1 + a) v_cond - a v_null, a number or float32 []; None:
+            `config.flow.guidance`.
 
     Returns:
         float32 [B, T, C].
     """
     flow = config.flow
     guidance = flow.guidance if guidance is None else guidance
+    guided = isinstance(guidance, jax.Array) or guidance != 0
     decoder = uniwav.decoder_module(config, known_BxTxC.shape[-1])
-    x0 = jax.random.normal(key, known_BxTxC.shape)
+    x0 = flow.temperature * x0_BxTxC
     prompt_velocity = target(x0, known_BxTxC, flow.sigma)
     generate = generate_BxT[..., None]
     context = jnp.where(generate, 0.0, known_BxTxC) if flow.context else None
-    null = jnp.broadcast_to(params["condition"]["null"].astype(z_BxTxD.dtype), z_BxTxD.shape)
+    z, mask = z_BxTxD, frame_mask_BxT
+    if guided:
+        null = jnp.broadcast_to(params["condition"]["null"].astype(z.dtype), z.shape)
+        z, mask = jnp.concatenate([z, null]), jnp.concatenate([mask, mask])
+        if flow.context:
+            context = jnp.concatenate([context, jnp.zeros_like(context)])
 
     def velocity(x: jax.Array, t: jax.Array) -> jax.Array:
-        t_B = jnp.full(x.shape[0], t)
-        arguments = {"params": params["decoder"]}
-        v = decoder.apply(arguments, x, t_B, z_BxTxD, frame_mask_BxT, context_BxTxC=context)
-        if guidance:
-            v_null = decoder.apply(arguments, x, t_B, null, frame_mask_BxT, context_BxTxC=context)
+        rows = jnp.concatenate([x, x]) if guided else x
+        t_B = jnp.full(len(rows), t)
+        v = decoder.apply({"params": params["decoder"]}, rows, t_B, z, mask, context_BxTxC=context)
+        if guided:
+            v, v_null = jnp.split(v, 2)
             v = (1.0 + guidance) * v - guidance * v_null
         return jnp.where(generate, v, prompt_velocity)
 
-    x1 = integrate(velocity, x0, steps=flow.sample_steps, solver=flow.solver)
+    options = {"steps": flow.sample_steps, "solver": flow.solver, "sway": flow.sway}
+    x1 = integrate(velocity, x0, **options)
     return jnp.where(generate, x1, known_BxTxC)

@@ -44,3 +44,27 @@ def sample_spans(
 def frame_mask(frames_B: jax.Array, total: int) -> jax.Array:
     """Bool [B, T], True on the first `frames_B` (int32) of `total` frames."""
     return jnp.arange(total) < frames_B[:, None]
+
+
+def sample_span(
+    key: jax.Array, frames_B: jax.Array, *, low: float, high: float, total: int
+) -> jax.Array:
+    """Hide one contiguous span of each row: a share U[low, high] of its frames, at least one.
+
+    Args:
+        key: random key.
+        frames_B: int32, real frames per row.
+        low, high: shares of the frames.
+        total: T, frames of the padded rows.
+
+    Returns:
+        hidden_BxT, bool, True where a frame is hidden.
+    """
+    share_key, start_key = jax.random.split(key)
+    rows = frames_B.shape[0]
+    share = jax.random.uniform(share_key, (rows,), minval=low, maxval=high)
+    count = jnp.clip(jnp.round(share * frames_B).astype(jnp.int32), 1, frames_B)
+    room = frames_B - count + 1
+    start = jnp.floor(jax.random.uniform(start_key, (rows,)) * room).astype(jnp.int32)
+    position = jnp.arange(total)
+    return (position >= start[:, None]) & (position < (start + count)[:, None])

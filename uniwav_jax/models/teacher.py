@@ -7,6 +7,8 @@ therefore sets horizons as shares of the updates until the teacher stops changin
 agree with DinoSR's.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,12 +31,20 @@ def decay_at(
     h = 1000 and tau = 20 000 of 400 000 updates are shares of the run as well; once 1 - decay is
     below 1e-7 (after 46 % of a run of that length), the decay is 1.
 
+    While clusters of MFCCs are the only targets (`mfcc_until`) the decay is 0, so that the teacher
+    is a copy of the student; the schedule fills the rest of the run.
+
     Args:
         step: number of the update, from 0.
         config: configuration of self-distillation.
         total_steps: number of updates of the run.
     """
     step = jnp.asarray(step, jnp.float32)
+    if config.mfcc_until > 0:
+        first = config.mfcc_until * total_steps
+        rest = dataclasses.replace(config, mfcc_until=0.0)
+        decay = decay_at(jnp.maximum(step - first, 0.0), rest, max(total_steps - first, 1.0))
+        return jnp.where(step < first, 0.0, decay)
     if config.teacher_schedule == "spidr":
         rest = jnp.exp(-step / (total_steps / 20)) / max(total_steps / 400, 1.0)
         return jnp.where(rest > 1e-7, 1.0 - rest, 1.0)

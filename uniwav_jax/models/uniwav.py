@@ -4,6 +4,8 @@ Parameters are one nested dict of float32 arrays, where E is the decoder's width
 
     {"encoder", "heads": {"kernel" [K, D, V], "bias" [K, V]},
      "condition": {"mix" [L + 1], "project": {"kernel" [D, E], "bias" [E]}, "null" [E]}, "decoder"}
+
+and, where clusters of MFCCs are targets, "mfcc_head": {"kernel" [1, D, V], "bias" [1, V]}.
 """
 
 import functools
@@ -48,7 +50,15 @@ def init(key: jax.Array, config: Config, channels: int) -> PyTree:
     context = x if config.flow.context else None
     glorot = jax.nn.initializers.glorot_uniform()
     books, words = config.distillation.top_layers, config.distillation.codewords
+    mfcc = {}
+    if config.distillation.mfcc:
+        mfcc_key = jax.random.fold_in(key, len(keys))  # leaves the other keys unchanged
+        mfcc["mfcc_head"] = {
+            "kernel": jax.nn.initializers.normal(0.02)(mfcc_key, (1, width, words)),
+            "bias": jnp.zeros((1, words)),
+        }
     return {
+        **mfcc,
         "encoder": encoder_module(config).init(keys["encoder"], x, mask)["params"],
         "heads": {
             "kernel": jax.nn.initializers.normal(0.02)(keys["heads"], (books, width, words)),
@@ -88,6 +98,18 @@ def predict_codes(heads: PyTree, encoded: EncoderOutput, config: Config) -> jax.
         h = encoded.feed_forward[-kernel_KxDxV.shape[0] :]
         product = jnp.einsum("KBTD,KDV->KBTV", h, kernel_KxDxV.astype(h.dtype))
     return product.astype(jnp.float32) + bias
+
+
+def predict_mfcc(head: PyTree, encoded: EncoderOutput) -> jax.Array:
+    """Logits over clusters of MFCCs, from the final output as in HuBERT; float32 [1, B, T, V].
+
+    Args:
+        head: {"kernel" [1, D, V], "bias" [1, V]}.
+        encoded: the student's output.
+    """
+    h = encoded.final
+    product = jnp.einsum("BTD,KDV->KBTV", h, head["kernel"].astype(h.dtype))
+    return product.astype(jnp.float32) + head["bias"][:, None, None]
 
 
 def codes(heads: PyTree, encoded: EncoderOutput, config: Config) -> jax.Array:

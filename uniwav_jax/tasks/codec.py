@@ -10,13 +10,16 @@ The bottleneck between encoder and decoder is one of:
     "noise"  z + Gaussian noise with deviation config.codec.noise, and a penalty on |z|^2. This is a
              variational autoencoder of fixed variance; it makes small errors of latents inaudible.
     "relative_noise"  z + Gaussian noise whose deviation is random for each row, between 0 and
-             config.codec.noise times the standard deviation of each channel in the batch.
+             config.codec.noise times the standard deviation of each channel in the batch; on fine
+             channels, whose normalised deviation is below 1, it is drawn apart, up to
+             config.codec.fine_noise.
     "rvq"    a residual vector quantiser that randomly drops its last stages in training. Codebooks
              are running averages, and codewords that are not used move to frames of the batch.
 """
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from uniwav_jax.codec.config import Structure
@@ -44,6 +47,7 @@ class Draws:
     Attributes:
         noise_BxTxC: float32, unit Gaussian; T and C are frames and dimension of the latents.
         level_B: float32, uniform in [0, 1]: the row's share of the largest relative noise.
+        fine_level_B: the same for fine channels.
         stages_B: int32, number of quantiser stages that are used for the row.
         candidates_BxT: int32, the codeword that may move to this frame; a number beyond the last
             codeword means that none may.
@@ -53,6 +57,7 @@ class Draws:
 
     noise_BxTxC: jax.Array
     level_B: jax.Array
+    fine_level_B: jax.Array
     stages_B: jax.Array
     candidates_BxT: jax.Array
     real_B: jax.Array
@@ -101,6 +106,7 @@ def draw(key: jax.Array, example: Example, config: Config) -> Draws:
     return Draws(
         noise_BxTxC=jax.random.normal(noise_key, (rows, frames, structure.dimension)),
         level_B=jax.random.uniform(jax.random.fold_in(key, 0), (rows,)),
+        fine_level_B=jax.random.uniform(jax.random.fold_in(key, 1), (rows,)),
         stages_B=jnp.where(jax.random.bernoulli(all_key, 0.5, (rows,)), most, some_B),
         candidates_BxT=jax.random.permutation(candidates_key, rows * frames).reshape(rows, frames),
         real_B=(frames_B > 0).astype(jnp.float32),
@@ -209,8 +215,10 @@ def _bottleneck(
     c = config.codec
     if c.bottleneck == "relative_noise":
         deviation_C = _deviation(z_BxTxC, draws.real_B)
-        level_Bx1x1 = c.noise * draws.level_B[:, None, None] * train
-        noisy_BxTxC = z_BxTxC + level_Bx1x1 * deviation_C * draws.noise_BxTxC
+        levels_Bx2 = jnp.stack([c.noise * draws.level_B, c.fine_noise * draws.fine_level_B], -1)
+        fine_C = np.broadcast_to(np.asarray(c.trained.scale) < 1, z_BxTxC.shape[-1:])
+        level_Bx1xC = levels_Bx2[:, None, fine_C.astype(int)] * train
+        noisy_BxTxC = z_BxTxC + level_Bx1xC * deviation_C * draws.noise_BxTxC
         return noisy_BxTxC, jnp.zeros(()), {"deviation_C": deviation_C}
     if c.bottleneck == "noise":
         penalty = c.penalty * losses.row_mean(jnp.square(z_BxTxC), draws.real_B)

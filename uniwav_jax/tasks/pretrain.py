@@ -9,9 +9,10 @@ from flax import struct
 from uniwav_jax.config import Config
 from uniwav_jax.losses import self_distillation
 from uniwav_jax.models import flow, masking, quantizer, teacher, uniwav
-from uniwav_jax.models.encoder import EncoderOutput
+from uniwav_jax.tasks import flow_loss, mfcc_targets
 from uniwav_jax.tasks.parts import ENCODER
-from uniwav_jax.tasks.task import Alarm, Part, Task
+from uniwav_jax.tasks.pretrain_alarms import ALARMS
+from uniwav_jax.tasks.task import Part, Task
 from uniwav_jax.types import AddUp, Example, Metrics, PyTree, Variables
 
 
@@ -27,19 +28,24 @@ class Draws:
         t_B: float32, flow time in [0, 1).
         x0_BxTxC: float32, unit Gaussian noise at which the flow starts.
         drop_B: bool, True for rows whose conditioning z is replaced by the null vector.
+        candidates_BxT: int32, the codeword that may move to this frame if it is rarely used; V or
+            more for none. None if codewords do not move.
     """
 
     span_mask_BxT: jax.Array
     t_B: jax.Array
     x0_BxTxC: jax.Array
     drop_B: jax.Array
+    candidates_BxT: jax.Array | None
 
 
 def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]:
     """Fresh parameters {"encoder", "heads", "condition", "decoder"} and the task's state.
 
     The state is {"teacher": a copy of the encoder's parameters, "codebooks": {"sums" [K, V, D],
-    "counts" [K, V]}}, all float32.
+    "counts" [K, V]}}, all float32. With clusters of MFCCs as targets it also has "mfcc" {"mean" and
+    "std" [39], "sums" [1, V, 39], "counts" [1, V]}; and where the run has phases "updates" [], the
+    number of updates so far.
     """
     params_key, books_key = jax.random.split(key)
     params = uniwav.init(params_key, config, channels)
@@ -49,7 +55,17 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
         codewords=config.distillation.codewords,
         width=config.model.encoder.width,
     )
-    return params, {"teacher": jax.tree.map(jnp.copy, params["encoder"]), "codebooks": books}
+    state = {"teacher": jax.tree.map(jnp.copy, params["encoder"]), "codebooks": books}
+    if config.distillation.mfcc:
+        state["mfcc"] = mfcc_targets.init(jax.random.fold_in(books_key, 1), config)
+    if has_phases(config):
+        state["updates"] = jnp.zeros(())
+    return params, state
+
+
+def has_phases(config: Config) -> bool:
+    """Whether some losses are only computed in a part of the run."""
+    return config.distillation.mfcc_until > 0 or config.flow.start > 0
 
 
 def warm_start(
@@ -61,11 +77,18 @@ def warm_start(
     depend on the number of microbatches.
     """
     state, frames_B = variables.state, example.frames_B
-    if config.distillation.codebook_init == "noise":
-        return state
     codewords = config.distillation.codewords
     frame_mask = masking.frame_mask(frames_B, example.x_BxTxC.shape[1])
     chosen_BxT = quantizer.choose_frames(key, frame_mask, codewords)
+    if config.distillation.mfcc:
+        state = {
+            **state,
+            "mfcc": mfcc_targets.start(
+                state["mfcc"], example, frame_mask, chosen_BxT, config, add_up
+            ),
+        }
+    if config.distillation.codebook_init == "noise":
+        return state
 
     def statistics(x_BxTxC: jax.Array, frame_mask_BxT: jax.Array, chosen_BxT: jax.Array) -> PyTree:
         target, _ = uniwav.targets(state["teacher"], x_BxTxC, frame_mask_BxT, config)
@@ -80,17 +103,24 @@ def draw(key: jax.Array, example: Example, config: Config) -> Draws:
     x_BxTxC, frames_B = example.x_BxTxC, example.frames_B
     span_key, t_key, noise_key, drop_key = jax.random.split(key, 4)
     rows, total, _ = x_BxTxC.shape
+    span_mask_BxT = masking.sample_spans(
+        span_key,
+        frames_B,
+        length=config.masking.length,
+        total=total,
+        probability=config.masking.probability,
+    )
+    candidates_BxT = None
+    if config.distillation.codebook_dead:
+        candidates_BxT = quantizer.choose_frames(
+            jax.random.fold_in(span_key, 1), span_mask_BxT, config.distillation.codewords
+        )
     return Draws(
-        span_mask_BxT=masking.sample_spans(
-            span_key,
-            frames_B,
-            length=config.masking.length,
-            total=total,
-            probability=config.masking.probability,
-        ),
-        t_B=jax.random.uniform(t_key, (rows,)),
+        span_mask_BxT=span_mask_BxT,
+        t_B=flow.times(t_key, rows, stratified=config.flow.stratified),
         x0_BxTxC=jax.random.normal(noise_key, x_BxTxC.shape),
         drop_B=jax.random.bernoulli(drop_key, config.flow.condition_drop, (rows,)),
+        candidates_BxT=candidates_BxT,
     )
 
 
@@ -113,7 +143,7 @@ def loss(
     Args:
         variables: `params` {"encoder", "heads", "condition", "decoder"} are trained. `state`
             {"teacher", "codebooks"} gives the targets and receives no gradient.
-        example: this microbatch's rows; labels are not used.
+        example: this microbatch's rows, with the label "mfcc" where the configuration asks for it.
         draws: this microbatch's rows of `draw`.
         weight: number of masked frames in the whole global batch, [].
         key: dropout key; None for evaluation.
@@ -125,8 +155,10 @@ def loss(
         the masked frames assigned to each codeword; "predictions_KxV", the predicted probabilities
         of the codewords; "variance_K", the targets' variance over time, summed over rows; and the
         numbers of "rows", "masked_frames" and "frames", each [], without empty rows and padding.
+        Where codewords can move, "candidates" has their new places like "targets"; with clusters of
+        MFCCs as targets "mfcc" has the sums of `mfcc_targets.loss`.
     """
-    params, state = variables.params, variables.state
+    params, state, d = variables.params, variables.state, config.distillation
     x_BxTxC, frames_B = example.x_BxTxC, example.frames_B
     frame_mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
     span_mask = draws.span_mask_BxT
@@ -143,76 +175,90 @@ def loss(
     logits = uniwav.predict_codes(params["heads"], student, config)
     loss_encoder = self_distillation.cross_entropy_sum(logits, codes, span_mask) / weight
 
+    more, loss_all = {}, loss_encoder
+    if d.codebook_dead:
+        places = draws.candidates_BxT
+        more["candidates"] = quantizer.chosen_statistics(target, places, d.codewords)
+    if d.mfcc:
+        loss_mfcc, more["mfcc"] = mfcc_targets.loss(
+            params["mfcc_head"],
+            state["mfcc"],
+            student,
+            example,
+            span_mask,
+            draws.candidates_BxT,
+            weight,
+            config,
+        )
+        loss_all = loss_encoder + d.mfcc_weight * loss_mfcc
+        if d.mfcc_until:
+            only = state["updates"] < d.mfcc_until * config.train.steps
+            loss_all = jnp.where(only, loss_mfcc, loss_all)
+
     loss_decoder = jnp.zeros(())
     if config.flow.weight > 0:
-        loss_decoder = decoder_loss(
-            params, student, x_BxTxC, frame_mask, draws, weight, keys[1], config
-        )
+
+        def of_decoder() -> jax.Array:
+            z = uniwav.condition(params["condition"], student, draws.drop_B)
+            path = flow_loss.Path(x_BxTxC, draws.x0_BxTxC, draws.t_B)
+            masks = (frame_mask, span_mask, draws.drop_B)
+            return flow_loss.error(params["decoder"], path, z, *masks, weight, keys[1], config)
+
+        if config.flow.start:
+            begun = state["updates"] >= config.flow.start * config.train.steps
+            loss_decoder = jax.lax.cond(begun, of_decoder, lambda: jnp.zeros(()))
+        else:
+            loss_decoder = of_decoder()
 
     real_rows = (frames_B > 0).astype(jnp.float32)
     sums = {
         "loss_encoder": loss_encoder,
         "loss_decoder": loss_decoder,
-        "targets": quantizer.statistics(target, codes, span_mask, config.distillation.codewords),
+        "targets": quantizer.statistics(target, codes, span_mask, d.codewords),
         "predictions_KxV": self_distillation.mean_prediction(logits, span_mask),
         "variance_K": (variance_KxB * real_rows).sum(-1),
         "rows": real_rows.sum(),
         "masked_frames": span_mask.sum().astype(jnp.float32),
         "frames": frames_B.sum().astype(jnp.float32),
+        **more,
     }
-    return loss_encoder + config.flow.weight * loss_decoder, jax.lax.stop_gradient(sums)
-
-
-def decoder_loss(
-    params: PyTree,
-    student: EncoderOutput,
-    x_BxTxC: jax.Array,
-    frame_mask_BxT: jax.Array,
-    draws: Draws,
-    weight: jax.Array,
-    key: jax.Array | None,
-    config: Config,
-) -> jax.Array:
-    """L_dec [], the error of the predicted velocity on masked frames, divided by `weight`.
-
-    The decoder predicts the velocity of the path from noise to data, conditioned on the student's
-    output. The other arguments are those of `loss`.
-    """
-    span_mask = draws.span_mask_BxT
-    z = uniwav.condition(params["condition"], student, draws.drop_B)
-    x_t = flow.path(draws.x0_BxTxC, x_BxTxC, draws.t_B, config.flow.sigma)
-    u = flow.target(draws.x0_BxTxC, x_BxTxC, config.flow.sigma)
-    context = jnp.where(span_mask[..., None], 0.0, x_BxTxC) if config.flow.context else None
-    v = uniwav.decoder_module(config, x_BxTxC.shape[-1]).apply(
-        {"params": params["decoder"]},
-        x_t,
-        draws.t_B,
-        z,
-        frame_mask_BxT,
-        context_BxTxC=context,
-        key=key,
-    )
-    return flow.squared_error_sum(v, u, span_mask) / weight
+    return loss_all + config.flow.weight * loss_decoder, jax.lax.stop_gradient(sums)
 
 
 def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) -> PyTree:
     """The teacher and the codebooks after an update of the optimizer."""
-    state = variables.state
-    decay = teacher.decay_at(step, config.distillation, config.train.steps)
-    return {
-        "teacher": teacher.update(
-            state["teacher"], variables.params["encoder"], decay, config.distillation
-        ),
-        "codebooks": quantizer.update(
-            state["codebooks"], sums["targets"], config.distillation.codebook_decay
-        ),
+    state, d = variables.state, config.distillation
+    decay = teacher.decay_at(step, d, config.train.steps)
+
+    def moved(books: PyTree, sums: PyTree) -> PyTree:
+        if not d.codebook_dead:
+            return quantizer.update(books, sums["targets"], d.codebook_decay)
+        return quantizer.update_and_revive(
+            books,
+            sums["targets"],
+            sums["candidates"],
+            d.codebook_decay,
+            d.codebook_dead * sums["targets"]["counts"][0].sum() / d.codewords,
+        )
+
+    new = {
+        "teacher": teacher.update(state["teacher"], variables.params["encoder"], decay, d),
+        "codebooks": moved(state["codebooks"], sums),
     }
+    if d.mfcc:
+        books = {name: state["mfcc"][name] for name in ("sums", "counts")}
+        new["mfcc"] = state["mfcc"] | moved(books, sums["mfcc"])
+    if has_phases(config):
+        new["updates"] = state["updates"] + 1
+    return new
 
 
 def mean(total: PyTree) -> PyTree:
     """Divide the losses summed over evaluation batches (with weight 1) by the masked frames."""
     masked = jnp.maximum(total["masked_frames"], 1)
     means = {name: total[name] / masked for name in ("loss_encoder", "loss_decoder")}
+    if "mfcc" in total:
+        means["mfcc"] = {**total["mfcc"], "loss": total["mfcc"]["loss"] / masked}
     return {**total, **means}
 
 
@@ -225,8 +271,13 @@ def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
     """
     counts_KxV = sums["targets"]["counts"]
     target_perplexity = quantizer.perplexity(counts_KxV)
+    loss, more, d = sums["loss_encoder"], {}, config.distillation
+    if d.mfcc:
+        more, only = mfcc_targets.metrics(sums["mfcc"]), step < d.mfcc_until * config.train.steps
+        loss = jnp.where(only, more["loss_mfcc"], loss + d.mfcc_weight * more["loss_mfcc"])
     return {
-        "loss": sums["loss_encoder"] + config.flow.weight * sums["loss_decoder"],
+        "loss": loss + config.flow.weight * sums["loss_decoder"],
+        **more,
         "loss_encoder": sums["loss_encoder"],
         "loss_decoder": sums["loss_decoder"],
         "target_perplexity": target_perplexity,
@@ -255,7 +306,8 @@ def samples(
         {"params": params["encoder"]}, x_BxTxC, frame_mask, span_mask_BxT=span_mask
     )
     z = uniwav.condition(average["condition"], student, None)
-    generated = flow.sample(average, z, x_BxTxC, span_mask, frame_mask, noise_key, config)
+    x0 = flow.noise(noise_key, x_BxTxC.shape)
+    generated = flow.sample(average, z, x_BxTxC, span_mask, frame_mask, x0, config)
     return {
         "real": x_BxTxC,
         "masked": jnp.where(span_mask[..., None], 0.0, x_BxTxC),
@@ -309,12 +361,16 @@ TASK = Task(
     weight=weight,
     loss=loss,
     update=update,
+    reads_mfcc=lambda config: config.distillation.mfcc,
     mean=mean,
     metrics=metrics,
     averages=averages,
     copies={"state/teacher": "params/encoder"},
     parts={
         "encoder": ENCODER,
+        "mfcc_head": Part(
+            ("params/mfcc_head", "state/mfcc"), ("model.encoder", "distillation.codewords")
+        ),
         "heads": Part(
             ("params/heads", "state/codebooks"),
             (
@@ -331,30 +387,7 @@ TASK = Task(
     samples=samples,
     describe=describe,
     flops=uniwav.train_flops_per_second,
-    alarms=(
-        Alarm(
-            "target_perplexity",
-            False,
-            "min_target_perplexity",
-            "target perplexity {value:.1f} is below {limit:g}: the clusters collapse; lower the"
-            " learning rate, take larger batches, or set distillation.prediction=spidr",
-        ),
-        Alarm(
-            "loss_encoder",
-            False,
-            "min_encoder_loss",
-            "encoder loss {value:.2f} is below {limit:g}: the teacher's targets have become"
-            " trivial; lengthen its horizon (distillation.teacher_horizon_*) and check that the"
-            " data is not silence",
-        ),
-        Alarm(
-            "target_variance_min",
-            False,
-            "min_target_variance",
-            "variance of a target layer is {value:.1e}, below {limit:g}: the teacher's output is"
-            " constant over time",
-        ),
-    ),
+    alarms=ALARMS,
     headline=(
         ("loss", "loss {:.3f}"),
         ("loss_encoder", "enc {:.3f}"),

@@ -123,6 +123,10 @@ def _lines(*_: Any, **__: Any) -> list[str]:
     return []
 
 
+def _never(config: Config) -> bool:
+    return False
+
+
 def _no_scores(outputs: Outputs, corpora: Sequence[Manifest], config: Config) -> Scores:
     return Scores({})
 
@@ -157,6 +161,7 @@ class Task:
             values. `add_up(function, rows)` calls `function(*rows)` on microbatches of `rows` and
             adds up the results.
         labels: the arrays that an example has besides features.
+        reads_mfcc: config -> whether the examples have the label "mfcc", float32 [B, T, 39].
         freezes: config -> {part of params: number of updates for which it is frozen, or
             `FOREVER`}. The optimizer has no moments for parts that are frozen for the whole run.
         averages: config -> {part of params: decay of its running average per update}.
@@ -195,6 +200,7 @@ class Task:
     update: Callable[[Variables, PyTree, jax.Array, Config], PyTree] = _keep_state
     warm_start: Callable[[jax.Array, Variables, Example, Config, AddUp], PyTree] = _keep_start
     labels: Labels = NONE
+    reads_mfcc: Callable[[Config], bool] = _never
     freezes: Callable[[Config], Mapping[str, float]] = _empty
     averages: Callable[[Config], Mapping[str, float]] = _empty
     copies: Mapping[str, str] = dataclasses.field(default_factory=dict)

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from uniwav_jax.config import Config
 from uniwav_jax.features import SurfaceFeatures
-from uniwav_jax.features.batch import surface
+from uniwav_jax.features.batch import batch_mfcc, surface
 from uniwav_jax.parallel.mesh import replicated, shard_rows, sharded_init
 from uniwav_jax.tasks.task import Task
 from uniwav_jax.train import optim
@@ -44,9 +44,15 @@ def init_state(
     return sharded_init(lambda: fresh_state(task, config, features, feature_params), mesh)
 
 
-def _example(batch: Batch, variables: Variables, features: SurfaceFeatures) -> Example:
+def _example(
+    batch: Batch, variables: Variables, features: SurfaceFeatures, task: Task, config: Config
+) -> Example:
     x_BxTxC, frames_B = surface(batch, variables.frozen["features"], features)
-    return Example(x_BxTxC, frames_B, batch.labels)
+    labels = batch.labels
+    if task.reads_mfcc(config):
+        mfcc_BxTxM = batch_mfcc(batch, x_BxTxC, variables.frozen["features"], features)
+        labels = {**labels, "mfcc": mfcc_BxTxM}
+    return Example(x_BxTxC, frames_B, labels)
 
 
 def over_microbatches(
@@ -105,7 +111,7 @@ def make_train_step(
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
         draw_key, dropout_key = jax.random.split(key)
         variables = state.variables
-        example = _example(batch, variables, features)
+        example = _example(batch, variables, features, task, config)
         draws = task.draw(draw_key, example, config)
         weight = task.weight(example, draws)
 
@@ -203,7 +209,7 @@ def make_start_step(
 
     def start_step(state: TrainState, batch: Batch) -> TrainState:
         key = jax.random.fold_in(jax.random.key(config.seed), 2**31 - 2)
-        example = _example(batch, state.variables, features)
+        example = _example(batch, state.variables, features, task, config)
         started = task.warm_start(key, state.variables, example, config, add_up)
         return state.replace(
             state={
@@ -228,7 +234,7 @@ def make_eval_step(
 
     def eval_step(state: TrainState, batch: Batch, index: jax.Array) -> tuple[PyTree, PyTree]:
         key = jax.random.fold_in(jax.random.key(0), index)
-        example = _example(batch, state.variables, features)
+        example = _example(batch, state.variables, features, task, config)
         draws = task.draw(key, example, config)
 
         def microbatch(rows: PyTree, key: None) -> tuple[PyTree, PyTree]:
@@ -254,7 +260,7 @@ def make_sample_step(
 
     def sample_step(state: TrainState, batch: Batch) -> dict[str, dict[str, jax.Array]]:
         rows = jax.tree.map(lambda a: a[: config.evaluate.samples], batch)
-        example = _example(rows, state.variables, features)
+        example = _example(rows, state.variables, features, task, config)
         named = task.samples(state.variables, example, jax.random.key(config.seed), config)
         feature_params = state.frozen["features"]
         audio = {name: features.decode(feature_params, x) for name, x in named.items()}

@@ -8,6 +8,8 @@
 Names are those of uniwav_jax, whose results are the same up to rounding.
 """
 
+import itertools
+import math
 import pathlib
 from typing import Any, NamedTuple
 
@@ -166,6 +168,8 @@ class Networks:
         steps: int | None = None,
         solver: str | None = None,
         guidance: float | None = None,
+        temperature: float | None = None,
+        sway: float | None = None,
     ) -> torch.Tensor:
         """Generate features, float32 [B, T, C], conditioned on the encoder's output.
 
@@ -174,14 +178,17 @@ class Networks:
             noise_BxTxC: standard Gaussian noise, from which the flow starts.
             generate_BxT: bool, True where a frame is generated; the others keep the features of
                 `output`. None: all real frames.
-            steps, solver, guidance: settings of the sampler; None: those of config.json.
+            steps, solver, guidance, temperature, sway: settings of the sampler; None: those of
+                config.json.
         """
         decoder, flow, mask = self._part("decoder"), self.c["flow"], output.frame_mask
         steps, solver = steps or flow["sample_steps"], solver or flow["solver"]
         guidance = flow["guidance"] if guidance is None else guidance
+        temperature = flow.get("temperature", 1.0) if temperature is None else temperature
+        sway = flow.get("sway", 0.0) if sway is None else sway
         z_BxTxD = self.condition(output.encoded)
         null = self.condition.null.expand_as(z_BxTxD)
-        known, x = output.features, noise_BxTxC.float()
+        known, x = output.features, temperature * noise_BxTxC.float()
         generate = (mask if generate_BxT is None else generate_BxT)[..., None]
         context = known * ~generate if flow["context"] else None
         prompt_velocity = known - (1.0 - flow["sigma"]) * x
@@ -190,11 +197,14 @@ class Networks:
             t_B = torch.full((len(x),), t, device=x.device)
             v = decoder(x, t_B, z_BxTxD, mask, context)
             if guidance:
-                v = (1.0 + guidance) * v - guidance * decoder(x, t_B, null, mask, context)
+                unseen = None if context is None else torch.zeros_like(context)
+                v = (1.0 + guidance) * v - guidance * decoder(x, t_B, null, mask, unseen)
             return torch.where(generate, v, prompt_velocity)
 
-        for i in range(steps):
-            t, h = i / steps, 1.0 / steps
+        even = [i / steps for i in range(steps + 1)]
+        times = [t + sway * (math.cos(math.pi / 2 * t) - 1 + t) for t in even]
+        for t, end in itertools.pairwise(times):
+            h = end - t
             if solver == "euler":
                 x = x + h * velocity(x, t)
             else:

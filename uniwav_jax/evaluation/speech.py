@@ -1,0 +1,212 @@
+"""Text-to-speech, judged: word error, similarity to the prompt, loudness, beside real speech.
+
+Each clip of a manifest with phones is spoken with another clip of its speaker as the prompt (the
+cross-sentence protocol). The rows of the table are
+
+    real        the recordings
+    round trip  the recordings through the surface features and back
+    oracle      generated, with the durations of the recordings (the paper's protocol)
+    predicted   generated, with durations of the model
+    even        generated, with the predicted length spread evenly over the phones
+"""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from uniwav_jax.audio.reader import BadAudioError
+from uniwav_jax.data import manifest as manifest_lib
+from uniwav_jax.data import sources
+from uniwav_jax.data.phone_labels import ADVICE, COLUMNS
+from uniwav_jax.errors import UserError
+from uniwav_jax.evaluation import codec_table, systems
+from uniwav_jax.evaluation.judges import Judges
+from uniwav_jax.inference import speak
+from uniwav_jax.measures import bootstrap, word_error
+from uniwav_jax.terminal import progress
+
+ROWS = ("real", "round trip", "oracle", "predicted", "even")
+GENERATED = ROWS[2:]
+PROMPT = 3.0  # seconds (paper)
+
+
+def evaluate(
+    speaker: speak.Speaker,
+    corpus: manifest_lib.Manifest,
+    judges: Judges,
+    *,
+    rows: Sequence[str] = ROWS,
+    seeds: Sequence[int] = (0,),
+    settings: dict[str, Any] | None = None,
+    limit: int | None = None,
+) -> dict[str, Any]:
+    """Judge a model of task tts.
+
+    Args:
+        speaker: the model.
+        corpus: manifest with phones, texts and speakers.
+        judges: who score.
+        rows: some of `ROWS`.
+        seeds: of the noise; the generated rows are repeated with each.
+        settings: of `speak.Settings`, except the seed.
+        limit: largest number of clips, spread over the manifest; None: all.
+
+    Returns:
+        {"clips", "seeds", "rows": {row: {"word_error", "speaker_cosine", "loudness_db": {"mean",
+        "low", "high"}}}, "each": {row: [scores of each clip and seed]}}. The intervals of 95 % are
+        over clips and seeds; "loudness_db" is the mean absolute difference to the prompt's level.
+
+    Raises:
+        UserError: the manifest has no phones, or a speaker has one clip only.
+    """
+    clips, prompts = pairs(speaker, corpus, limit)
+    rate = speaker.features.sample_rate
+    each: dict[str, list[list[dict[str, Any]]]] = {}
+    for row in rows:
+        each[row] = []
+        for seed in seeds if row in GENERATED else seeds[:1]:
+            chosen = speak.Settings(**{**(settings or {}), "seed": seed})
+            waves = _spoken(speaker, row, clips, prompts, chosen)
+            scores = []
+            judged = progress(list(zip(clips, prompts, waves, strict=True)), label=row)
+            for (clip, _), (prompt, _), wave in judged:
+                found = judges.understood(clip.text, wave, sample_rate=rate)
+                found |= judges.similar(prompt, wave, sample_rate=rate)
+                found["loudness_db"] = abs(_level(wave) - _level(prompt.audio))
+                scores.append({"name": clip.name, "seed": seed, **found})
+            each[row].append(scores)
+    means = {row: _means(runs) for row, runs in each.items()}
+    flat = {row: [score for scores in runs for score in scores] for row, runs in each.items()}
+    return {"clips": len(clips), "seeds": list(seeds), "rows": means, "each": flat}
+
+
+class Source(NamedTuple):
+    """A clip with its phones.
+
+    Attributes:
+        clip: name, audio and text.
+        phones: (start, end, symbol) in seconds.
+    """
+
+    clip: systems.Clip
+    phones: list[tuple[float, float, str]]
+
+
+def pairs(
+    speaker: speak.Speaker, corpus: manifest_lib.Manifest, limit: int | None
+) -> tuple[list[Source], list[Source]]:
+    """The clips, and for each the next clip of its speaker, whose first 3 s are the prompt.
+
+    Raises:
+        UserError: the manifest has no phones, a clip cannot be read, or a speaker has one clip.
+    """
+    if not set(COLUMNS) <= set(corpus.more):
+        raise UserError(f"{corpus.source} has no phones; {ADVICE}")
+    rows = list(range(len(corpus)))
+    if limit is not None and limit < len(rows):
+        rows = np.linspace(0, len(rows) - 1, max(limit, 1)).round().astype(int).tolist()
+    by_speaker: dict[str, list[int]] = {}
+    for row in range(len(corpus)):
+        by_speaker.setdefault(corpus.label(row, "speaker"), []).append(row)
+    rate = speaker.features.sample_rate
+    reader = sources.ClipReader(corpus, sample_rate=rate)
+    lengths = corpus.lengths(rate)
+
+    def read(row: int, samples: int) -> Source:
+        try:
+            audio = reader.read(row, start=0, samples=samples).astype(np.float32) / 32768.0
+        except BadAudioError as error:
+            raise UserError(f"{reader.name(row)} {error}") from error
+        ends = [float(end) for end in corpus.label(row, COLUMNS[1]).split()]
+        symbols = corpus.label(row, COLUMNS[0]).split()
+        phones = list(zip([0.0, *ends[:-1]], ends, symbols, strict=True))
+        name = corpus.name(row) if samples == lengths[row] else f"{corpus.name(row)} (prompt)"
+        return Source(systems.Clip(name, audio, corpus.label(row, "text")), phones)
+
+    clips, prompts = [], []
+    for row in rows:
+        same = by_speaker[corpus.label(row, "speaker")]
+        if len(same) < 2:
+            raise UserError(
+                f"{corpus.source}: speaker {corpus.label(row, 'speaker')!r} has one clip; another"
+                " one is needed as the prompt"
+            )
+        other = same[(same.index(row) + 1) % len(same)]
+        clips.append(read(row, int(lengths[row])))
+        prompts.append(read(other, min(round(PROMPT * rate), int(lengths[other]))))
+    return clips, prompts
+
+
+def _spoken(
+    speaker: speak.Speaker,
+    row: str,
+    clips: Sequence[Source],
+    prompts: Sequence[Source],
+    settings: speak.Settings,
+) -> list[np.ndarray]:
+    """The waveform of each clip in one row of the table."""
+    if row == "real":
+        return [source.clip.audio for source in clips]
+    if row == "round trip":
+        return [speaker.round_trip(source.clip.audio) for source in clips]
+    rate, lines = speaker.features.frame_rate, []
+    for source, prompt in zip(clips, prompts, strict=True):
+        symbols = [symbol for *_, symbol in source.phones]
+        ends = np.round([end * rate for _, end, _ in source.phones]).astype(int)
+        voice = speaker.prompt(prompt.clip.audio, prompt.phones)
+        line = speak.Line(symbols, voice, np.diff(ends, prepend=0))
+        if row != "oracle":
+            frames = speaker.durations(dataclasses.replace(line, frames=None), settings)
+            if row == "even":
+                frames = speak.evenly(len(frames), frames.sum())
+            line = dataclasses.replace(line, frames=frames)
+        lines.append(line)
+    return [speech.wave for speech in speaker.speak(lines, settings)]
+
+
+def _level(wave: np.ndarray) -> float:
+    """Root mean square in decibels."""
+    return 20.0 * float(np.log10(max(np.sqrt(np.mean(np.square(wave))), 1e-5)))
+
+
+def _means(runs: Sequence[Sequence[dict[str, Any]]]) -> dict[str, dict[str, float]]:
+    """Means of the scores with intervals over seeds and clips."""
+    result = {}
+    for name, counts_of, measure in (
+        ("word_error", lambda score: score.get("errors"), word_error.rate),
+        ("speaker_cosine", functools.partial(_counted, "speaker_cosine"), _mean),
+        ("loudness_db", functools.partial(_counted, "loudness_db"), _mean),
+    ):
+        tables = [[counts_of(score) for score in scores] for scores in runs]
+        scored = [n for n in range(len(tables[0])) if all(table[n] for table in tables)]
+        if not scored:
+            continue
+        counts = [np.array([table[n] for n in scored], np.float64) for table in tables]
+        mean = float(np.mean([measure(c.sum(0)) for c in counts]))
+        low, high = bootstrap.over_seeds(counts, measure) if len(scored) > 1 else (None, None)
+        result[name] = {"mean": mean, "low": low, "high": high, "clips": len(scored)}
+    return result
+
+
+def _counted(name: str, score: dict[str, Any]) -> list[float] | None:
+    return [score[name], 1.0] if name in score else None
+
+
+def _mean(total: np.ndarray) -> float:
+    return float(total[0] / total[1])
+
+
+def render(document: dict[str, Any]) -> str:
+    """The table in Markdown."""
+    columns = ("word_error", "speaker_cosine", "loudness_db")
+    lines = [
+        [row, *(codec_table.cell(means.get(name), interval=True) for name in columns)]
+        for row, means in document["rows"].items()
+    ]
+    head = ["row", "word error", "speaker cosine to the prompt", "loudness, dB from the prompt"]
+    seeds = ", ".join(map(str, document["seeds"]))
+    note = f"{document['clips']} clips; noise seeds {seeds}; 95 % intervals over clips and seeds."
+    return f"{codec_table.table(head, lines)}\n\n{note}\n"

@@ -1,0 +1,338 @@
+"""Text-to-speech: durations of phones, then speech in the voice of a prompt.
+
+    prompt -> latents, visible             ┐
+    phones of the text -> durations        ├-> encoder -> z -> flow matching -> latents -> waveform
+    noise, drawn from the seed             ┘
+
+Rows of similar length are generated together. The result does not depend on the others in the batch
+or on the padding, up to rounding: the noise of a frame depends on the seed and on its place only.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from uniwav_jax.config import Config
+from uniwav_jax.data import phone_labels
+from uniwav_jax.errors import UserError
+from uniwav_jax.features import SurfaceFeatures
+from uniwav_jax.models import durations, flow, masking
+from uniwav_jax.tasks import tts
+from uniwav_jax.text.textgrid import SILENCE
+from uniwav_jax.types import PyTree
+
+LEVEL = 0.06  # root mean square to which prompts are scaled; about that of LibriSpeech
+QUIET = 0.03  # of the loudest tenth of a second: below it the ends of a prompt are silence
+KEPT_SILENCE = 0.2  # seconds of silence that stay at the ends of a prompt
+SHORTEST, LONGEST = 0.5, 10.0  # seconds of a prompt after that
+FRAME_STEP, PHONE_STEP = 100, 32  # lengths are padded to multiples, so that few programs compile
+BATCH_FRAMES = 4000  # frames that are generated at once, padding included
+PAUSES = 0.5  # exponent with which --speed changes pauses; it changes phones with exponent 1
+LEAST, MOST = 0.25, 4.0  # factors of speed
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """Speech whose voice is continued.
+
+    Attributes:
+        x_TxC: its normalised latents, float32; T is 0 for no prompt.
+        phones: numbers of its symbols, int32 [U], where its phones are known; otherwise empty.
+        ends: the frame after each phone's last one, int32 [U].
+        gain: factor by which the speech was scaled.
+    """
+
+    x_TxC: np.ndarray
+    phones: np.ndarray
+    ends: np.ndarray
+    gain: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """What is spoken at once, usually a sentence.
+
+    Attributes:
+        symbols: phones with their places in words (text/phones.py), silences included.
+        frames: the durations, int [U]; None: the model predicts them.
+        prompt: the voice.
+    """
+
+    symbols: Sequence[str]
+    prompt: Prompt
+    frames: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How speech is generated.
+
+    Attributes:
+        seed: of the noise.
+        guidance: a in v = (1 + a) v_cond - a v_null; None: that of the training's configuration.
+        temperature: standard deviation of the noise; None: likewise.
+        steps: of the solver; None: likewise.
+        speed: factor of the predicted tempo.
+        seconds: of the new speech, exact to a frame; None: as predicted.
+    """
+
+    seed: int = 0
+    guidance: float | None = None
+    temperature: float | None = None
+    steps: int | None = None
+    speed: float = 1.0
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if not LEAST <= self.speed <= MOST:
+            raise UserError(f"the speed must be between {LEAST} and {MOST}; got {self.speed:g}")
+        for name in ("temperature", "steps", "seconds"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"{name} must be positive; got {value:g}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Speech:
+    """What was spoken.
+
+    Attributes:
+        wave: float32 [samples] in [-1, 1].
+        phones: (start, end, symbol), in seconds.
+    """
+
+    wave: np.ndarray
+    phones: list[tuple[float, float, str]]
+
+
+class Speaker:
+    """A model of task tts, ready to speak.
+
+    Args:
+        config: of its training, with the phones.
+        arrays: {"params": {"encoder", "phones", "condition", "decoder", "durations"}, "features"}.
+        features: the surface features.
+    """
+
+    def __init__(self, config: Config, arrays: PyTree, features: SurfaceFeatures) -> None:
+        self.config, self.features = config, features
+        self._arrays = jax.device_put(arrays)
+        self.vocabulary = phone_labels.vocabulary(config.tts.phones)
+        self._encode = jax.jit(features.encode)
+        self._decode = jax.jit(features.decode)
+        self._durations = jax.jit(self._log_durations)
+        self._generate = jax.jit(self._latents, static_argnames="steps")
+
+    def prompt(self, audio: np.ndarray, phones: Sequence[tuple[float, float, str]] = ()) -> Prompt:
+        """A prompt from audio, scaled to a common level, without long silence at its ends.
+
+        Args:
+            audio: float32 [samples] in [-1, 1], at the features' sample rate.
+            phones: (start, end, symbol) in seconds from its start, if they are known; the first
+                starts at 0.
+
+        Raises:
+            UserError: the audio is too short or silent.
+        """
+        rate, hop = self.features.sample_rate, self.features.hop
+        first, last = _speech_in(audio, rate)
+        first -= first % hop
+        if last - first < SHORTEST * rate:
+            raise UserError(
+                f"the prompt has {(last - first) / rate:.2f} s of speech; at least {SHORTEST:g} s"
+                " are needed, and 3 s are better"
+            )
+        last = first + min(last - first, round(LONGEST * rate)) // hop * hop
+        gain = LEVEL / float(np.sqrt(np.mean(np.square(audio[first:last]))))
+        gain = min(gain, 0.99 / float(np.abs(audio[first:last]).max()))
+        x_TxC = self._latents_of(gain * audio[first:last])
+        numbers, ends = [], []
+        for _, end, symbol in phones:
+            frame = int(np.ceil((end * rate - first) / hop - 0.5))
+            if frame > 0 and (not ends or ends[-1] < len(x_TxC)):
+                numbers.append(self.vocabulary.number(symbol))
+                ends.append(min(frame, len(x_TxC)))
+        if ends:
+            ends[-1] = len(x_TxC)
+        return Prompt(x_TxC, np.array(numbers, np.int32), np.array(ends, np.int32), gain)
+
+    def no_prompt(self) -> Prompt:
+        """An empty prompt: the voice comes from the noise."""
+        empty = np.zeros(0, np.int32)
+        return Prompt(np.zeros((0, self.features.channels), np.float32), empty, empty)
+
+    def _latents_of(self, audio: np.ndarray) -> np.ndarray:
+        left, right = self.features.context
+        hop = self.features.hop
+        frames = len(audio) // hop
+        padding = (left, right + -frames % FRAME_STEP * hop)
+        found = self._encode(self._arrays["features"], np.pad(audio, padding)[None])
+        return np.asarray(found)[0, :frames]
+
+    def round_trip(self, audio: np.ndarray) -> np.ndarray:
+        """The waveform of the audio's latents, float32 of the same length."""
+        hop = self.features.hop
+        x_TxC = self._latents_of(np.pad(audio, (0, -len(audio) % hop)))
+        padded = np.pad(x_TxC, ((0, -len(x_TxC) % FRAME_STEP), (0, 0)))
+        decoded = self._decode(self._arrays["features"], padded[None])
+        return np.asarray(decoded)[0, : len(audio)]
+
+    def durations(self, line: Line, settings: Settings = Settings()) -> np.ndarray:
+        """Frames of each symbol of a line, int [U], at least 1 each.
+
+        Raises:
+            UserError: the model was trained without durations.
+        """
+        if "durations" not in self._arrays["params"]:
+            raise UserError("the model was trained without durations (tts.duration_weight=0)")
+        new = self._numbers(line)
+        known = np.diff(line.prompt.ends, prepend=0)
+        count = len(known) + len(new)
+        width = -(-count // PHONE_STEP) * PHONE_STEP
+        numbers, frames, visible = (np.zeros((1, width), np.int32) for _ in range(3))
+        numbers[:] = -1
+        numbers[0, :count] = [*line.prompt.phones, *new]
+        frames[0, : len(known)] = known
+        visible[0, 1 : max(len(known) - 1, 1)] = 1  # the first and the last may have been cut
+        logs = self._durations(self._arrays["params"], numbers, frames, visible.astype(bool))
+        predicted = np.maximum(np.expm1(np.asarray(logs)[0, len(known) : count]), 1.0)
+        pause = np.array([symbol == SILENCE for symbol in line.symbols])
+        predicted /= np.where(pause, settings.speed**PAUSES, settings.speed)
+        total = predicted.sum()
+        if settings.seconds is not None:
+            total = settings.seconds * self.features.frame_rate
+        return shared_out(predicted, max(round(total), len(new)))
+
+    def _log_durations(self, params: PyTree, *rows: jax.Array) -> jax.Array:
+        return durations.predict(params["durations"], *rows, None, self.config)
+
+    def _numbers(self, line: Line) -> list[int]:
+        if not line.symbols:
+            raise UserError("there is nothing to speak")
+        return [self.vocabulary.number(symbol) for symbol in line.symbols]
+
+    def speak(self, lines: Sequence[Line], settings: Settings = Settings()) -> list[Speech]:
+        """Speech of lines, without their prompts; those of similar length are computed together."""
+        frames = [
+            self.durations(line, settings) if line.frames is None else np.asarray(line.frames)
+            for line in lines
+        ]
+        totals = [len(line.prompt.x_TxC) + int(f.sum()) for line, f in zip(lines, frames)]
+        result: list[Speech | None] = [None] * len(lines)
+        order = np.argsort(totals, kind="stable")
+        while len(order):
+            width = -(-totals[order[0]] // FRAME_STEP) * FRAME_STEP
+            same = [n for n in order if totals[n] <= width][: max(1, BATCH_FRAMES // width)]
+            order = order[len(same) :]
+            chosen = [(lines[n], frames[n]) for n in same]
+            for n, x_TxC in zip(same, self._rows(chosen, width, settings), strict=True):
+                result[n] = self._speech(lines[n], frames[n], x_TxC)
+        return result
+
+    def _rows(
+        self, chosen: list[tuple[Line, np.ndarray]], width: int, settings: Settings
+    ) -> list[np.ndarray]:
+        """Latents of the new frames of each line, float32 [T, C]."""
+        rows = 1 << (len(chosen) - 1).bit_length()
+        most = max(len(line.prompt.phones) + 1 + len(frames) for line, frames in chosen)
+        phone_width = -(-most // PHONE_STEP) * PHONE_STEP
+        known = np.zeros((rows, width, self.features.channels), np.float32)
+        prompt_B, frames_B = np.zeros(rows, np.int32), np.zeros(rows, np.int32)
+        numbers = np.full((rows, phone_width), -1, np.int32)
+        ends = np.full((rows, phone_width), -1, np.int32)
+        for row, (line, frames) in enumerate(chosen):
+            prompt = line.prompt
+            start = prompt_B[row] = len(prompt.x_TxC)
+            known[row, :start] = prompt.x_TxC
+            told, told_ends = prompt.phones, prompt.ends
+            if start and not len(told):  # a place without a phone, for the whole prompt
+                told, told_ends = np.array([-1], np.int32), np.array([start], np.int32)
+            count = len(told) + len(frames)
+            numbers[row, :count] = [*told, *self._numbers(line)]
+            ends[row, :count] = [*told_ends, *(start + np.cumsum(frames))]
+            frames_B[row] = start + frames.sum()
+        flow_config = self.config.flow
+        guidance = flow_config.guidance if settings.guidance is None else settings.guidance
+        temperature = settings.temperature or flow_config.temperature
+        made = self._generate(
+            self._arrays["params"],
+            (known, prompt_B, frames_B, numbers, ends),
+            jax.random.key(settings.seed),
+            np.float32(guidance),
+            np.float32(temperature),
+            steps=settings.steps or flow_config.sample_steps,
+        )
+        made = np.asarray(made)
+        return [made[row, prompt_B[row] : frames_B[row]] for row in range(len(chosen))]
+
+    def _latents(
+        self,
+        params: PyTree,
+        rows: tuple[jax.Array, ...],
+        key: jax.Array,
+        guidance: jax.Array,
+        temperature: jax.Array,
+        *,
+        steps: int,
+    ) -> jax.Array:
+        known, prompt_B, frames_B, numbers, ends = rows
+        changes = {"sample_steps": steps, "temperature": 1.0}
+        flow_config = dataclasses.replace(self.config.flow, **changes)
+        config = dataclasses.replace(self.config, flow=flow_config)
+        total = known.shape[1]
+        mask = masking.frame_mask(frames_B, total)
+        hidden = mask & (jnp.arange(total) >= prompt_B[:, None])
+        z = tts.condition(params, known, mask, hidden, numbers, ends, config)
+        x0 = temperature * jnp.broadcast_to(flow.noise(key, (1, *known.shape[1:])), known.shape)
+        return flow.sample(params, z, known, hidden, mask, x0, config, guidance=guidance)
+
+    def _speech(self, line: Line, frames: np.ndarray, x_TxC: np.ndarray) -> Speech:
+        """Decode a line; the prompt's last second is decoded too, so that the start has context."""
+        before = line.prompt.x_TxC[-round(self.features.frame_rate) :]
+        whole = np.concatenate([before, x_TxC])
+        padded = np.pad(whole, ((0, -len(whole) % FRAME_STEP), (0, 0)))
+        wave = np.asarray(self._decode(self._arrays["features"], padded[None]))[0]
+        hop, rate = self.features.hop, self.features.frame_rate
+        wave = wave[len(before) * hop : len(whole) * hop] / line.prompt.gain
+        ends = np.cumsum(frames) / rate
+        starts = np.concatenate([[0.0], ends[:-1]])
+        timed = list(zip(starts.tolist(), ends.tolist(), line.symbols))
+        return Speech(np.clip(wave, -1.0, 1.0), timed)
+
+
+def shared_out(weights: np.ndarray, total: int) -> np.ndarray:
+    """Whole numbers of at least 1 in proportion to `weights`, which add up to `total`; int [U].
+
+    Args:
+        weights: positive, [U].
+        total: at least U.
+    """
+    spare = total - len(weights)
+    exact = np.maximum(weights / weights.sum() * total - 1.0, 0.0)
+    exact *= spare / max(exact.sum(), 1e-9)
+    whole = np.floor(exact + 1e-9).astype(int)
+    largest = np.argsort(whole - exact, kind="stable")[: spare - whole.sum()]
+    whole[largest] += 1
+    if (left := spare - whole.sum()) > 0:  # all weights are equal to the least
+        whole[:left] += 1
+    return whole + 1
+
+
+def evenly(count: int, total: int) -> np.ndarray:
+    """The baseline: `total` frames spread evenly over `count` phones; int [count]."""
+    return shared_out(np.ones(count), max(total, count))
+
+
+def _speech_in(audio: np.ndarray, rate: int) -> tuple[int, int]:
+    """First sample, and the sample after the last, of the speech with a little silence around."""
+    step = rate // 10
+    blocks = audio[: len(audio) // step * step].reshape(-1, step)
+    level = np.sqrt(np.mean(np.square(blocks), axis=1)) if len(blocks) else np.zeros(1)
+    if level.max() < 1e-4:
+        raise UserError("the prompt is silent")
+    loud = np.flatnonzero(level > QUIET * level.max())
+    margin = round(KEPT_SILENCE * rate)
+    return max(loud[0] * step - margin, 0), min((loud[-1] + 1) * step + margin, len(audio))

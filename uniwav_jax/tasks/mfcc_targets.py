@@ -1,0 +1,106 @@
+"""Clusters of 39 MFCCs as targets of pretraining (HuBERT, arXiv 2106.07447, section III).
+
+In a short run a teacher that starts from random weights gives targets that mean little. Clusters of
+MFCCs are related to phones from the first update on.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from uniwav_jax.config import Config
+from uniwav_jax.features.mfcc import COEFFICIENTS
+from uniwav_jax.losses import self_distillation
+from uniwav_jax.models import quantizer, uniwav
+from uniwav_jax.models.encoder import EncoderOutput
+from uniwav_jax.types import AddUp, Example, Metrics, PyTree
+
+MFCCS = 3 * COEFFICIENTS
+
+
+def init(key: jax.Array, config: Config) -> PyTree:
+    """{"mean" [39], "std" [39], "sums" [1, V, 39], "counts" [1, V]}, before the first batch."""
+    books = quantizer.init(key, books=1, codewords=config.distillation.codewords, width=MFCCS)
+    return {"mean": jnp.zeros(MFCCS), "std": jnp.ones(MFCCS)} | books
+
+
+def start(
+    books: PyTree,
+    example: Example,
+    frame_mask_BxT: jax.Array,
+    chosen_BxT: jax.Array,
+    config: Config,
+    add_up: AddUp,
+) -> PyTree:
+    """Mean and deviation of the first batch's MFCCs, and codewords at chosen frames of it.
+
+    Args:
+        books: the result of `init`.
+        example: the first batch.
+        frame_mask_BxT: bool, True on real frames.
+        chosen_BxT: int32, the codeword that starts at each frame (`quantizer.choose_frames`).
+        config: the configuration.
+        add_up: adds up the results of a function over microbatches.
+    """
+
+    def statistics(mfcc_BxTxM: jax.Array, mask_BxT: jax.Array, chosen_BxT: jax.Array) -> PyTree:
+        real = jnp.where(mask_BxT[..., None], mfcc_BxTxM, 0.0)
+        moments = mask_BxT.sum(), real.sum((0, 1)), jnp.square(real).sum((0, 1))
+        words = config.distillation.codewords
+        return moments, quantizer.chosen_statistics(mfcc_BxTxM[None], chosen_BxT, words)
+
+    rows = (example.labels["mfcc"], frame_mask_BxT, chosen_BxT)
+    (count, total, squares), found = add_up(statistics, rows)
+    mean = total / jnp.maximum(count, 1)
+    variance = squares / jnp.maximum(count, 1) - jnp.square(mean)
+    std = jnp.sqrt(jnp.maximum(variance, 1e-6))
+    found["sums"] = (found["sums"] - found["counts"][..., None] * mean) / std
+    books = {name: books[name] for name in ("sums", "counts")}
+    return {"mean": mean, "std": std} | quantizer.update(books, found, 0.0)
+
+
+def loss(
+    head: PyTree,
+    books: PyTree,
+    student: EncoderOutput,
+    example: Example,
+    span_mask_BxT: jax.Array,
+    candidates_BxT: jax.Array | None,
+    weight: jax.Array,
+    config: Config,
+) -> tuple[jax.Array, PyTree]:
+    """Cross-entropy of the cluster at each masked frame, and sums.
+
+    Args:
+        head: {"kernel" [1, D, V], "bias" [1, V]}.
+        books: {"mean", "std", "sums", "counts"}, as `start` returns them.
+        student: the encoder's output for masked input.
+        example: this microbatch's rows, with the label "mfcc".
+        span_mask_BxT: bool, True on masked frames.
+        candidates_BxT: see `pretrain.Draws`.
+        weight: number of masked frames in the whole global batch, [].
+        config: the configuration.
+
+    Returns:
+        The loss [], divided by `weight`, and {"loss": the same, "targets" {"sums" [1, V, 39],
+        "counts" [1, V]}: the masked frames of each cluster, and "candidates" likewise if codewords
+        can move}.
+    """
+    words = config.distillation.codewords
+    target = ((example.labels["mfcc"] - books["mean"]) / books["std"])[None]
+    codes = quantizer.assign(books, target)
+    logits = uniwav.predict_mfcc(head, student)
+    value = self_distillation.cross_entropy_sum(logits, codes, span_mask_BxT) / weight
+    sums = {"loss": value, "targets": quantizer.statistics(target, codes, span_mask_BxT, words)}
+    if candidates_BxT is not None:
+        sums["candidates"] = quantizer.chosen_statistics(target, candidates_BxT, words)
+    return value, sums
+
+
+def metrics(sums: PyTree) -> Metrics:
+    """The loss, the clusters' perplexity, and the loss above ln(perplexity) in nats."""
+    perplexity = quantizer.perplexity(sums["targets"]["counts"])
+    return {
+        "loss_mfcc": sums["loss"],
+        "mfcc_perplexity": perplexity,
+        "loss_mfcc_above_targets": sums["loss"] - jnp.log(perplexity),
+    }
