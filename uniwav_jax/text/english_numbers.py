@@ -235,14 +235,14 @@ def per(match: Match, _: object) -> str:
 
 def four_digits(match: Match, _: object) -> str | None:
     """A year, unless a thing that is counted follows."""
-    if not 1000 < int(match[0]) <= 2099:
+    if not 1000 < int(match[1]) <= 2099:
         return None
     following = after(match)
     previous = re.sub(r"\W", "", before(match)).lower()
     plural_noun = following.islower() and following.endswith("s")
     plural_noun = plural_noun and following not in tables.NOT_PLURAL
     counted = plural_noun or following in tables.COUNTED
-    return None if counted and previous not in tables.BEFORE_YEARS else year(match[0])
+    return None if counted and previous not in tables.BEFORE_YEARS else year(match[1]) + (match[2] or "")
 
 
 def number(match: Match, _: object) -> str:
@@ -293,6 +293,6 @@ RULES = (
     _rule("per", rf"(?<=[\d%])/({UNIT})(?!\w)", per),
     _rule("range", r"(?<=[\d%])[-–—](?=[$£€]?\d)|(?<=[\d%]\s)[–—](?=\s[$£€]?\d)", to),
     _rule("minus", r"(?<=\d\s)-(?=\s\d)", minus),
-    _rule("year", r"\d{4}(?![\w%]|[.,]\d)", four_digits),
+    _rule("year", r"(\d{4})('s)?(?![\w%]|[.,]\d)", four_digits),
     _rule("number", rf"({MINUS}{NUMBER})('?s(?!\w))?", number),
 )

@@ -54,7 +54,7 @@ HETERONYMS: dict[str, tuple[str, str, frozenset[str], frozenset[str]]] = {
     "wound": ("W UW1 N D", "W AW1 N D", AFTER_HAVE, frozenset("up down around".split())),
     "minute": ("M IH1 N AH0 T", "M AY0 N UW1 T", frozenset(["very"]), frozenset()),
     "estimate": ("EH1 S T AH0 M AH0 T", "EH1 S T AH0 M EY2 T", AFTER_TO, frozenset()),
-    "separate": ("S EH1 P ER0 AH0 T", "S EH1 P ER0 EY2 T", AFTER_TO, frozenset()),
+    "separate": ("S EH1 P R AH0 T", "S EH1 P ER0 EY2 T", AFTER_TO, frozenset()),
     "house": ("HH AW1 S", "HH AW1 Z", AFTER_TO, frozenset()),
     "excuse": ("IH0 K S K Y UW1 S", "IH0 K S K Y UW1 Z", AFTER_TO, frozenset(["me"])),
     "record": ("R EH1 K ER0 D", "R AH0 K AO1 R D", AFTER_TO, frozenset()),
@@ -63,7 +63,7 @@ HETERONYMS: dict[str, tuple[str, str, frozenset[str], frozenset[str]]] = {
     "project": ("P R AA1 JH EH0 K T", "P R AH0 JH EH1 K T", AFTER_TO, frozenset()),
     "produce": ("P R AH0 D UW1 S", "P R OW1 D UW0 S", frozenset("fresh the".split()), frozenset()),
     "permit": ("P ER1 M IH2 T", "P ER0 M IH1 T", AFTER_TO, frozenset()),
-    "conduct": ("K AA1 N D AH0 K T", "K AH0 N D AH1 K T", AFTER_TO, frozenset()),
+    "conduct": ("K AA1 N D AH0 K T", "K AA0 N D AH1 K T", AFTER_TO, frozenset()),
     "contract": ("K AA1 N T R AE2 K T", "K AH0 N T R AE1 K T", AFTER_TO, frozenset()),
     "conflict": ("K AA1 N F L IH0 K T", "K AH0 N F L IH1 K T", AFTER_TO, frozenset()),
     "content": (

@@ -200,7 +200,7 @@ def single_letter(match: Match, _: IsWord) -> str | None:
         return "a" if begins and re.match(r"\s+\w", match.string[match.end() :]) else "A"
     if letter in "Ii":
         return "i"
-    return plain_letters(letter).upper() or None
+    return spelled(letter) or None
 
 
 def word(match: Match, is_word: IsWord) -> str | None:
