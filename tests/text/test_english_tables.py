@@ -9,7 +9,9 @@ def test_values_are_spoken_words():
     simple += (tables.SLASHED, tables.DAYS, tables.SHORT_MONTHS, tables.MAGNITUDES)
     simple += (tables.SYMBOLS, tables.NAMES, tables.ELIDED)
     values = [value for table in simple for value in table.values()]
-    values += [v for table in (tables.UNITS, tables.CURRENCIES) for row in table.values() for v in row]
+    values += [
+        v for table in (tables.UNITS, tables.CURRENCIES) for row in table.values() for v in row
+    ]
     for value in values:
         assert all(map(SPOKEN_WORD.fullmatch, value.split())), value
 

@@ -62,7 +62,11 @@ def test_fractions_and_plurals():
     assert number_words.fraction("3", "4") == "three quarters"
     assert number_words.fraction("5", "100") == "five hundredths"
     assert number_words.fraction("5", "31") == "five over thirty one"
-    assert [number_words.plural(w) for w in ("ninety", "six", "two")] == ["nineties", "sixes", "twos"]
+    assert [number_words.plural(w) for w in ("ninety", "six", "two")] == [
+        "nineties",
+        "sixes",
+        "twos",
+    ]
 
 
 def test_missing_library_is_named(monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from uniwav_jax.text import spelling
 from uniwav_jax.text.spelling import Alignment, Spelling
 
-# A language with one phone a letter, except for "x" of two phones, "sh" of one, and a final silent e.
+# A language with one phone a letter, except for "x" of two, "sh" of one, and a final silent e.
 SOUNDS = {"a": "AH0", "i": "IY0", "t": "T", "k": "K", "x": "K S", "m": "M"}
 
 
@@ -66,4 +66,9 @@ def test_alignment_of_least_cost():
 
 
 def test_one_primary_stress_is_preferred():
-    assert [spelling.is_primary(p) for p in ("AH1", "AH0", "T", "B1")] == [True, False, False, False]
+    assert [spelling.is_primary(p) for p in ("AH1", "AH0", "T", "B1")] == [
+        True,
+        False,
+        False,
+        False,
+    ]

@@ -59,7 +59,8 @@ def normalise(text: str, *, is_word: Callable[[str], bool] = lambda word: False)
 def clean(text: str) -> tuple[str, list[Note]]:
     """Unify characters that look alike or are compositions, with notes on those that change.
 
-    A paragraph without punctuation at its end gets a period. Digits of any script become ASCII digits. Invisible characters are left out.
+    A paragraph without punctuation at its end gets a period. Digits of any script become ASCII
+    digits. Invisible characters are left out.
     """
     cleaned = []
     text, paragraphs = PARAGRAPH.subn(".\n\n", text)

@@ -207,6 +207,8 @@ def mixed_fraction(match: Match, _: object) -> str | None:
     whole, top, bottom = match[1], match[2], match[3]
     if int(bottom) == 0:
         return None
+    if not whole and len(top) == 4 and int(bottom) == (int(top) + 1) % 100:
+        return f"{year(top)} to {cardinal(bottom)}"  # 2020/21
     if not whole:
         return fraction(top, bottom)
     part = "a half" if (int(top), int(bottom)) == (1, 2) else fraction(top, bottom)
@@ -242,7 +244,11 @@ def four_digits(match: Match, _: object) -> str | None:
     plural_noun = following.islower() and following.endswith("s")
     plural_noun = plural_noun and following not in tables.NOT_PLURAL
     counted = plural_noun or following in tables.COUNTED
-    return None if counted and previous not in tables.BEFORE_YEARS else year(match[1]) + (match[2] or "")
+    return (
+        None
+        if counted and previous not in tables.BEFORE_YEARS
+        else year(match[1]) + (match[2] or "")
+    )
 
 
 def number(match: Match, _: object) -> str:
@@ -291,6 +297,7 @@ RULES = (
     _rule("unit", rf"({MINUS}{NUMBER})(\s|-)?({UNIT})(?![\w²³])(\.(?!\.))?", unit),
     _rule("ordinal", r"(\d+(?:,\d{3})*)(?:st|nd|rd|th)(?!\w)", ordinal_number, re.IGNORECASE),
     _rule("per", rf"(?<=[\d%])/({UNIT})(?!\w)", per),
+    _rule("range", r"(?:(?<=[ap]m)|(?<=[ap]\.m\.))[-–—](?=\d)", to, re.IGNORECASE),
     _rule("range", r"(?<=[\d%])[-–—](?=[$£€]?\d)|(?<=[\d%]\s)[–—](?=\s[$£€]?\d)", to),
     _rule("minus", r"(?<=\d\s)-(?=\s\d)", minus),
     _rule("year", r"(\d{4})('s)?(?![\w%]|[.,]\d)", four_digits),

@@ -108,6 +108,8 @@ SLASHED = {
     "n/a": "N A",
     "and/or": "and or",
     "24/7": "twenty four seven",
+    "24/7/365": "twenty four seven three sixty five",
+    "50/50": "fifty fifty",
     "9/11": "nine eleven",
 }
 # An abbreviation with a period ends the sentence before one of these.
@@ -304,7 +306,7 @@ READ_AS_WORDS = frozenset(
 # Capitals that are spelled although they look like a word.
 SPELLED = frozenset(
     "US IT UN AI TV EU UK PC ID AM PM IP OS CD HR PR ER WHO SAT UV DIY IQ ET MA PA LA DA IV VIP"
-    " FAQ ISO GPS CEO CFO CTO API ATM USA URL UFO RV".split()
+    " CO FAQ ISO GPS CEO CFO CTO API ATM USA URL UFO RV".split()
 )
 # Before a Roman numeral that is read as a cardinal.
 NUMBERED = frozenset(

@@ -11,7 +11,7 @@ from uniwav_jax.text.rewriting import MARKS, Rule, after, before, character_name
 
 Match = re.Match[str]
 IsWord = Callable[[str], bool]
-LETTER = r"[^\W\d_]"
+LETTER = r"[^\W\d_²³]"
 # Letters that do not decompose into a Latin letter and an accent.
 LATIN = str.maketrans(
     {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "đ": "d", "ð": "th", "þ": "th", "ı": "i"}
@@ -120,12 +120,16 @@ def versus(match: Match, _: IsWord) -> str:
 
 def initials(match: Match, _: IsWord) -> str:
     """U.S.A., J. R. R. Tolkien, p.m.; the last period may end the sentence."""
+    if match[1]:
+        return spelled(match[0][:-2].replace(".", "")) + "'s"
     letters = re.findall(LETTER, match[0])
     return spelled("".join(letters)) + ("." if ends_sentence(match) else "")
 
 
 def initial(match: Match, _: IsWord) -> str | None:
     """The F. of "John F. Kennedy": after the start, a title, an initial or another name."""
+    if after(match).islower():
+        return match[1]
     previous = before(match)
     named = not previous or previous[0].isupper() or previous[-1] in ".!?"
     return None if not named or (match[1] == "I" and not previous[:1].isupper()) else match[1]
@@ -296,13 +300,13 @@ RULES = (
     _rule(
         "abbreviation", rf"({any_of(tables.ABBREVIATIONS)})\.(?!\w)", abbreviation, re.IGNORECASE
     ),
-    _rule("initials", rf"(?:{LETTER}\.){{2,}}|(?:[A-Z]\.\s)+(?=[A-Z]\.\s?[A-Z])", initials),
+    _rule("initials", rf"(?:{LETTER}\.){{2,}}('s\b)?|(?:[A-Z]\.\s)+(?=[A-Z]\.\s?[A-Z])", initials),
     _rule("month", r"(Jan|Feb|Apr|Aug|Sept?|Oct|Nov|Dec)\.", calendar),
     _rule("day", r"(Mon|Tues?|Wed|Thu(?:rs?)?|Fri)\.|(Sat|Sun)\.(?=,|\s+[A-Z])", calendar),
     _rule("versus", r"vs?\.(?=\s+[A-Z])|vs\b", versus),
-    _rule("initial", r"(?<!\w)([A-Z])\.(?=\s+[A-Z])", initial),
+    _rule("initial", r"(?<!\w)([A-Z])\.(?=\s+[A-Za-z])", initial),
     _rule("Roman numeral", r"[IVXLCDM]+(?![\w'])", roman),
-    _rule("capitals", rf"([A-Z]{{2,}})('?s)?(?!{LETTER})", capitals),
+    _rule("capitals", rf"([A-Z]{{2,}})('?s)?(?!{LETTER}|'{LETTER})", capitals),
     _rule("letter", rf"{LETTER}(?!{LETTER}|'{LETTER})", single_letter),
     _rule("word", rf"{LETTER}+(?:'{LETTER}+)*", word),
     _rule("Greek letter", r"[\u0370-\u03ff](?!\w)", greek),

@@ -18,7 +18,7 @@ GUESS = "guessed from its spelling"
 
 @dataclasses.dataclass(frozen=True)
 class Pronunciation:
-    """Phones with stress, and where they come from, such as `DICTIONARY`, `GUESS` or "train + s"."""
+    """Phones with stress, and where they are from: `DICTIONARY`, `GUESS`, "train + s", ..."""
 
     phones: Phones
     how: str
