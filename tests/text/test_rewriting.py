@@ -53,6 +53,12 @@ def test_words_around_a_match():
     assert (rewriting.before(match), rewriting.after(match)) == ("", "friend's")
 
 
+def test_sentence_around_a_match():
+    match = re.search("X", "No. A X b, c! Yes")
+    assert rewriting.around(match) == " A X b, c"
+    assert rewriting.around(match, reach=2) == "A X b"
+
+
 def test_characters_without_a_name_have_a_number():
     assert rewriting.character_name("\ud800") == "u+d800"
     assert rewriting.character_name("é") == "latin small letter e with acute"

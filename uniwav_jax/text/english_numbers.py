@@ -284,6 +284,7 @@ RULES = (
         money_after,
     ),
     _rule("time", r"(\d\d?):(\d\d?)(?::(\d\d))?(?![\d:])(\s?[ap]\.?m\b\.?)?", clock, re.IGNORECASE),
+    _rule("time", r"(\d\d?)\.([0-5]\d)()(\s?[ap]\.?m\b\.?)", clock, re.IGNORECASE),
     _rule("time", r"(\d\d?)\s?([ap]\.\s?m\.|[ap]m\b)", hour, re.IGNORECASE),
     _rule("phone number", r"\+\d[\d \-()]{6,18}\d(?!\w)", phone),
     _rule("phone number", r"(?:1[ .-])?(?:\(\d{3}\)\s?|\d{3}[ .-])\d{3}[.-]\d{4}(?!\w)", phone),

@@ -7,7 +7,15 @@ from collections.abc import Callable
 from uniwav_jax.errors import UserError
 from uniwav_jax.text import english_tables as tables
 from uniwav_jax.text.number_words import cardinal, digits, ordinal
-from uniwav_jax.text.rewriting import MARKS, Rule, after, before, character_name, ends_sentence
+from uniwav_jax.text.rewriting import (
+    MARKS,
+    Rule,
+    after,
+    around,
+    before,
+    character_name,
+    ends_sentence,
+)
 
 Match = re.Match[str]
 IsWord = Callable[[str], bool]
@@ -77,8 +85,11 @@ def address(match: Match, is_word: IsWord) -> str:
 
 def title(match: Match, _: IsWord) -> str | None:
     """Mr. Smith, St. Louis; not the street of "Main St. Louis said"."""
-    word = match[1].lower()
-    previous = before(match)
+    word, previous = match[1].lower(), before(match)
+    if not match[0].endswith("."):
+        proper = match[1][0].isupper() and after(match)[:1].isupper()
+        if word not in ("mr", "mrs", "dr") and not (proper and word in ("ms", "prof", "st")):
+            return None
     street = word in tables.STREETS and re.match(r"[A-Z]\w*$|\d+(st|nd|rd|th)$", previous)
     if street and previous.lower() not in tables.STARTERS | set(tables.TITLES):
         return None
@@ -102,15 +113,18 @@ def abbreviation(match: Match, _: IsWord) -> str | None:
     return tables.ABBREVIATIONS[word] + ("." if ends_sentence(match, names_follow=names) else "")
 
 
-def before_number(match: Match, _: IsWord) -> str:
-    """No. 5, pp. 3-4, Fig. 2."""
+def before_number(match: Match, _: IsWord) -> str | None:
+    """No. 5, pp. 3-4, Fig. 2; some also without a period."""
+    if match[2] != "." and match[1].lower() not in ("vol", "fig", "figs", "pp", "apt", "ext"):
+        return None
     return tables.BEFORE_NUMBERS[match[1].lower()]
 
 
 def calendar(match: Match, _: IsWord) -> str:
     """Jan., Mon."""
-    word = match[1].lower()
-    return tables.SHORT_MONTHS.get(word) or tables.DAYS[word]
+    word = match[0].rstrip(".").lower()
+    end = "." if ends_sentence(match) else ""
+    return (tables.SHORT_MONTHS.get(word) or tables.DAYS[word]) + end
 
 
 def versus(match: Match, _: IsWord) -> str:
@@ -178,7 +192,8 @@ def capitals(match: Match, is_word: IsWord) -> str | None:
     lower = plain_letters(word)
     if not lower:
         return None
-    shouted = not re.search(r"[a-z]", match.string) and re.search(r"[A-Z]{2}\W+[A-Z]", match.string)
+    sentence = around(match)
+    shouted = sentence.isupper() and re.search(r"[A-Z]{2}\W+[A-Z]", sentence)
     beside = [re.sub(r"\W", "", other) for other in (before(match), after(match))]
     shouted = shouted or any(
         len(o) > 1 and o.isupper() and o not in tables.SPELLED and is_word(o.lower())
@@ -187,7 +202,7 @@ def capitals(match: Match, is_word: IsWord) -> str | None:
     known = word in tables.READ_AS_WORDS or (
         is_word(lower) and (shouted or word not in tables.SPELLED)
     )
-    long = len(word) > 4 and re.search("[AEIOUY]", word) and word not in tables.SPELLED
+    long = (len(word) > 4 or shouted) and re.search("[AEIOUY]", word) and word not in tables.SPELLED
     if known or long:
         return lower + ("'s" if end else "")
     return spelled(word) + (f"'{end[-1]}" if end else "")
@@ -200,7 +215,7 @@ def single_letter(match: Match, _: IsWord) -> str | None:
         return "a" if not re.match(r"\d", match.string[match.end() :]) else "A"
     if letter == "A":
         previous = before(match)
-        begins = not previous or previous[-1] in '.!?:—"' or match.string.isupper()
+        begins = not previous or previous[-1] in '.!?:—"' or around(match).isupper()
         return "a" if begins and re.match(r"\s+\w", match.string[match.end() :]) else "A"
     if letter in "Ii":
         return "i"
@@ -293,7 +308,7 @@ RULES = (
     _rule("title", rf"((?i:{any_of(tables.TITLES)}))\b\.?(?=\s+[\"']?[^\W\d_])", title),
     _rule(
         "abbreviation",
-        rf"({any_of(tables.BEFORE_NUMBERS)})\.?\s?(?=\d)",
+        rf"({any_of(tables.BEFORE_NUMBERS)})(\.|\s)\s?(?=\d)",
         before_number,
         re.IGNORECASE,
     ),
@@ -302,7 +317,7 @@ RULES = (
     ),
     _rule("initials", rf"(?:{LETTER}\.){{2,}}('s\b)?|(?:[A-Z]\.\s)+(?=[A-Z]\.\s?[A-Z])", initials),
     _rule("month", r"(Jan|Feb|Apr|Aug|Sept?|Oct|Nov|Dec)\.", calendar),
-    _rule("day", r"(Mon|Tues?|Wed|Thu(?:rs?)?|Fri)\.|(Sat|Sun)\.(?=,|\s+[A-Z])", calendar),
+    _rule("day", r"(Mon|Tues?|Wed|Thu(?:rs?)?|Fri)\.|(Sat|Sun)\.(?=,|\s+\d)", calendar),
     _rule("versus", r"vs?\.(?=\s+[A-Z])|vs\b", versus),
     _rule("initial", r"(?<!\w)([A-Z])\.(?=\s+[A-Za-z])", initial),
     _rule("Roman numeral", r"[IVXLCDM]+(?![\w'])", roman),

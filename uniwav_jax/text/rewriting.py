@@ -83,6 +83,13 @@ def after(match: re.Match[str]) -> str:
     return found[1] if found else ""
 
 
+def around(match: re.Match[str], *, reach: int = 300) -> str:
+    """The text between the punctuation before and after a match, at most `reach` on each side."""
+    left = match.string[max(0, match.start() - reach) : match.start()]
+    right = match.string[match.end() : match.end() + reach]
+    return re.split(r"[.!?]", left)[-1] + match[0] + re.split(r"[.!?]", right)[0]
+
+
 def ends_sentence(match: re.Match[str], *, names_follow: bool = True) -> bool:
     """Whether the period at the end of an abbreviation also ends the sentence.
 
