@@ -33,6 +33,12 @@ def phones(front_end, text, **options):
             "sil TH_B R_I IY_E P_B OY_I N_I T_E F_B AY_I V_E"
             " K_B AH_I L_I AA_I M_I AH_I T_I ER_I Z_E sil",
         ),
+        ("I read it.", "sil AY_S R_B IY_I D_E IH_B T_E sil"),
+        ("I've read it.", "sil AY_B V_E R_B EH_I D_E IH_B T_E sil"),
+        ("CDs", "sil S_B IY_E D_B IY_I Z_E sil"),
+        ("Close the door", "sil K_B L_I OW_I Z_E DH_B AH_E D_B AO_I R_E sil"),
+        ("He zooms...", "sil HH_B IY_E Z_B UW_I M_I Z_E sil"),
+        ("1 cat, 2 dogs", "sil W_B AH_I N_E K_B AE_I T_E sil T_B UW_E D_B AA_I G_I Z_E sil"),
         ("the end", "sil DH_B IY_E EH_B N_I D_E sil"),
         ("plan B", "sil P_B L_I AE_I N_E B_B IY_E sil"),
     ],
