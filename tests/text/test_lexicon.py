@@ -21,6 +21,12 @@ def test_first_pronunciations_without_stress(tmp_path):
     assert ";;;" not in found
 
 
+def test_stress_is_kept_on_request(tmp_path):
+    path = tmp_path / "lexicon.dict"
+    path.write_text(LEXICON)
+    assert lexicon.load(str(path), stress=True)["cat"] == ("K", "AE1", "T")
+
+
 def test_lexicons_that_cannot_be_used(tmp_path):
     with pytest.raises(UserError, match="nowhere does not exist"):
         lexicon.load("nowhere")

