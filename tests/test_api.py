@@ -201,13 +201,14 @@ def test_a_missing_method_names_the_config_that_trains_it(model, recogniser, wav
     for call in (lambda: model.transcribe(wave), lambda: model.align(wave, "go")):
         with pytest.raises(UserError, match=r"task pretrain.*--config=asr_demo.*init_from"):
             call()
+    with pytest.raises(UserError, match=r"no speak; train one .*--config=tts_demo"):
+        model.speak("go", wave)
     with pytest.raises(UserError, match=r"no encode_latents.*codec_16khz_50hz"):
         recogniser.encode_latents(wave)
     for method, arguments, configs in (
         ("tokenize", [wave], "tokenizer_"),
         ("detokenize", [None], "tokenizer_"),
         ("resynthesize", [wave], "tokenizer_"),
-        ("speak", ["go", wave], "tts_"),
         ("edit", [wave, "go", (0, 1)], "tts_"),
         ("convert", [wave, wave], "tts_"),
     ):

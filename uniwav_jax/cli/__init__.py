@@ -35,6 +35,7 @@ COMMANDS = {
     "data lm": Command("data", "build an n-gram model of words for transcribe --lm"),
     "transcribe": Command("recognition", "speech to text"),
     "align": Command("recognition", "times of the words and letters of a known text"),
+    "speak": Command("speech", "text to speech, in the voice of a prompt"),
     "features": Command("representations", "the encoder's states or codes of audio"),
     "encode": Command("representations", "audio to a codec's latents or codes"),
     "decode": Command("representations", "a codec's latents or codes to audio"),

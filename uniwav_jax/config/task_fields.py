@@ -68,6 +68,7 @@ class TtsConfig:
     """Speech synthesis from aligned phones, task=tts (paper, section 4.2)."""
 
     phones: tuple[str, ...] = ()  # the phones; empty: all of the training manifests
+    stress: bool = True  # whether the symbols have ARPAbet's stress; filled in together with phones
     # A contiguous share of each row between these is hidden and generated (paper).
     mask_low: float = 0.7
     mask_high: float = 1.0

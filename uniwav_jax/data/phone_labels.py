@@ -28,7 +28,7 @@ def vocabulary(symbols: tuple[str, ...]) -> phones.Vocabulary:
 
 
 def with_phones(config: Config, cache: str) -> Config:
-    """Fill in an empty `tts.phones` with all phones of the training manifests, sorted.
+    """Fill in an empty `tts.phones` with all phones of the training manifests, and `tts.stress`.
 
     Raises:
         UserError: a manifest has no phones.
@@ -36,15 +36,17 @@ def with_phones(config: Config, cache: str) -> Config:
     if config.tts.phones:
         return config
     found: set[str] = set()
+    stress = False
     for source in config.data.manifest.split(","):
         corpus = manifest_lib.load(source.strip(), cache=cache)
         for row in range(len(corpus)):
-            found.update(phones.split(symbol)[0] for symbol in _symbols(corpus, row))
+            parts = [phones.split(symbol) for symbol in _symbols(corpus, row)]
+            found.update(phone for phone, *_ in parts)
+            stress = stress or any(mark for _, mark, _ in parts)
     if not found:
         raise UserError(f"{config.data.manifest}: no clip has phones; {ADVICE}")
-    return dataclasses.replace(
-        config, tts=dataclasses.replace(config.tts, phones=tuple(sorted(found)))
-    )
+    known = dataclasses.replace(config.tts, phones=tuple(sorted(found)), stress=stress)
+    return dataclasses.replace(config, tts=known)
 
 
 def _symbols(corpus: manifest_lib.Manifest, row: int) -> list[str]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from uniwav_jax.errors import UserError
 from uniwav_jax.text import english, espeak, pronounce
+from uniwav_jax.text import phones as phones_lib
 from uniwav_jax.text.lexicon import load as load_lexicon
 from uniwav_jax.text.lexicon import without_stress
 from uniwav_jax.text.pronounce import DICTIONARY, Pronunciation
@@ -79,11 +80,7 @@ class Speech:
 def positioned(phones: Sequence[str], *, stress: bool = False) -> list[str]:
     """Phones of a word with the suffixes _B, _I and _E, or _S for a single one."""
     plain = list(phones) if stress else [without_stress(phone) for phone in phones]
-    if len(plain) == 1:
-        return [f"{plain[0]}_S"]
-    return [
-        f"{p}_{'B' if i == 0 else 'E' if i == len(plain) - 1 else 'I'}" for i, p in enumerate(plain)
-    ]
+    return phones_lib.in_word(plain)
 
 
 @dataclasses.dataclass(frozen=True)

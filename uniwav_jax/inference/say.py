@@ -1,0 +1,162 @@
+"""Any text as speech: the text front end, sentences as lines, and their speech put together.
+
+    text -> spoken words with phones (text/frontend.py) -> lines -> inference/speak.py -> one wave
+
+Every line has the same prompt, so that the voice does not drift.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from uniwav_jax.errors import UserError
+from uniwav_jax.inference import speak as speak_lib
+from uniwav_jax.inference import waves
+from uniwav_jax.inference.speak import Line, Prompt, Settings, Speaker
+from uniwav_jax.inference.words import Word
+from uniwav_jax.text import frontend
+from uniwav_jax.text.textgrid import SILENCE
+
+MOST_PHONES = 160  # of a line, about 12 s; a longer sentence is divided
+AT_ONCE = 16  # lines that are generated together
+FADE = 0.01  # seconds of a line's ends that fade in and out
+
+
+@dataclasses.dataclass(frozen=True)
+class Said:
+    """A text that was spoken.
+
+    Attributes:
+        wave: float32 [samples] in [-1, 1].
+        words: the spoken words with their times in seconds.
+        phones: (start, end, symbol), in seconds.
+        rate: sample rate, in Hz.
+    """
+
+    wave: np.ndarray
+    words: list[Word]
+    phones: list[tuple[float, float, str]]
+    rate: int
+
+
+def speak(
+    speaker: Speaker,
+    text: str,
+    prompt: Any = None,
+    rate: int | None = None,
+    *,
+    language: str = "english",
+    **options: Any,
+) -> Said:
+    """Speak a text of any length.
+
+    Args:
+        speaker: the model.
+        text: in the language.
+        prompt: a `Prompt`, or speech as `inference.waves.blocks` takes it; None: a voice from
+            noise.
+        rate: sample rate of an array, in Hz; None: the model's.
+        language: see `text.frontend.load`.
+        options: of `Settings`.
+
+    Raises:
+        UserError: the text has no word to speak, or the prompt cannot be used.
+    """
+    spoken = frontend.load(language)(text)
+    parts = stream(speaker, spoken, voice(speaker, prompt, rate), Settings(**options))
+    return joined(parts, speaker.features.sample_rate)
+
+
+def voice(speaker: Speaker, prompt: Any, rate: int | None = None) -> Prompt:
+    """A `Prompt` of speech, which is left as it is if it is one, or an empty one for None."""
+    if prompt is None:
+        return speaker.no_prompt()
+    if isinstance(prompt, Prompt):
+        return prompt
+    blocks = waves.blocks(prompt, rate, sample_rate=speaker.features.sample_rate)
+    audio = np.concatenate([np.zeros(0, np.float32), *blocks])
+    try:
+        return speaker.prompt(audio)
+    except UserError as error:
+        named = f"{prompt}: " if isinstance(prompt, str) else ""
+        raise UserError(f"{named}{error}") from error
+
+
+def stream(
+    speaker: Speaker, spoken: frontend.Speech, prompt: Prompt, settings: Settings
+) -> Iterator[tuple[speak_lib.Speech, frontend.Speech]]:
+    """The speech and the words of each line as soon as they are ready; the first one comes alone.
+
+    With `settings.seconds` the lines share that time by their predicted lengths.
+    """
+    stress = speaker.config.tts.stress
+    parts = list(pieces(spoken))
+    lines = [Line(part.phones(stress=stress), prompt) for part in parts]
+    if settings.seconds is not None:
+        free = dataclasses.replace(settings, seconds=None)
+        predicted = np.concatenate([speaker.durations(line, free) for line in lines])
+        total = round(settings.seconds * speaker.features.frame_rate)
+        if total < len(predicted):
+            least = len(predicted) / speaker.features.frame_rate
+            raise UserError(
+                f"{settings.seconds:g} s are too short for {len(predicted)} phones; at least"
+                f" {least:.2f} s are needed"
+            )
+        shares = speak_lib.shared_out(predicted.astype(float), total)
+        ends = np.cumsum([len(line.symbols) for line in lines])[:-1]
+        split = np.split(shares, ends)
+        lines = [dataclasses.replace(line, frames=f) for line, f in zip(lines, split, strict=True)]
+    first = 0
+    while first < len(lines):
+        last = first + (AT_ONCE if first else 1)
+        yield from zip(speaker.speak(lines[first:last], settings), parts[first:last], strict=True)
+        first = last
+
+
+def pieces(spoken: frontend.Speech) -> Iterator[frontend.Speech]:
+    """The sentences; those of more than `MOST_PHONES` are divided, at marks where there are any."""
+    for sentence in spoken.sentences():
+        words: list[frontend.Word] = []
+        count = 0
+        for word in sentence.words:
+            if count + len(word.phones) > MOST_PHONES and words:
+                marks = [n for n, before in enumerate(words, 1) if before.mark]
+                cut = marks[-1] if marks and marks[-1] > len(words) // 2 else len(words)
+                yield frontend.Speech(tuple(words[:cut]))
+                words = words[cut:]
+                count = sum(len(before.phones) for before in words)
+            words.append(word)
+            count += len(word.phones)
+        yield frontend.Speech(tuple(words))
+
+
+def joined(parts: Iterable[tuple[speak_lib.Speech, frontend.Speech]], rate: int) -> Said:
+    """Put lines together one after the other; each begins and ends with a silence of its own.
+
+    Args:
+        parts: what `stream` gives.
+        rate: of the waves, in Hz.
+    """
+    waves_found, words, phones, start = [], [], [], 0.0
+    for speech, spoken in parts:
+        waves_found.append(faded(speech.wave, rate))
+        shifted = [(a + start, b + start, symbol) for a, b, symbol in speech.phones]
+        phones += shifted
+        sounds = iter(row for row in shifted if row[2] != SILENCE)
+        for word in spoken.words:
+            inside = [next(sounds) for _ in word.phones]
+            words.append(Word(word.text, inside[0][0], inside[-1][1]))
+        start = phones[-1][1]
+    return Said(np.concatenate(waves_found), words, phones, rate)
+
+
+def faded(wave: np.ndarray, rate: int) -> np.ndarray:
+    """A wave whose ends fade in and out, so that it does not begin with a click."""
+    count = min(round(FADE * rate), len(wave) // 2)
+    ramp = np.linspace(0.0, 1.0, count, dtype=np.float32)
+    result = wave.copy()
+    result[:count] *= ramp
+    result[len(wave) - count :] *= ramp[::-1]
+    return result
