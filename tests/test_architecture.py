@@ -22,6 +22,7 @@ ORDER = (
     {"data", "features"},
     {"measures"},  # functions of arrays and texts
     {"losses"},  # functions of arrays
+    {"tokens"},  # a value and its files
     {"models"},
     {"tasks"},
     {"checkpoint"},

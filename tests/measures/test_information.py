@@ -21,14 +21,11 @@ def test_entropies_of_known_distributions():
     assert information.perplexity(np.zeros(3)) == 1.0
 
 
-def test_run_entropy():
-    """Two values and two lengths, each equally frequent: 2 bits for each of the four runs."""
-    codes = np.repeat([5, 3, 5, 3], [4, 1, 1, 4])
-    assert information.run_entropy(codes) == pytest.approx(4 * 2 * math.log(2) / 10)
-    assert information.run_entropy(np.zeros(50, np.int16)) == 0.0
-    assert information.run_entropy(np.zeros(0, np.int16)) == 0.0
-    random = np.random.default_rng(0).integers(0, 1024, 100000)  # runs do not help
-    assert information.run_entropy(random) / math.log(2) == pytest.approx(10.0, abs=0.03)
+def test_runs():
+    codes, lengths = information.runs(np.array([5, 5, 3, 0, 0, 0, 5], np.int16))
+    assert codes.tolist() == [5, 3, 0, 5] and lengths.tolist() == [2, 1, 3, 1]
+    assert [len(part) for part in information.runs(np.zeros(0, np.int16))] == [0, 0]
+    assert information.runs(np.zeros(9, np.int16))[1].tolist() == [9]
 
 
 def test_mutual_information_of_known_tables():

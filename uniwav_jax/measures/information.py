@@ -59,21 +59,16 @@ def use(counts: np.ndarray) -> float:
     return float((counts > 0).mean())
 
 
-def run_entropy(codes: np.ndarray) -> float:
-    """Nats per frame of a run-length code: one symbol for each run and one for its length.
-
-    Both are as long as their entropy within these codes, which an arithmetic coder reaches apart
-    from the tables that it must store too.
+def runs(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The runs of equal codes in turn: their codes and their lengths in frames, both [runs].
 
     Args:
-        codes: int [frames] of one book; 0.0 without frames.
+        codes: int [frames] of one book.
     """
     if not len(codes):
-        return 0.0
-    starts = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
-    lengths = np.diff(starts, append=len(codes))
-    symbols = (np.unique(values, return_counts=True)[1] for values in (codes[starts], lengths))
-    return len(starts) * sum(map(entropy, symbols)) / len(codes)
+        return codes, np.zeros(0, np.int64)
+    starts = np.append(0, np.flatnonzero(np.diff(codes)) + 1)
+    return codes[starts], np.diff(starts, append=len(codes))
 
 
 def mutual_information(joint: np.ndarray) -> float:
