@@ -200,3 +200,13 @@ def test_books_that_a_file_has_not():
     for books in (0, 3):
         with pytest.raises(UserError, match=f"a.uwt has 2 books, not {books}"):
             decode(content, books=books)
+
+
+def test_codes_beyond_their_book_are_damage():
+    """Another program may have written them, with checksums that fit."""
+    codes = np.array([[1, 1], [3, 1]])
+    tokens = random_tokens(np.random.default_rng(0), codes=codes, book_sizes=[4, 4], prompt=None)
+    object.__setattr__(tokens, "book_sizes", (3, 4))
+    found = decode(uwt.encode(tokens))
+    assert found.damaged.tolist() == [[True, False]] * 2
+    assert found.damage == ("book 1: frames 0 to 1 (0.00 to 0.04 s) are damaged",)

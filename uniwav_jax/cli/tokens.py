@@ -67,8 +67,8 @@ def _summary(tally: "Tally", model: str, sizes: tuple[int, ...], frame_rate: flo
     file_rate = f"{8 * tally.file_bytes / tally.seconds:.0f}" if tally.seconds else "-"
     side = f", of them {tally.prompt_bytes} of prompts" if tally.prompt_bytes else ""
     lines = [
-        f"{tally.clips} clip{'s' * (tally.clips > 1)}, {tally.seconds:.2f} s, {tally.frames} frames of"
-        f" {' + '.join(map(str, sizes))} codewords, {frame_rate:g} per second, model {model}",
+        f"{tally.clips} clip{'s' * (tally.clips > 1)}, {tally.seconds:.2f} s, {tally.frames} frames"
+        f" of {' + '.join(map(str, sizes))} codewords, {frame_rate:g} per second, model {model}",
         f"payload {tally.payload:.0f}, entropy {tally.entropy:.0f}, runs {tally.run_entropy:.0f},"
         f" file {file_rate} bit/s ({tally.file_bytes} bytes{side})",
     ]
