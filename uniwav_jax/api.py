@@ -34,10 +34,10 @@ from uniwav_jax.inference import (
     recognize,
     representations,
     say,
-    speak,
     waves,
     windowed,
 )
+from uniwav_jax.inference.speak import Speaker
 from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE, Word
 from uniwav_jax.types import PyTree
 
@@ -262,10 +262,10 @@ class Model:
         return recognize.Recognizer(self.config, self._arrays, features=self._features)
 
     @functools.cached_property
-    def speaker(self) -> speak.Speaker:
+    def speaker(self) -> Speaker:
         """The speech synthesiser, whose `speak` takes many lines."""
         self._need("speak")
-        return speak.Speaker(self.config, self._arrays, self._features)
+        return Speaker(self.config, self._arrays, self._features)
 
     def decoder(
         self,

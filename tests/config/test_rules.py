@@ -59,6 +59,7 @@ CASES = [
     ("model.decoder.width", 12 * 63, "model.decoder.width"),  # heads of odd width
     ("flow.weight", -1.0, "flow.weight"),
     ("flow.weight", float("nan"), "flow.weight"),
+    ("distillation.mfcc_weight", -1.0, "distillation.mfcc_weight"),
     ("init_parts", "encoder", "init_parts"),
     ("data.min_seconds", -1.0, "data.min_seconds"),
     ("evaluate.batches", -1, "evaluate.batches"),

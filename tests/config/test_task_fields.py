@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from uniwav_jax.codec.config import MdctConfig, SEANetConfig
-from uniwav_jax.config import AsrConfig, CodecConfig, Config, TextConfig, from_dict
+from uniwav_jax.config import AsrConfig, CodecConfig, Config, TextConfig, TtsConfig, from_dict
 from uniwav_jax.errors import UserError
 
 
@@ -21,13 +21,14 @@ RECOGNITION = dataclasses.replace(
     init_from="a pretrained run",
     evaluate=dataclasses.replace(Config().evaluate, sample_every=0),
 )
+SPEAKING = dataclasses.replace(Config(), task="tts")
 CODING = dataclasses.replace(
     Config(), task="codec", features=dataclasses.replace(Config().features, kind="waveform")
 )
 
 
 def test_what_is_changed_here_is_valid():
-    for config in (RECOGNITION, CODING):
+    for config in (RECOGNITION, CODING, SPEAKING):
         assert from_dict(dataclasses.asdict(config)) == config
 
 
@@ -81,3 +82,26 @@ def test_codec(options, message):
 def test_a_codec_is_trained_on_waveforms():
     features = dataclasses.replace(CODING.features, kind="log_mel")
     refused(dataclasses.replace(CODING, features=features), "features.kind must be waveform")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mask_low": 0.9, "mask_high": 0.8}, r"mask_low and tts.mask_high .* got 0\.9, 0\.8"),
+        ({"mask_low": 0.0}, "mask_low"),
+        ({"drop": 1.0}, r"drop must be at least 0 and below 1; got 1\.0"),
+        ({"prompt_drop": -0.1}, "prompt_drop"),
+        ({"duration_dropout": 1.5}, "duration_dropout"),
+        ({"duration_layers": 0}, "duration_layers"),
+        ({"duration_width": 100}, "duration_layers .* got 3, 100"),
+        ({"duration_weight": -1.0}, "duration_weight"),
+        ({"phones": ("AH", "T", "AH")}, "phones contains these more than once: AH"),
+    ],
+)
+def test_speech_synthesis(options, message):
+    refused(dataclasses.replace(SPEAKING, tts=TtsConfig(**options)), f"config.tts.{message}")
+
+
+def test_speech_synthesis_needs_frames():
+    features = dataclasses.replace(Config().features, kind="waveform")
+    refused(dataclasses.replace(SPEAKING, features=features), "features.kind must not be waveform")

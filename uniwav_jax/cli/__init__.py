@@ -39,6 +39,7 @@ COMMANDS = {
     "features": Command("representations", "the encoder's states or codes of audio"),
     "encode": Command("representations", "audio to a codec's latents or codes"),
     "decode": Command("representations", "a codec's latents or codes to audio"),
+    "info": Command("tokens", "rates, books and damage of files of speech tokens"),
     "export": Command("exchange", "a checkpoint to PyTorch, a codec run to a codec folder"),
     "import model": Command("exchange", "a PyTorch model to a checkpoint"),
     "import codec": Command("exchange", "Lyra, EnCodec and others to a codec folder"),

@@ -9,6 +9,7 @@ of equal size only, and compare PNMI with `pnmi_shuffled`, which the same codes 
 import numpy as np
 
 from uniwav_jax.errors import UserError
+from uniwav_jax.measures.information import entropy, mutual_information
 
 
 def joint_counts(codes: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -63,17 +64,10 @@ def pnmi(joint: np.ndarray) -> float:
 
     With only one phone it is 0.
     """
-    phones = _entropy(joint.sum(axis=1))
-    if phones == 0.0:
-        return 0.0
-    return (phones + _entropy(joint.sum(axis=0)) - _entropy(joint)) / phones
+    phones = entropy(joint.sum(axis=1))
+    return mutual_information(joint) / phones if phones else 0.0
 
 
 def pnmi_shuffled(codes: np.ndarray, labels: np.ndarray, *, seed: int) -> float:
     """`pnmi` with labels permuted over frames: its value by chance in a finite sample."""
     return pnmi(joint_counts(codes, np.random.default_rng(seed).permutation(labels)))
-
-
-def _entropy(counts: np.ndarray) -> float:
-    p = counts[counts > 0] / counts.sum()
-    return float(-(p * np.log(p)).sum())
