@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from uniwav_jax.audio.decode import BadAudioError
+from uniwav_jax.audio.reader import measure
 from uniwav_jax.cli import shortcut
 from uniwav_jax.data import layouts, lists
 from uniwav_jax.errors import UserError
@@ -251,3 +253,36 @@ def test_chapters_are_not_speakers(write, tmp_path):
     write("7/chapter/7-chapter-0.flac")
     [source] = layouts.find_speech(tmp_path, speaker_from_folder=True)
     assert source.speaker == "7"
+
+
+def test_timit(write, tmp_path):
+    """NIST files named .WAV; the texts begin with two numbers of samples."""
+    place = "TIMIT/TRAIN/DR1/FCJF0"
+    for name, extra in (("SA1", ".WAV"), ("SI648", ".WAV"), ("SI648", ".WAV.wav")):
+        path = write(f"{place}/{name}{extra}")
+        soundfile.write(
+            path, np.zeros(RATE) + 0.1, RATE, format="WAV" if "wav" in extra else "NIST"
+        )
+        write(f"{place}/{name}.PHN", "0 3050 h#\n")
+        write(f"{place}/{name}.WRD", "0 3050 she\n")
+        write(f"{place}/{name}.TXT", f"0 46797 She had {name}.\n")
+    assert found(tmp_path) == [
+        (f"{place}/SA1.WAV", "FCJF0", "She had SA1."),
+        (f"{place}/SI648.WAV.wav", "FCJF0", "She had SI648."),
+    ]
+    out = tmp_path / "m.tsv"
+    assert shortcut("data", "manifest")([str(tmp_path / "TIMIT"), "--out", str(out)]) == 0
+    assert len(out.read_text().splitlines()) == 3
+    sphere = tmp_path / place / "SA1.WAV"
+    content = sphere.read_bytes().replace(
+        b"sample_coding -s3 pcm", b"sample_coding -s26 pcm,embedded-shorten-v2.00"
+    )
+    sphere.write_bytes(content)
+    with pytest.raises(BadAudioError, match="sph2pipe"):
+        measure(str(sphere))
+
+
+def test_texts_with_a_suffix_in_capitals(write, tmp_path):
+    write("a/X.WAV")
+    write("a/X.TXT", "hi\n")
+    assert found(tmp_path) == [("a/X.WAV", "", "hi")]

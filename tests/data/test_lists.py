@@ -54,7 +54,9 @@ def test_quotation_marks_of_a_text_stay(tmp_path):
     ("content", "message"),
     [
         ("a,b\n1,2\n", r"found: a, b\. The first line of a table names its columns"),
-        ("r.wav\ns.wav\n", "found: r.wav. The first line"),
+        ("r.wav\ts.wav\n", r"found: r.wav, s.wav\. The first line .* one path of an audio file"),
+        ("r.wav\nnotes\n", "found: r.wav. The first line"),
+        ("/no/such\nr.wav\t80\n", ":1: there is no folder /no/such, to which .* fairseq"),
         ("", "found: none"),
         ("path,text\nr.wav,a,b\n", ":2: 3 cells under 2 column names"),
         ('path,text\nr.wav,"a "quoted" word"\n', r":2: .*doubled inside"),
@@ -78,3 +80,22 @@ def test_files_are_found_where_a_corpus_has_them(tmp_path):
     names = ("a.wav", "b", "c", "missing.mp3", "x/missing.mp3")
     found = [lists.locate(tmp_path, name).removeprefix(f"{tmp_path}/") for name in names]
     assert found == ["a.wav", "clips/b.mp3", "wavs/c.wav", "clips/missing.mp3", "x/missing.mp3"]
+
+
+def test_lists_without_a_header(tmp_path):
+    """Paths alone, and fairseq's manifests with the texts that its recipes write beside them."""
+    row = ("", "", 0.0, None)
+    assert read(tmp_path, "r.wav\r\n\nb, c/S.FLAC\n") == [("r.wav", *row), ("b, c/S.FLAC", *row)]
+    (tmp_path / "84/121").mkdir(parents=True)
+    manifest = f"{tmp_path}\n84/121/84-121-1.flac\t80\nr.wav\t16000\n"
+    names = ["84/121/84-121-1.flac", "r.wav"]
+    expected = [(names[0], "", "84", 0.0, None), (names[1], *row)]
+    assert read(tmp_path, manifest) == read(tmp_path, f".\n{manifest.partition(chr(10))[2]}")
+    assert read(tmp_path, manifest) == expected
+    (tmp_path / "list.ltr").write_text("H I | Y O U |\nN O |\n")
+    assert [row[1] for row in read(tmp_path, manifest)] == ["HI YOU", "NO"]
+    (tmp_path / "list.wrd").write_text("hi you\nno\n")
+    assert [row[1] for row in read(tmp_path, manifest)] == ["hi you", "no"]
+    (tmp_path / "list.wrd").write_text("hi you\n")
+    with pytest.raises(UserError, match=r"list\.wrd: 1 texts for 2 files"):
+        read(tmp_path, manifest)

@@ -24,6 +24,15 @@ CODECS = {
     "lyra": LyraConfig(codebooks=0),
     "mdct": MdctConfig(width=16, inner=24),
 }
+# Settings of a model that is smaller than "tiny".
+SMALL = {
+    "model__encoder__layers": 2,
+    "model__encoder__width": 32,
+    "model__encoder__heads": 2,
+    "model__encoder__ffn": 64,
+    "model__encoder__position_convolutions": 1,
+    "distillation__top_layers": 2,
+}
 
 
 def make(folder: pathlib.Path, preset: str = "tiny", codec: str = "", **settings: Any) -> str:

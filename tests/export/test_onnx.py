@@ -7,18 +7,9 @@ pytest.importorskip("torch", reason="the export's reader; see tests/requirements
 
 import torch
 
-from tests.export.conftest import make
+from tests.export.conftest import SMALL, make
 from uniwav_jax.export import onnx, write
 from uniwav_jax.export.torch import uniwav_model
-
-SMALL = {
-    "model__encoder__layers": 2,
-    "model__encoder__width": 32,
-    "model__encoder__heads": 2,
-    "model__encoder__ffn": 64,
-    "model__encoder__position_convolutions": 1,
-    "distillation__top_layers": 2,
-}
 
 
 def test_graphs_give_the_models_numbers(speech, tmp_path):

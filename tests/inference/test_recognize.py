@@ -1,10 +1,12 @@
 """Greedy words and their times; beam search with an n-gram model."""
 
+import base64
 import gzip
 import math
 import pathlib
 import shutil
 import subprocess
+import zlib
 
 import numpy as np
 import pytest
@@ -31,6 +33,13 @@ ngram 2=1
 
 \\end\\
 """
+# A model of "TO" and "TU" that kenlm's build_binary wrote; its words take the last 21 bytes, and
+# the byte 100 says that they are there.
+CAPITALS = (
+    b"c-qU&O)OBz$yLZGDJihh*U!#KO-##7%}LQq&d=3P&QD2INXswEO)OC;OD!tS%+FIW<zhg9274f}pAks>2Lg}?BUF"
+    b"Y7OdhaD7Gs6dj0~s%BwkRbxYx3+6f8G)Mse!$`BP3Y1KAs<*NbZY_W#9#riUx%`^Vbi2iZ&vc)<aXBN-Tu9fHse`"
+    b"yn*MT_CqZ_?Tewk!9wB_xq;+)$X?`&C9l9uqg&&eIOCy&kz#I002G+J8S"
+)
 
 
 @pytest.fixture
@@ -207,3 +216,29 @@ def test_a_model_in_upper_case_means_the_same(recognizer, tmp_path):
     ]
     assert search("both.arpa", to=-1.5, Tu=-3.0, TU=-0.5, tU=-2.0) == best
     assert search("kept.arpa", to=-1.5, tu=-0.5, TU=-0.1) == best  # a word in small letters is it
+
+
+def test_the_words_of_a_binary_in_capitals_are_found_in_it(recognizer, tmp_path, capsys):
+    """build_binary stores them unless it is told not to; a list beside the model may be missing."""
+    pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
+    pytest.importorskip("kenlm", reason="see tests/requirements-oracles.txt")
+    content = zlib.decompress(base64.b85decode(CAPITALS))
+    model, bare = tmp_path / "lm.bin", tmp_path / "bare.bin"
+    model.write_bytes(content)
+    bare.write_bytes(content[:100] + b"\0" + content[101:-21])
+    assert recognize.known_words(model) == ["<unk>", "<s>", "</s>", "TO", "TU"]
+    assert recognize.known_words(bare) is None
+    arpa = write_words(tmp_path / "lm.arpa", to=-1.5, tu=-0.5)
+    posteriors = log_probs([T, BLANK, U, BLANK], {2: (LETTER_O, 0.6)})
+    best = [
+        Beam(recognizer, path).decoder.decode_beams(posteriors)[0] for path in (arpa, str(model))
+    ]
+    assert best[0][0] == best[1][0] == "tu"
+    assert best[0][-1] == pytest.approx(best[1][-1], rel=1e-5)
+    assert not capsys.readouterr().err
+    Beam(recognizer, str(bare))
+    assert "bare.bin does not contain its words" in capsys.readouterr().err
+    (tmp_path / "bare.bin.words").write_text("TO\nTU\n")
+    found = Beam(recognizer, str(bare)).decoder.decode_beams(posteriors)[0]
+    assert found[-1] == pytest.approx(best[0][-1], rel=1e-5)
+    assert not capsys.readouterr().err

@@ -141,6 +141,39 @@ def test_gaps_are_pauses_and_times_have_exponents(tmp_path):
         textgrid.tier(str(file), "words")
 
 
+SHORT = """! made by hand
+File type = "ooTextFile"
+Object class = "TextGrid"
+
+0 ! start
+2.03
+<exists> ! flag
+1
+"IntervalTier"
+"words"
+! "
+0
+2.03
+2
+0
+0.5 ! end
+"hey! ""you"" !"
+0.5
+2.03
+"! b"
+"""
+
+
+def test_comments(tmp_path):
+    """Praat leaves out what follows an exclamation mark outside labels."""
+    pytest.importorskip("praatio", reason="extra align")
+    file = tmp_path / "a.TextGrid"
+    file.write_text(SHORT, newline="\r\n")
+    assert textgrid.tier(str(file), "words") == [(0.0, 0.5, 'hey! "you" !'), (0.5, 2.03, "! b")]
+    file.write_text(LONG.replace("5.0E-1", "5.0E-1 ! here").replace("tiers?", "! above\ntiers?"))
+    assert textgrid.tier(str(file), "words")[1] == (1e-05, 0.5, "SP")
+
+
 @pytest.mark.parametrize("name", ["Words", " words ", "anna - words"])
 def test_names_of_tiers(tmp_path, name):
     pytest.importorskip("praatio", reason="extra align")
@@ -154,6 +187,7 @@ def test_names_of_tiers(tmp_path, name):
     [
         ("xmin = 1.0\n", "xmin = 0.4\n", r"overlap in time: .*0\.5.* and .*0\.4"),
         ("xmin = 1e-05", "xmin = -0.2", "has negative times"),
+        ("xmin = 1.0\n", "xmin = 1.5\n", r"\(1\.5\) cannot occur .*; correct it in Praat"),
         ('"words"', '"w\xf6rter"', "not UTF-8 text"),
     ],
 )

@@ -12,6 +12,7 @@ import io
 import os
 import pathlib
 import re
+import struct
 from collections.abc import Iterator
 
 import av
@@ -27,6 +28,9 @@ TRUSTED = (b"RIFF", b"RIFX", b"RF64", b"riff", flac.MARK, b"FORM", b"caff", b"NI
 PLAIN = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 OGG_PAGE = re.compile(rb"OggS\x00(.)", re.DOTALL)
 UNKNOWN_LENGTH = 2**62  # libsndfile reports 2**63 - 1 for a FLAC that was written to a pipe
+# WAV with sizes of 64 bits (EBU Tech 3306, ITU-R BS.2088): at these bytes those of the file and of
+# the samples, and the number of samples. The recorder writes them at the end.
+LARGE_WAV, LARGE_SIZES = (b"RF64", b"BW64"), slice(20, 44)
 POINTER = b"version https://git-lfs"  # what Git LFS leaves in place of a file
 MAX_DAMAGED = 0.01  # share of the packets that cannot be decoded, beyond which a file is damaged
 # Tags need not be UTF-8; PyAV 19 has no such option any more.
@@ -100,8 +104,11 @@ def opened(path: str) -> Iterator[Decoder]:
 def _advice(path: str) -> str:
     """What to do with a file that no decoder can read."""
     with contextlib.suppress(OSError), open(path, "rb") as file:  # not in a bucket
-        if file.read(len(POINTER)) == POINTER:
+        head = file.read(len(POINTER))
+        if head == POINTER:
             return "it only points to the audio: fetch that with git lfs pull"
+        if head.startswith(b"NIST"):
+            return "if shorten compressed it, run sph2pipe -f wav IN.sph OUT.wav"
     return "copy it again, or convert it again from its source"
 
 
@@ -137,7 +144,29 @@ def _open(path: str) -> Decoder:
             if (ogg or file.exact) and 0 < file.samples < UNKNOWN_LENGTH:
                 return file
             file.close()
-    return _FFmpeg(path if data is None else io.BytesIO(data), path)
+    source = path if data is None else io.BytesIO(data)
+    if head in LARGE_WAV:
+        head = _with_size(path if data is None else data)
+        source = _Corrected(path, head) if data is None else io.BytesIO(head + data[len(head) :])
+    return _FFmpeg(source, path)
+
+
+def _with_size(source: str | bytes) -> bytes:
+    """The first bytes of a file of `LARGE_WAV`, with its own size where they state none.
+
+    Args:
+        source: path of a local file, or its content.
+    """
+    if isinstance(source, bytes):
+        head, size = source[: LARGE_SIZES.stop], len(source)
+    else:
+        with open(source, "rb") as file:
+            head, size = file.read(LARGE_SIZES.stop), os.path.getsize(source)
+    if head[12:16] != b"ds64" or len(head) < LARGE_SIZES.stop:
+        return head
+    _, stated, _ = struct.unpack("<3Q", head[LARGE_SIZES])
+    known = 0 < stated < UNKNOWN_LENGTH
+    return head if known else head[: LARGE_SIZES.start] + struct.pack("<3Q", size, size, 0)
 
 
 def _chained(ogg: bytes) -> bool:
@@ -154,6 +183,20 @@ def _tag_size(head: bytes) -> int:
     if head[:3] != b"ID3" or len(head) < 10:
         return 0
     return 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0)))
+
+
+class _Corrected(io.FileIO):
+    """A file whose first bytes are read as `head`."""
+
+    def __init__(self, path: str, head: bytes) -> None:
+        super().__init__(path)
+        self._head = head
+
+    def read(self, count: int = -1) -> bytes:
+        place = self.tell()
+        data = super().read(count)
+        head = self._head[place : place + len(data)]
+        return head + data[len(head) :]
 
 
 class _Forward(soundfile.SoundFile):
@@ -188,8 +231,9 @@ class _SoundFile(Decoder):
 
 
 class _FFmpeg(Decoder):
-    def __init__(self, source: str | io.BytesIO, path: str) -> None:
+    def __init__(self, source: str | io.BytesIO | io.FileIO, path: str) -> None:
         suffix = os.path.splitext(path)[1].lower()
+        self._source = source
         self._container = av.open(source, format=RAW_FORMATS.get(suffix), **TAGS)
         self._flac = self._container.format.name == "flac"  # a file that lost its end is damaged
         if not self._container.streams.audio:
@@ -248,3 +292,5 @@ class _FFmpeg(Decoder):
 
     def close(self) -> None:
         self._container.close()
+        if not isinstance(self._source, str):
+            self._source.close()

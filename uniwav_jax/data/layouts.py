@@ -3,8 +3,8 @@
 A folder is recognised by what it contains, at any depth: LibriSpeech and LibriTTS (names of files),
 LJSpeech (metadata.csv and wavs/), VCTK (txt/ beside wav48*/), Multilingual LibriSpeech
 (transcripts.txt beside audio/), Libri-Light (NAME.json), Common Voice (clips/ and its tables),
-Kaldi (wav.scp), Hugging Face's audio folders (metadata.csv or .jsonl), and otherwise NAME.txt
-beside each file. Lists are read by data/lists.py.
+Kaldi (wav.scp), TIMIT (DR1/FCJF0/), Hugging Face's audio folders (metadata.csv or .jsonl), and
+otherwise NAME.txt beside each file. Lists are read by data/lists.py.
 """
 
 import json
@@ -24,6 +24,8 @@ COMMON_VOICE = ("validated.tsv", "train.tsv", "dev.tsv", "test.tsv")
 METADATA = ("metadata.jsonl", "metadata.csv")  # Hugging Face's
 TEXTS = (".txt", ".normalized.txt", ".original.txt", ".lab")  # after NAME, the first one is taken
 MICROPHONE = re.compile(r"((p\d+|s5)_\d+)_mic\d+")  # VCTK's utterance and speaker
+
+TIMIT = re.compile(r".*/dr[1-8]/[fm][a-z]{3}\d", re.IGNORECASE)  # folder of a speaker
 
 
 def find_speech(folder: pathlib.Path, speaker_from_folder: bool = False) -> Iterator[Source]:
@@ -59,6 +61,8 @@ def _layout(
     """The reader of a corpus that has these files and subfolders; None: a plain folder."""
     if "wav.scp" in names:
         return _kaldi
+    if TIMIT.fullmatch(str(place)) and any(name.lower().endswith(".phn") for name in names):
+        return _timit
     if "metadata.csv" in names and "wavs" in folders:
         return _lj_speech
     if "transcripts.txt" in names and "audio" in folders:
@@ -86,8 +90,9 @@ def _plain_folder(place: str, names: list[str], speaker_from_folder: bool) -> It
             continue
         text = transcripts.get(stem, "")
         for ending in TEXTS:
-            if stem + ending in present:
-                text = read_text(os.path.join(place, stem + ending))
+            beside = {stem + ending, stem + ending.upper()} & present
+            if beside:
+                text = read_text(os.path.join(place, min(beside, key=str.isupper)))
                 break
         path = os.path.join(place, name)
         speaker = speaker_of_name(path)
@@ -185,6 +190,19 @@ def _kaldi(place: pathlib.Path) -> Iterator[Source]:
         text, speaker = (tables[name].get(utterance, "") for name in ("text", "utt2spk"))
         path = os.path.abspath(place / path)
         yield Source(path, speaker, text, "", *lists.segment(ours, line))
+
+
+def _timit(place: pathlib.Path) -> Iterator[Source]:
+    """NAME.WAV with NAME.TXT, which has the numbers of its first and last samples before the text.
+
+    Some copies have NAME.WAV.wav beside NAME.WAV, the same audio in another container.
+    """
+    names = {path.name.lower(): path for path in sorted(place.iterdir())}
+    for name, path in names.items():
+        if name.endswith(".wav") and not name.startswith(".") and f"{name}.wav" not in names:
+            text = names.get(name.removesuffix(".wav").removesuffix(".wav") + ".txt")
+            words = re.sub(r"^\s*\d+\s+\d+\s", "", read_text(text)) if text else ""
+            yield Source(str(path), place.name, one_line(words))
 
 
 def _pairs(file: pathlib.Path) -> Iterator[tuple[str, str]]:

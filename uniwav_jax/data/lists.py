@@ -1,7 +1,8 @@
 """Lists of speech files: tables with a header, and JSON lines, as other toolkits write them.
 
 Tables are separated by tabs, "|", semicolons or commas, whichever the header has. Rows may be
-segments of a long recording. `ALIASES` has the names of columns.
+segments of a long recording. `ALIASES` has the names of columns. Two kinds have no header: paths,
+one a line, and the manifests of fairseq.
 """
 
 import csv
@@ -35,6 +36,7 @@ OTHER_TIMES = re.compile(
     r"(start|begin|end|stop|offset|onset)[_ (\[]*(ms|msecs?|millis\w*|us|ns|samples?|frames?)\W*",
     re.IGNORECASE,
 )
+FAIRSEQ = re.compile(r"[^\t]+\t\d+")  # path and samples, below a line with the root folder
 INSIDE = ("", "clips", "wavs")  # folders beside a list to which its paths may be relative
 
 
@@ -69,7 +71,7 @@ def is_list(file: pathlib.Path) -> bool:
 def read_list(
     file: pathlib.Path, speaker_from_folder: bool = False, speaker: str = ""
 ) -> Iterator[Source]:
-    """The files in a table with a header, in JSON lines or in a JSON list of objects.
+    """The files in a table, in JSON lines, in a JSON list of objects, or in a list of paths.
 
     Relative paths start at the list's folder, or at clips/ or wavs/ in it.
 
@@ -145,11 +147,14 @@ def _rows(file: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
         return
     separator, found = _header(lines[0])
     if not set(found) & set(ALIASES["path"]):
+        if rows := _without_header(lines, file):
+            yield from rows
+            return
         raise UserError(
             f"{file}: no column 'path' in its header line; found:"
             f" {', '.join(found)[:80] or 'none'}. The first line of a table names its columns, of"
             f" which one is {', '.join(ALIASES['path'][:5])}; they are separated by tabs, commas,"
-            " semicolons or |"
+            " semicolons or |. A list without a header has one path of an audio file on each line"
         )
     if separator == "\t":
         cells_of_lines = ((number, _tab_cells(line)) for number, line in enumerate(lines, 1))
@@ -163,6 +168,38 @@ def _rows(file: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if len(cells) > len(names):
             raise UserError(f"{place}: {len(cells)} cells under {len(names)} column names")
         yield place, dict(zip(names, cells, strict=False))
+
+
+def _without_header(lines: list[str], file: pathlib.Path) -> list[tuple[str, dict[str, Any]]]:
+    """Rows of a list of paths or of a manifest of fairseq; none for other files.
+
+    The texts of NAME.tsv of fairseq are the lines of NAME.wrd or, in letters, of NAME.ltr.
+
+    Raises:
+        UserError: fairseq's root folder does not exist, or there are more or fewer texts.
+    """
+    rows = [(f"{file}:{n}", line.strip()) for n, line in enumerate(lines, 1) if line.strip()]
+    if all(line.lower().endswith(SUFFIXES) and "\t" not in line for _, line in rows):
+        return [(place, {"path": line}) for place, line in rows]
+    (place, root), *rows = rows
+    if not rows or not all(FAIRSEQ.fullmatch(line) for _, line in rows):
+        return []
+    if not (file.parent / root).is_dir():
+        raise UserError(
+            f"{place}: there is no folder {root}, to which the paths of this manifest of fairseq"
+            " are relative; correct its first line"
+        )
+    texts = [""] * len(rows)
+    for beside in (file.with_suffix(".ltr"), file.with_suffix(".wrd")):
+        if beside.is_file():
+            texts = read_text(beside).removesuffix("\n").split("\n")
+            if len(texts) != len(rows):
+                raise UserError(f"{beside}: {len(texts)} texts for {len(rows)} files of {file}")
+            if beside.suffix == ".ltr":
+                texts = [text.replace(" ", "").replace("|", " ") for text in texts]
+    paths = (str(file.parent / root / line.split("\t")[0]) for _, line in rows)
+    fields = [{"path": path, "text": text} for path, text in zip(paths, texts, strict=True)]
+    return [(place, row) for (place, _), row in zip(rows, fields, strict=True)]
 
 
 def _json_list(content: str, file: pathlib.Path) -> Iterator[tuple[str, dict[str, Any]]]:

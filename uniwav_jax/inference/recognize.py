@@ -6,10 +6,12 @@ format, is done by pyctcdecode.
 
 import gzip
 import itertools
+import mmap
 import pathlib
 import re
+import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
@@ -23,6 +25,7 @@ from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE, Word
 from uniwav_jax.text import alphabet
 from uniwav_jax.types import PyTree
 
+BINARY = b"mmap lm http://kheafield.com/code"  # first bytes of kenlm's binary format
 ARPA_HEAD = 4096  # characters of a file in which an ARPA file has its first heading
 
 
@@ -76,7 +79,7 @@ class Recognizer(windowed.WindowedModel):
 
 
 def known_words(model: pathlib.Path) -> list[str] | None:
-    """Words of an ARPA file, or those listed beside kenlm's binary; None where there is no list.
+    """Words of an ARPA file or of kenlm's binary; None where it has none and no list beside it.
 
     The content says whether a file is ARPA, plain or compressed by gzip. pyctcdecode 0.5.0 goes by
     the name and reads no words of lm.ARPA and lm.arpa.gz; and in lm.arpa it takes a word without a
@@ -87,7 +90,10 @@ def known_words(model: pathlib.Path) -> list[str] | None:
         return listed.read_text(encoding="utf-8").split()
     words = []
     with model.open("rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
+        head = file.read(len(BINARY))
+        compressed = head[:2] == b"\x1f\x8b"
+        if head == BINARY:
+            return _words_of_binary(file)
     opener = gzip.open if compressed else open
     with opener(model, "rt", encoding="utf-8", errors="replace") as file:
         if file.read(ARPA_HEAD).lstrip("\ufeff \r\n\t")[:6] != "\\data\\":
@@ -101,6 +107,17 @@ def known_words(model: pathlib.Path) -> list[str] | None:
             if len(fields) > 1:  # log10 of the probability, the word, perhaps a back-off weight
                 words.append(fields[1])
     return words
+
+
+def _words_of_binary(file: BinaryIO) -> list[str] | None:
+    """Words at the end of kenlm's binary, each before a zero byte, after those that kenlm adds.
+
+    None if there are none: `build_binary -v` leaves them out.
+    """
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = content.rfind(b"<unk>\0")
+        words = content[start:].decode(errors="replace").split("\0")[:-1] if start > 0 else []
+    return words if {"<s>", "</s>"}.issubset(words) else None
 
 
 def respelled(words: Iterable[str], symbols: Iterable[str]) -> dict[str, list[str]]:
@@ -152,9 +169,9 @@ class Beam:
 
     Args:
         recognizer: the model, whose alphabet must be letters.
-        model: ARPA file, or kenlm's binary with a list of its words beside it (`uniwav data lm`
-            writes MODEL.words), which tells the search how words begin; None searches without. The
-            case of its words may be another than the alphabet's.
+        model: ARPA file or kenlm's binary; None searches without. Its words tell the search how
+            words begin, and their case may be another than the alphabet's. A binary without words
+            needs a list of them beside it, MODEL.words (`uniwav data lm` writes one).
         weight: factor of the n-gram's natural log-probabilities. fairseq's weights multiply
             logarithms to base 10 and are ln 10 = 2.3 times as large; the default is fairseq's 2.
         word_score: added for each word, in natural logarithms; has no effect without a model.
@@ -206,6 +223,13 @@ class Beam:
                 self.decoder = pyctcdecode.build_ctcdecoder(["", *symbols], model, words, **options)
         except OSError as error:
             raise UserError(f"{model} is no n-gram model that kenlm can read: {error}") from error
+        if model and words is None:
+            print(
+                f"warning: {model} does not contain its words, so the search does not know how they"
+                " begin, and a model in capitals has no effect; write its words to"
+                f" {model}.words, or build it again without -v: build_binary FILE.arpa {model}",
+                file=sys.stderr,
+            )
         self._width, self._rate = width, recognizer.frame_rate
 
     def words(self, log_probs_TxV: np.ndarray) -> list[Word]:

@@ -275,6 +275,10 @@ def export_documents(config: Config) -> dict[str, Any]:
     """Fields and files with which `transformers` loads the CTC model and its alphabet."""
     text = config.text
     symbols = enumerate(text.symbols, start=1)
+    letters = text.units == "letters"
+    # This class separates tokens, which may have several characters, at spaces. Its name is of the
+    # phones that it can look up for words, which is turned off here.
+    of_tokens = {"tokenizer_class": "Wav2Vec2PhonemeCTCTokenizer", "do_phonemize": False}
     return {
         "config.json": {
             "architectures": ["UniWavForCTC"],
@@ -290,9 +294,10 @@ def export_documents(config: Config) -> dict[str, Any]:
             "unk_token": "<pad>",
             "bos_token": None,
             "eos_token": None,
-            "word_delimiter_token": "|" if text.units == "letters" else None,
+            "word_delimiter_token": "|" if letters else None,
             # In this class it means upper case; Wav2Vec2CTCTokenizer has no way to lower letters.
             "do_lower_case": False,
+            **({} if letters else of_tokens),
         },
     }
 

@@ -20,6 +20,8 @@ NEGATIVE = re.compile(r"^\s*(?:(?:xmin|xmax|number|time)\s*=\s*)?-\s*\d[\d.eE-]*
 EXPONENT = re.compile(
     r"^(\s*(?:(?:xmin|xmax|number|time)\s*=\s*)?)(\d+(?:\.\d*)?[eE][-+]?\d+)(?=\s*$)", re.MULTILINE
 )
+# A label in quotation marks, which are doubled inside, or a comment of Praat up to the line's end.
+COMMENT = re.compile(r'("(?:[^"]|"")*")|^[ \t]*![^\n]*\n|[ \t]*![^\n]*', re.MULTILINE)
 
 
 def phones(path: str) -> list[tuple[float, float, str]]:
@@ -146,6 +148,7 @@ def _open(path: str) -> Any:
     except UserError as error:
         reason = str(error).removeprefix(f"{path}: ")
         raise UserError(f"{path} cannot be read as a TextGrid ({reason})") from error
+    text = COMMENT.sub(lambda found: found[1] or "", text)  # praatio 6.2 stops at some comments
     if NEGATIVE.search(text):
         raise UserError(f"{path} has negative times; shift them in Praat so that the audio is at 0")
     try:
@@ -156,7 +159,10 @@ def _open(path: str) -> Any:
             return textgrid.openTextgrid(file.name, **options)
     except Exception as error:  # praatio raises many kinds for a damaged file
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} cannot be read as a TextGrid ({reason})") from error
+        raise UserError(
+            f"{path} cannot be read as a TextGrid ({reason.rstrip('.')}); correct it in Praat, and"
+            " save it there as a text file"
+        ) from error
 
 
 def _plain_number(found: re.Match[str]) -> str:

@@ -113,3 +113,36 @@ def test_padding_of_what_is_too_short(mode, steps):
     ours = codec_layers.pad(jnp.asarray(x), 4, 2, mode)
     theirs = uniwav_features.pad(torch.tensor(x).transpose(1, 2), 4, 2, mode)
     np.testing.assert_array_equal(theirs.transpose(1, 2), ours)
+
+
+@pytest.mark.parametrize(
+    ("audio", "message"),
+    [
+        (torch.zeros(16000), r"\[rows, samples\]"),
+        (torch.zeros(1, 0), r"at least one sample"),
+        (torch.zeros(16000, 2), r"channels averaged; got \(16000, 2\)"),
+        (torch.zeros(1, 2, 16000), r"channels averaged"),
+        (torch.full((1, 800), 1000.0), "not scaled"),
+        (torch.full((1, 800), float("nan")), "NaN or infinite"),
+    ],
+)
+def test_what_is_no_batch_of_waveforms(audio, message, monkeypatch):
+    with pytest.raises(ValueError, match=message):
+        uniwav_features.check_audio(audio)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    uniwav_features.check_audio(audio)  # values are unknown while torch.export traces the model
+
+
+def test_features_stay_in_float32(clip):
+    """Also under autocast, and in a model that is converted."""
+    features = uniwav_features.build(
+        {"kind": "log_mel", "sample_rate": 16000, "hop": 320, "window": 1024, "channels": 80}
+    )
+    features.filters += torch.rand(513, 80, generator=torch.Generator().manual_seed(0))
+    audio = torch.tensor(clip[None])
+    exact = features.encode(audio)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(features.encode(audio), exact)
+    model = torch.nn.Sequential(features, torch.nn.Linear(2, 2)).half()
+    assert model[1].weight.dtype == torch.float16
+    assert torch.equal(features.encode(audio), exact)

@@ -30,6 +30,8 @@ def test_bfloat16_stays_near(exported, speech):
     arguments = list(map(torch.tensor, speech))
     ours, theirs = exact(*arguments).encoded.final, short(*arguments).encoded.final
     assert theirs.dtype == torch.bfloat16
+    for name, weight in short.features.state_dict().items():  # float32, and not rounded on the way
+        assert torch.equal(weight, exact.features.state_dict()[name])
     mask = exact(*arguments).frame_mask
     assert check.apart(theirs.float(), ours.numpy(), mask) < 0.03
 
@@ -69,7 +71,7 @@ def test_texts_of_the_best_path(exported, monkeypatch):
     """Repetitions and blanks are dropped, "|" is a space, and padding says nothing."""
     model = uniwav_model.load(str(exported("asr") / "export"))
     symbols = model.c["text"]["symbols"]
-    paths = ["_ggo_|_ooh__", "|g_oo|||h_xx"]
+    paths = ["_ggo_|_ooh__", "|g_oo|_|h_xx"]
     tokens = torch.tensor([[symbols.index(s) + 1 if s != "_" else 0 for s in p] for p in paths])
     logits = torch.nn.functional.one_hot(tokens, len(symbols) + 1).float()
     monkeypatch.setattr(model, "logits", lambda encoded: logits)
@@ -78,7 +80,7 @@ def test_texts_of_the_best_path(exported, monkeypatch):
     output = uniwav_model.Output(None, None, mask, None)
     assert model.transcribe(output) == ["go oh", "go h"]
     model.c["text"]["units"] = "tokens"
-    assert model.transcribe(output) == ["g o | o h", "| g o | h"]
+    assert model.transcribe(output) == ["g o | o h", "| g o | | h"]
 
 
 def test_heads_read_the_layers_that_the_configuration_names():

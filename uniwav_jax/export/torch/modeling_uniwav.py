@@ -1,7 +1,7 @@
 """UniWav for `transformers`: AutoModel and AutoModelForCTC with trust_remote_code=True.
 
-Inputs are those of Wav2Vec2: `input_values` [B, S], waveforms padded with zeros, and
-`attention_mask` [B, S], 1 on real samples. Features are computed inside.
+Inputs are those of Wav2Vec2: `input_values` [B, S], waveforms in [-1, 1] or int16, padded at their
+ends, and `attention_mask` [B, S], 1 on real samples. Features are computed inside, in float32.
 """
 
 import torch
@@ -12,7 +12,6 @@ from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
 from .configuration_uniwav import UniWavConfig
 from .uniwav_model import Networks, Output
 
-LOUDEST = 32.0  # beyond it floats are integers that were not scaled
 LEAST = -1e4  # the score of a symbol that is impossible
 
 
@@ -22,6 +21,7 @@ class UniWavPreTrainedModel(Networks, PreTrainedModel):
     config_class = UniWavConfig
     main_input_name = "input_values"
     _supports_sdpa = True
+    _keep_in_fp32_modules_strict = ("features",)
 
     def __init__(self, config: UniWavConfig) -> None:
         super().__init__(config)
@@ -33,13 +33,13 @@ class UniWavPreTrainedModel(Networks, PreTrainedModel):
 
     def _encode_audio(
         self, input_values: torch.Tensor, attention_mask: torch.Tensor | None
-    ) -> tuple[Output, torch.Tensor | None]:
-        if not input_values.is_floating_point():
-            raise ValueError(f"input_values must be floats in [-1, 1]; got {input_values.dtype}")
-        if input_values.numel() and input_values.abs().max() > LOUDEST:
-            raise ValueError("input_values are not scaled: divide int16 samples by 32768")
-        samples = None if attention_mask is None else attention_mask.sum(-1)
-        return self.run(input_values, samples), samples
+    ) -> Output:
+        if attention_mask is None:
+            return self.run(input_values)
+        real = attention_mask.bool()
+        if not torch.compiler.is_compiling() and (real[:, 1:] & ~real[:, :-1]).any():
+            raise ValueError("attention_mask has zeros before ones: pad waveforms on the right")
+        return self.run(input_values.masked_fill(~real, 0), real.sum(-1))
 
 
 class UniWavModel(UniWavPreTrainedModel):
@@ -57,7 +57,7 @@ class UniWavModel(UniWavPreTrainedModel):
         Returns:
             The last hidden state [B, T, D] and, with `output_hidden_states`, h_0 .. h_L.
         """
-        output, _ = self._encode_audio(input_values, attention_mask)
+        output = self._encode_audio(input_values, attention_mask)
         result = BaseModelOutput(
             last_hidden_state=output.encoded.final,
             hidden_states=_states(self, output, output_hidden_states),
@@ -82,14 +82,24 @@ class UniWavForCTC(UniWavPreTrainedModel):
 
         Returns:
             Logits, float32 [B, T, V + 1], where token 0 is the blank; and with labels the loss.
+
+        Raises:
+            ValueError: a label is the blank or no symbol, or see `uniwav_features.check_audio`.
         """
-        output, _ = self._encode_audio(input_values, attention_mask)
+        output = self._encode_audio(input_values, attention_mask)
         logits, loss = self.logits(output.encoded), None
         # Padded frames are the blank, so that a batch has the texts of its clips alone.
         blank = logits.new_full(logits.shape[-1:], LEAST)
         blank[0] = 0.0
         logits = torch.where(output.frame_mask[..., None], logits, blank)
         if labels is not None:
+            wrong = (labels == 0) | (labels >= logits.shape[-1])
+            if not torch.compiler.is_compiling() and wrong.any():
+                raise ValueError(
+                    f"labels are 1 to {logits.shape[-1] - 1}, and -100 after each text; 0 is the"
+                    " blank, which the tokenizer gives for symbols that vocab.json lacks, such as"
+                    " letters in another case"
+                )
             real = labels >= 0
             loss = F.ctc_loss(
                 logits.log_softmax(-1).transpose(0, 1),

@@ -4,6 +4,8 @@ The results are those of uniwav_jax/features. A codec is a chain of layers, whic
 describes.
 """
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,7 +17,30 @@ from .uniwav_mdct import Analysis, Synthesis
 FLOOR = 1e-3  # smallest mel magnitude
 GRIFFIN_LIM_STEPS = 48
 MOMENTUM = 0.99  # fast Griffin-Lim (Perraudin et al., 2013)
+LOUDEST = 32.0  # beyond it floats are integers that were not scaled
 SINGULAR = 0.05  # smaller singular values of the filters, relative to the largest, count as zero
+
+
+def check_audio(audio_BxS: torch.Tensor) -> None:
+    """Refuse what is no batch of waveforms; while PyTorch compiles or exports, nothing is checked.
+
+    Raises:
+        ValueError: another shape, channels in place of samples, NaN, or values beyond [-1, 1].
+    """
+    if torch.compiler.is_compiling():
+        return
+    shape = tuple(audio_BxS.shape)
+    if len(shape) != 2 or 0 in shape or shape[0] > shape[1]:
+        raise ValueError(
+            "waveforms are [rows, samples] with at least one sample, their channels averaged; got"
+            f" {shape}"
+        )
+    if audio_BxS.is_floating_point():
+        loudest = float(audio_BxS.abs().max())
+        if not math.isfinite(loudest):
+            raise ValueError("the audio has NaN or infinite samples")
+        if loudest > LOUDEST:
+            raise ValueError("the audio is not scaled to [-1, 1]: divide int16 samples by 32768")
 
 
 def build(c: dict[str, Any]) -> nn.Module:
@@ -25,6 +50,8 @@ def build(c: dict[str, Any]) -> nn.Module:
 
 class Features(nn.Module):
     """Base of both kinds: frame rate, and normalisation per channel.
+
+    The weights stay in float32 when the model that contains them is converted, as by `half()`.
 
     Attributes:
         sample_rate: Hz.
@@ -41,11 +68,25 @@ class Features(nn.Module):
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
 
+    def _apply(
+        self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True
+    ) -> "Features":
+        def in_float32(tensor: torch.Tensor) -> torch.Tensor:
+            moved = fn(tensor)
+            kept = moved.dtype in (tensor.dtype, torch.float32)
+            return moved if kept else tensor.to(moved.device)
+
+        return super()._apply(in_float32, recurse)
+
     def encode(self, audio_BxS: torch.Tensor, *, surrounded: bool = False) -> torch.Tensor:
         """Normalised frames, float32 [B, ceil(S / hop), C], of a waveform, int16 or in [-1, 1].
 
         If `surrounded`, `audio_BxS` includes `context` more samples; else silence surrounds it.
+        They are computed in float32 also where autocast makes the networks faster.
         """
+        if torch.is_autocast_enabled(audio_BxS.device.type):
+            with torch.autocast(audio_BxS.device.type, enabled=False):
+                return self.encode(audio_BxS, surrounded=surrounded)
         if audio_BxS.dtype == torch.int16:
             audio_BxS = audio_BxS / 32768
         if not audio_BxS.is_floating_point():

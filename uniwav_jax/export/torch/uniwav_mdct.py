@@ -14,7 +14,9 @@ class Transform(nn.Module):
         del width
         super().__init__()
         self.c, hop, count = c, c["hop"], len(c["edges"]) - 1
-        # The model is created on the meta device and its weights assigned; constants are not.
+        # The model is created on the meta device and its weights assigned; constants are not. They
+        # are no buffers, because transformers 5 loads buffers that are not saved as uninitialised
+        # memory (findings/transformers_buffers.sh).
         exact = {"dtype": torch.float64, "device": "cpu"}
         sample = torch.arange(2 * hop, **exact)
         window = torch.sin(torch.pi * (sample + 0.5) / (2 * hop))
@@ -32,15 +34,20 @@ class Transform(nn.Module):
         share = (place - centres[right - 1]) / (centres[right] - centres[right - 1])
         share = share.clamp(0.0, 1.0)
         spread = F.one_hot(right - 1, count).mT * (1 - share) + F.one_hot(right, count).mT * share
-        constants = {
-            "window": window,
-            "basis": both * window[:, None],
-            "average": (inside / (edges[1:] - edges[:-1])[:, None]).T,
-            "spread": spread,
-            "cosine": cosine,
+        self.constants = {
+            "window": window.float(),
+            "basis": (both * window[:, None]).float(),
+            "average": (inside / (edges[1:] - edges[:-1])[:, None]).T.float(),
+            "spread": spread.float(),
+            "cosine": cosine.float(),
         }
-        for name, value in constants.items():
-            self.register_buffer(name, value.float(), persistent=False)
+
+    def constant(self, name: str, like: torch.Tensor) -> torch.Tensor:
+        """A constant, float32, on the device of `like`."""
+        value = self.constants[name]
+        if value.device != like.device:
+            value = self.constants[name] = value.to(like.device)
+        return value
 
 
 class Analysis(Transform):
@@ -51,15 +58,18 @@ class Analysis(Transform):
         c, hop = self.c, self.c["hop"]
         fill = hop // 2 + -audio_Bx1xS.shape[-1] % hop
         halves = F.pad(audio_Bx1xS[:, 0], (hop // 2, fill)).unflatten(1, (-1, hop))
-        both = torch.cat([halves[:, :-1], halves[:, 1:]], -1) @ self.basis
+        basis, average, spread, cosine = (
+            self.constant(name, halves) for name in ("basis", "average", "spread", "cosine")
+        )
+        both = torch.cat([halves[:, :-1], halves[:, 1:]], -1) @ basis
         real, imaginary = both[..., :hop], both[..., hop:]
         energy = 0.5 * (real.square() + imaginary.square()) + c["floor"]
-        gains = 0.5 * (energy @ self.average).log()
-        scale = c["companding"] * torch.exp(-gains @ self.spread)
+        gains = 0.5 * (energy @ average).log()
+        scale = c["companding"] * torch.exp(-gains @ spread)
         parts = [real[..., : c["shape"]], imaginary[..., : c["second"]]]
         scales = [scale[..., : part.shape[-1]] for part in parts]
         fine = [torch.asinh(p * each) for p, each in zip(parts, scales, strict=True)]
-        cepstrum = ((gains - c["level"]) / c["deviation"]) @ self.cosine
+        cepstrum = ((gains - c["level"]) / c["deviation"]) @ cosine
         free = gains.new_zeros((*gains.shape[:2], c["free"]))
         root = (2.0 * energy).sqrt().rsqrt()
         inputs = [0.5 * energy.log() - c["level"], 2.0 * real * root, 2.0 * imaginary * root]
@@ -73,30 +83,33 @@ class Synthesis(Transform):
         """[B, C + corrections, T] -> [B, 1, T hop]."""
         c, hop, second = self.c, self.c["hop"], self.c["second"]
         count = len(c["edges"]) - 1
+        window, basis, spread, cosine = (
+            self.constant(name, x_BxDxT) for name in ("window", "basis", "spread", "cosine")
+        )
         widths = [c["shape"], second, count, c["free"], hop, second, count]
         real, imaginary, cepstrum, _, add, add_second, change = x_BxDxT.mT.split(widths, -1)
-        gains = (cepstrum @ self.cosine.T + change) * c["deviation"] + c["level"]
-        scale = (gains.clamp(max=c["loudest"]) @ self.spread).exp() / c["companding"]
+        gains = (cepstrum @ cosine.T + change) * c["deviation"] + c["level"]
+        scale = (gains.clamp(max=c["loudest"]) @ spread).exp() / c["companding"]
         first = add + F.pad(real, (0, hop - c["shape"]))
         companded = torch.cat([first, imaginary + add_second], -1)
         bounded = companded.clamp(-c["largest"], c["largest"])
         coefficients = bounded.sinh() * torch.cat([scale, scale[..., :second]], -1)
-        pieces = (coefficients * self._weights()) @ self.basis[:, : hop + second].T
+        pieces = (coefficients * self._weights(window)) @ basis[:, : hop + second].T
         parts = F.pad(pieces[..., :hop], (0, 0, 0, 1)) + F.pad(pieces[..., hop:], (0, 0, 1, 0))
         # The first and the last half hop have no second window.
-        square = self.window.square()
+        square = window.square()
         middle = square.new_ones((parts.shape[1] - 2, hop))
         weight = torch.cat([square[None, :hop], middle, square[None, hop:]])
         wave = (parts / weight).flatten(1)
         return wave[:, None, hop // 2 : -(hop // 2)]
 
-    def _weights(self) -> torch.Tensor:
+    def _weights(self, window: torch.Tensor) -> torch.Tensor:
         """Weights of MDCT and MDST coefficients in the mean of both waveforms, [hop + second]."""
         hop, second = self.c["hop"], self.c["second"]
-        share = torch.full_like(self.window[:second], 0.5)
+        share = torch.full_like(window[:second], 0.5)
         if second < hop:
             taper = min(self.c["taper"], second)
             place = torch.arange(taper, device=share.device) + 0.5
             if taper:
                 share[second - taper :] *= 0.5 + 0.5 * (torch.pi * place / taper).cos()
-        return torch.cat([1.0 - share, torch.ones_like(self.window[: hop - second]), share])
+        return torch.cat([1.0 - share, torch.ones_like(window[: hop - second]), share])

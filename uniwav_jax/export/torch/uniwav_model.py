@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from .uniwav_features import build as build_features
+from .uniwav_features import check_audio
 from .uniwav_files import CONFIG, WEIGHTS, ExportError, read_config, verify
 from .uniwav_layers import Decoder, Encoded, Encoder, plain_layer_norm
 
@@ -64,9 +65,14 @@ class Networks:
         """Waveform to hidden states.
 
         Args:
-            audio_BxS: float in [-1, 1] at `features.sample_rate`, zero after each row's end.
+            audio_BxS: float in [-1, 1] at `features.sample_rate` or int16, zero after each row's
+                end.
             samples_B: real samples of each row; None: all of them.
+
+        Raises:
+            ValueError: see `uniwav_features.check_audio`.
         """
+        check_audio(audio_BxS)
         x_BxTxC = self.features.encode(audio_BxS)
         if samples_B is None:
             samples_B = torch.full((len(audio_BxS),), audio_BxS.shape[1], device=x_BxTxC.device)
@@ -94,6 +100,7 @@ class Networks:
         Returns:
             [T, n, D] for a list, [T, D] for "sum", int64 [T, K] for codes.
         """
+        check_audio(audio_S[None])
         hop, rate, (left, right) = (
             self.features.hop,
             self.features.sample_rate,
@@ -138,7 +145,9 @@ class Networks:
             tokens = torch.unique_consecutive(path_T[mask_T]).tolist()
             symbols = [c["symbols"][token - 1] for token in tokens if token]
             text = " ".join(symbols) if c["units"] == "tokens" else "".join(symbols)
-            texts.append(text if c["units"] == "tokens" else " ".join(text.split("|")).strip())
+            texts.append(
+                text if c["units"] == "tokens" else " ".join(text.replace("|", " ").split())
+            )
         return texts
 
     def codes(self, output: Output) -> torch.Tensor:
@@ -339,6 +348,5 @@ def load(folder: str, *, device: str = "cpu", dtype: torch.dtype = torch.float32
                 f"{path / WEIGHTS}: {name} is {what}, expected {tuple(wanted[name].shape)}"
             )
     model.load_state_dict(tensors, assign=True)
-    model.to(dtype=dtype)
-    model.features.float()
+    model.to(dtype=dtype)  # not the features
     return model.eval().requires_grad_(False)
