@@ -126,6 +126,7 @@ def test_it_learns_a_language_of_two_phones():
     """After 300 updates new rows of other lengths are generated, with the right durations."""
     config = make_config(
         {
+            "mesh.data": 1,
             "optim.lr": 5e-3,
             "train.steps": 300,
             "flow.ema_decay": 0.9,
@@ -138,7 +139,7 @@ def test_it_learns_a_language_of_two_phones():
         }
     )
     features = features_lib.build(config.features)
-    mesh = make_mesh(config.mesh)
+    mesh = make_mesh(config.mesh, jax.devices()[:1])
     frozen = {"mean": np.zeros(CHANNELS, np.float32), "std": np.ones(CHANNELS, np.float32)}
     state, shardings = train_step.init_state(tts.TASK, config, features, frozen, mesh)
     step = train_step.make_train_step(tts.TASK, config, features, mesh, shardings)
