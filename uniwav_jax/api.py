@@ -4,6 +4,7 @@
     model.encode(wave, rate)        states of all layers, z, codes, times
     model.transcribe(wave, rate)    text and the times of its words
     model.align(wave, text, rate)   times of the words and letters of a known text
+    model.speak(text, prompt)       speech of a text in the voice of a prompt
 
 A wave is the path of an audio file or an array; `inference.waves.blocks` says which arrays. It may
 have any length and any sample rate.
