@@ -73,6 +73,7 @@ def test_recognition():
         ({"structure": SEANetConfig(codebooks=4)}, "codec.structure.codebooks .* and only for it"),
         ({"structure": SEANetConfig(sample_rate=24000)}, r"sample_rate \(24000\) .* \(16000\)"),
         ({"structure": SEANetConfig(kernel=6)}, "codec: kernel must be odd"),
+        ({"fine_noise": -0.5}, r"codec.fine_noise must not be negative; got -0\.5"),
     ],
 )
 def test_codec(options, message):

@@ -96,18 +96,19 @@ def test_gradients_are_shared_and_sides_are_separate(x):
     assert optax.tree.norm(mixed["discriminator"]) > 0
 
 
-def test_relative_noise_is_a_share_of_each_channels_deviation():
-    """Fine channels, the first of this structure, have a level of their own."""
-    config = small(**{**MDCT, "fine_noise": 1.5})
+@pytest.mark.parametrize("fine_noise", [0.0, 1.5])
+def test_relative_noise_is_a_share_of_each_channels_deviation(fine_noise):
+    """On request fine channels, the first of this structure, have a level of their own."""
+    config = small(**{**MDCT, "fine_noise": fine_noise})
     z = jnp.asarray(np.random.default_rng(0).normal(size=(3, 40, 11)) * np.arange(1, 12))
     rows = Example(jnp.zeros((3, 40 * 320, 1)), jnp.asarray([40, 40, 0]) * 320)
     draws = codec.draw(jax.random.key(0), rows, config)
     noisy, penalty, sums = codec._bottleneck({}, z, draws, config, train=True)
     assert penalty == 0.0
     np.testing.assert_allclose(sums["deviation_C"], z[:2].std((0, 1)), rtol=1e-4)  # row 2 is empty
-    fine = np.asarray(config.codec.mdct.scale) < 1
-    assert 0 < fine.sum() < 11
-    level = np.where(fine, 1.5 * draws.fine_level_B[:, None], 0.8 * draws.level_B[:, None])
+    fine = (np.asarray(config.codec.mdct.scale) < 1) & (fine_noise > 0)
+    assert fine.sum() < 11
+    level = np.where(fine, fine_noise * draws.fine_level_B[:, None], 0.8 * draws.level_B[:, None])
     expected = level[:, None] * z[:2].std((0, 1)) * draws.noise_BxTxC
     np.testing.assert_allclose(noisy - z, expected, rtol=1e-3, atol=1e-4)
     assert draws.level_B.min() > 0.0 and draws.level_B.max() < 1.0

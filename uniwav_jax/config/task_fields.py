@@ -121,7 +121,9 @@ class CodecConfig:
     # Standard deviation of the noise that is added to latents; for relative_noise the largest one,
     # in units of each channel's standard deviation.
     noise: float = 0.1
-    fine_noise: float = 0.5  # the largest relative noise on fine channels (codec/config.py)
+    # The largest relative noise on fine channels (MdctConfig.fine_scale), drawn apart; 0: as on the
+    # others.
+    fine_noise: float = 0.0
     # Weight of the latents' mean square (noise), or of their distance to codewords (rvq).
     penalty: float = 1e-2
     codebook_decay: float = 0.99  # of the codebooks' running averages, per update (EnCodec)
@@ -146,6 +148,9 @@ class CodecConfig:
         require(
             self.kind in ("seanet", "mdct"),
             f"codec.kind must be one of seanet, mdct; got '{self.kind}'",
+        )
+        require(
+            self.fine_noise >= 0, f"codec.fine_noise must not be negative; got {self.fine_noise}"
         )
         group = "mdct" if self.kind == "mdct" else "structure"
         self.trained.validate()

@@ -10,9 +10,9 @@ The bottleneck between encoder and decoder is one of:
     "noise"  z + Gaussian noise with deviation config.codec.noise, and a penalty on |z|^2. This is a
              variational autoencoder of fixed variance; it makes small errors of latents inaudible.
     "relative_noise"  z + Gaussian noise whose deviation is random for each row, between 0 and
-             config.codec.noise times the standard deviation of each channel in the batch; on fine
-             channels, whose normalised deviation is below 1, it is drawn apart, up to
-             config.codec.fine_noise.
+             config.codec.noise times the standard deviation of each channel in the batch; with
+             config.codec.fine_noise the noise on fine channels, whose normalised deviation is below
+             1, has a level of its own.
     "rvq"    a residual vector quantiser that randomly drops its last stages in training. Codebooks
              are running averages, and codewords that are not used move to frames of the batch.
 """
@@ -215,9 +215,11 @@ def _bottleneck(
     c = config.codec
     if c.bottleneck == "relative_noise":
         deviation_C = _deviation(z_BxTxC, draws.real_B)
-        levels_Bx2 = jnp.stack([c.noise * draws.level_B, c.fine_noise * draws.fine_level_B], -1)
-        fine_C = np.broadcast_to(np.asarray(c.trained.scale) < 1, z_BxTxC.shape[-1:])
-        level_Bx1xC = levels_Bx2[:, None, fine_C.astype(int)] * train
+        level_BxC = c.noise * draws.level_B[:, None]
+        if c.fine_noise:
+            fine_C = np.asarray(c.trained.scale) < 1
+            level_BxC = jnp.where(fine_C, c.fine_noise * draws.fine_level_B[:, None], level_BxC)
+        level_Bx1xC = level_BxC[:, None] * train
         noisy_BxTxC = z_BxTxC + level_Bx1xC * deviation_C * draws.noise_BxTxC
         return noisy_BxTxC, jnp.zeros(()), {"deviation_C": deviation_C}
     if c.bottleneck == "noise":
