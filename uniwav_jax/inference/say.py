@@ -6,6 +6,7 @@ Every line has the same prompt, so that the voice does not drift.
 """
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -80,7 +81,7 @@ def voice(speaker: Speaker, prompt: Any, rate: int | None = None) -> Prompt:
     try:
         return speaker.prompt(audio)
     except UserError as error:
-        named = f"{prompt}: " if isinstance(prompt, str) else ""
+        named = f"{prompt}: " if isinstance(prompt, str | os.PathLike) else ""
         raise UserError(f"{named}{error}") from error
 
 

@@ -43,8 +43,8 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
     """Fresh parameters {"encoder", "heads", "condition", "decoder"} and the task's state.
 
     The state is {"teacher": a copy of the encoder's parameters, "codebooks": {"sums" [K, V, D],
-    "counts" [K, V]}}, all float32. With clusters of MFCCs as targets it also has "mfcc" {"mean" and
-    "std" [39], "sums" [1, V, 39], "counts" [1, V]}; and where the run has phases "updates" [], the
+    "counts" [K, V]}}, all float32. With clusters of MFCCs as targets it also has "mfcc"
+    {"sums" [1, V, 39], "counts" [1, V]}; and where the run has phases "updates" [], the
     number of updates so far.
     """
     params_key, books_key = jax.random.split(key)
@@ -185,6 +185,7 @@ def loss(
             state["mfcc"],
             student,
             example,
+            frame_mask,
             span_mask,
             draws.candidates_BxT,
             weight,
@@ -246,8 +247,7 @@ def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) 
         "codebooks": moved(state["codebooks"], sums),
     }
     if d.mfcc:
-        books = {name: state["mfcc"][name] for name in ("sums", "counts")}
-        new["mfcc"] = state["mfcc"] | moved(books, sums["mfcc"])
+        new["mfcc"] = moved(state["mfcc"], sums["mfcc"])
     if has_phases(config):
         new["updates"] = state["updates"] + 1
     return new
