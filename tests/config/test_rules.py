@@ -60,6 +60,7 @@ CASES = [
     ("flow.weight", -1.0, "flow.weight"),
     ("flow.weight", float("nan"), "flow.weight"),
     ("distillation.mfcc_weight", -1.0, "distillation.mfcc_weight"),
+    ("distillation.mfcc_visible", -1.0, "distillation.mfcc_visible"),
     ("init_parts", "encoder", "init_parts"),
     ("data.min_seconds", -1.0, "data.min_seconds"),
     ("evaluate.batches", -1, "evaluate.batches"),

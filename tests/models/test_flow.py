@@ -173,3 +173,18 @@ def test_the_null_branch_sees_no_context(problem, make_config, scramble):
         sample(params, z, k, generate, mask, x0, config, guidance=-1.0) for k in (known, -known)
     )
     np.testing.assert_allclose(first[:, 5:], second[:, 5:], atol=1e-6)
+
+
+def test_the_error_of_zero_output_is_that_of_the_target_on_hidden_frames(make_config):
+    """A fresh decoder outputs zero, so that its error is the mean square of u = x1 - (1 - s) x0."""
+    config = make_config({"flow.sigma": 0.25})
+    params = uniwav.init(jax.random.key(0), config, 6)
+    x1, x0 = jax.random.normal(jax.random.key(1), (2, 2, 40, 6))
+    hidden = jnp.arange(40) >= jnp.array([[5], [30]])
+    masks = (jnp.ones_like(hidden), hidden, jnp.zeros(2, bool))
+    z = jnp.zeros((2, 40, config.model.decoder.width))
+    t = jnp.array([0.1, 0.7])
+    got = flow.velocity_error(params["decoder"], x1, x0, t, z, masks, 10.0, None, config)
+    u = np.asarray(x1 - 0.75 * x0)
+    expected = np.square(u).mean(-1)[np.asarray(hidden)].sum() / 10
+    np.testing.assert_allclose(got, expected, rtol=1e-5)

@@ -129,3 +129,18 @@ def test_rarely_used_codewords_move_to_masked_frames():
     word = np.asarray(after["sums"][0, 3] / after["counts"][0, 3])
     frames = np.concatenate([frames_of(example, row) for row in range(ROWS)])
     assert np.abs(frames - word).max(-1).min() < 1e-3
+
+
+def test_visible_frames_count_on_request():
+    """The loss is linear in their weight, and padding never counts."""
+    losses = []
+    for weight in (0.0, 1.0, 2.0):
+        config, variables, example, draws = with_mfcc(
+            {"distillation.mfcc_weight": 1.0, "distillation.mfcc_visible": weight}
+        )
+        variables = start(config, variables, example)
+        _, sums = pretrain.loss(variables, example, draws, 1.0, None, config)
+        losses.append(float(sums["mfcc"]["loss"]))
+    assert losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-4)
+    visible = int(example.frames_B.sum() - draws.span_mask_BxT.sum())
+    assert (losses[1] - losses[0]) / visible == pytest.approx(np.log(WORDS), abs=0.2)

@@ -1,5 +1,6 @@
 """The parts that tasks name exist, in the arrays of a run and in its configuration."""
 
+import dataclasses
 import functools
 import operator
 
@@ -9,10 +10,17 @@ import pytest
 from tests.tasks import loudness
 from tests.tasks.test_empty_rows import coding, networks
 from uniwav_jax.checkpoint import store
-from uniwav_jax.tasks import asr, codec, parts, pretrain
+from uniwav_jax.tasks import asr, codec, parts, pretrain, tts
 
+PRETRAINING = networks("pretrain")
+WITH_MFCC = dataclasses.replace(PRETRAINING.distillation, mfcc_weight=1.0)
 TASKS = {
-    "pretrain": (pretrain.TASK, networks("pretrain"), 20),
+    "pretrain": (
+        pretrain.TASK,
+        dataclasses.replace(PRETRAINING, distillation=WITH_MFCC),
+        20,
+    ),
+    "tts": (tts.TASK, networks("tts"), 20),
     "asr": (asr.TASK, networks("asr", symbols=("a", "b")), 20),
     "codec": (
         codec.TASK,
@@ -58,4 +66,4 @@ def test_what_a_part_refers_to_exists(name):
 
 def test_the_encoder_is_one_part_for_every_task_that_has_one():
     tasks = [task for task, _, _ in TASKS.values() if "encoder" in task.parts]
-    assert len(tasks) == 3 and all(task.parts["encoder"] is parts.ENCODER for task in tasks)
+    assert len(tasks) == 4 and all(task.parts["encoder"] is parts.ENCODER for task in tasks)

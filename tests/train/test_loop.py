@@ -90,7 +90,7 @@ def three_updates(small_corpus, tmp_path_factory):
         patch.setattr(Evaluator, "measure", recorded(lambda *_: None, "evaluate"))
         patch.setattr(MetricsWriter, "write", recorded(MetricsWriter.write, "write"))
         patch.setattr(store, "save", recorded(store.save, "save"))
-        for module, name in ((self_distillation, "cross_entropy_sum"), (flow, "squared_error_sum")):
+        for module, name in ((self_distillation, "cross_entropy_sum"), (flow, "velocity_error")):
             patch.setattr(module, name, traced(getattr(module, name), name))
         workdir = str(tmp_path_factory.mktemp("run"))
         assert loop.run(config, workdir, Group(60.0))
@@ -123,4 +123,4 @@ def test_a_finished_run_says_so(tmp_path):
 def test_four_calls_between_files_from_main_to_the_losses(three_updates):
     """`main` calls the loop, which calls the step, which calls the task, which calls the loss."""
     way = ["train/loop.py", "train/step.py", "tasks/pretrain.py"]
-    assert three_updates[1] == {"cross_entropy_sum": way, "squared_error_sum": way}
+    assert three_updates[1] == {"cross_entropy_sum": way, "velocity_error": way}

@@ -130,6 +130,7 @@ class DistillationConfig:
     # `mfcc_weight` beside the teacher's (MT4SSL predicts both).
     mfcc_until: float = 0.0
     mfcc_weight: float = 0.0
+    mfcc_visible: float = 0.0  # weight of their loss on frames that are not masked (HuBERT: 0)
     # A codeword with less than this share of uniform use moves to a random frame; 0: never (DinoSR)
     codebook_dead: float = 0.0
 

@@ -100,8 +100,9 @@ def validate(config: Config) -> None:
         f"distillation.top_layers must be between 1 and model.encoder.layers ({encoder.layers})",
     )
     require(0 < config.masking.probability <= 1, "masking.probability must be in (0, 1]")
-    mfcc_weight = config.distillation.mfcc_weight
-    require(mfcc_weight >= 0, f"distillation.mfcc_weight must not be negative; got {mfcc_weight}")
+    for name in ("mfcc_weight", "mfcc_visible"):
+        value = getattr(config.distillation, name)
+        require(value >= 0, f"distillation.{name} must not be negative; got {value}")
     require(config.flow.weight >= 0, f"flow.weight must not be negative; got {config.flow.weight}")
     require(config.optim.clip >= 0, f"optim.clip must be positive or 0; got {config.optim.clip}")
     require(

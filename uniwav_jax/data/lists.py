@@ -182,7 +182,7 @@ def _without_header(lines: list[str], file: pathlib.Path) -> list[tuple[str, dic
     if all(line.lower().endswith(SUFFIXES) and "\t" not in line for _, line in rows):
         return [(place, {"path": line}) for place, line in rows]
     (place, root), *rows = rows
-    if not rows or not all(FAIRSEQ.fullmatch(line) for _, line in rows):
+    if not rows or "\t" in root or not all(FAIRSEQ.fullmatch(line) for _, line in rows):
         return []
     if not (file.parent / root).is_dir():
         raise UserError(

@@ -22,13 +22,13 @@ def init(key: jax.Array, config: Config) -> PyTree:
     return quantizer.init(key, books=1, codewords=config.distillation.codewords, width=MFCCS)
 
 
-def normalised(mfcc_BxTxM: jax.Array, frame_mask_BxT: jax.Array) -> jax.Array:
+def normalised(mfcc_BxTxC: jax.Array, frame_mask_BxT: jax.Array) -> jax.Array:
     """MFCCs with zero mean and unit variance per row and channel, float32 [1, B, T, 39].
 
     Without the means, which are those of the speaker and the microphone, clusters say more about
     phones: in our measurement PNMI .387 instead of .363 across speakers.
     """
-    return quantizer.instance_norm(mfcc_BxTxM[None], frame_mask_BxT)[0]
+    return quantizer.instance_norm(mfcc_BxTxC[None], frame_mask_BxT)[0]
 
 
 def start(
@@ -51,8 +51,8 @@ def start(
     """
     words = config.distillation.codewords
 
-    def statistics(mfcc_BxTxM: jax.Array, mask_BxT: jax.Array, chosen_BxT: jax.Array) -> PyTree:
-        return quantizer.chosen_statistics(normalised(mfcc_BxTxM, mask_BxT), chosen_BxT, words)
+    def statistics(mfcc_BxTxC: jax.Array, mask_BxT: jax.Array, chosen_BxT: jax.Array) -> PyTree:
+        return quantizer.chosen_statistics(normalised(mfcc_BxTxC, mask_BxT), chosen_BxT, words)
 
     rows = (example.labels["mfcc"], frame_mask_BxT, chosen_BxT)
     return quantizer.update(books, add_up(statistics, rows), 0.0)
@@ -83,15 +83,19 @@ def loss(
         config: the configuration.
 
     Returns:
-        The loss [], divided by `weight`, and {"loss": the same, "targets" {"sums" [1, V, 39],
-        "counts" [1, V]}: the masked frames of each cluster, and "candidates" likewise if codewords
-        can move}.
+        The loss [], divided by `weight`, with that of the visible frames on request; and sums:
+        "loss", the same; "targets" {"sums" [1, V, 39], "counts" [1, V]}, the masked frames of each
+        cluster; and "candidates" likewise if codewords can move.
     """
     words = config.distillation.codewords
     target = normalised(example.labels["mfcc"], frame_mask_BxT)
     codes = quantizer.assign(books, target)
     logits = uniwav.predict_mfcc(head, student)
-    value = self_distillation.cross_entropy_sum(logits, codes, span_mask_BxT) / weight
+    counted_BxT = span_mask_BxT.astype(jnp.float32)
+    if config.distillation.mfcc_visible:
+        visible_BxT = frame_mask_BxT & ~span_mask_BxT
+        counted_BxT += config.distillation.mfcc_visible * visible_BxT
+    value = self_distillation.cross_entropy_sum(logits, codes, counted_BxT) / weight
     sums = {"loss": value, "targets": quantizer.statistics(target, codes, span_mask_BxT, words)}
     if candidates_BxT is not None:
         sums["candidates"] = quantizer.chosen_statistics(target, candidates_BxT, words)

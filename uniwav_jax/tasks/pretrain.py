@@ -9,7 +9,7 @@ from flax import struct
 from uniwav_jax.config import Config
 from uniwav_jax.losses import self_distillation
 from uniwav_jax.models import flow, masking, quantizer, teacher, uniwav
-from uniwav_jax.tasks import flow_loss, mfcc_targets
+from uniwav_jax.tasks import mfcc_targets
 from uniwav_jax.tasks.parts import ENCODER
 from uniwav_jax.tasks.pretrain_alarms import ALARMS
 from uniwav_jax.tasks.task import Part, Task
@@ -36,7 +36,7 @@ class Draws:
     t_B: jax.Array
     x0_BxTxC: jax.Array
     drop_B: jax.Array
-    candidates_BxT: jax.Array | None
+    candidates_BxT: jax.Array | None = None
 
 
 def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]:
@@ -201,9 +201,9 @@ def loss(
 
         def of_decoder() -> jax.Array:
             z = uniwav.condition(params["condition"], student, draws.drop_B)
-            path = flow_loss.Path(x_BxTxC, draws.x0_BxTxC, draws.t_B)
+            path = (x_BxTxC, draws.x0_BxTxC, draws.t_B)
             masks = (frame_mask, span_mask, draws.drop_B)
-            return flow_loss.error(params["decoder"], path, z, *masks, weight, keys[1], config)
+            return flow.velocity_error(params["decoder"], *path, z, masks, weight, keys[1], config)
 
         if config.flow.start:
             begun = state["updates"] >= config.flow.start * config.train.steps
@@ -368,11 +368,8 @@ TASK = Task(
     copies={"state/teacher": "params/encoder"},
     parts={
         "encoder": ENCODER,
-        "mfcc_head": Part(
-            ("params/mfcc_head", "state/mfcc"), ("model.encoder", "distillation.codewords")
-        ),
         "heads": Part(
-            ("params/heads", "state/codebooks"),
+            ("params/heads", "state/codebooks", "params/mfcc_head", "state/mfcc"),
             (
                 *("model.encoder", "distillation.prediction"),
                 *("distillation.top_layers", "distillation.codewords"),

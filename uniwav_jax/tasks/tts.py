@@ -13,7 +13,6 @@ from flax import struct
 from uniwav_jax.config import Config
 from uniwav_jax.data.phone_labels import PHONES
 from uniwav_jax.models import durations, flow, masking, phone_input, uniwav
-from uniwav_jax.tasks import flow_loss
 from uniwav_jax.tasks.parts import ENCODER
 from uniwav_jax.tasks.task import Part, Task
 from uniwav_jax.types import Example, Metrics, PyTree, Variables
@@ -28,7 +27,8 @@ class Draws:
 
     Attributes:
         hidden_BxT: bool, True on the frames that are generated.
-        t_B, x0_BxTxC: see `flow_loss.Path`.
+        t_B: float32, flow time in [0, 1).
+        x0_BxTxC: float32, unit Gaussian noise at which the flow starts.
         drop_B: bool, True for rows without phones and visible frames.
         untold_B: bool, True for rows whose visible frames have no phones.
     """
@@ -87,7 +87,7 @@ def condition(
     drop_B: jax.Array | None = None,
     key: jax.Array | None = None,
 ) -> jax.Array:
-    """The conditioning z of the decoder, [B, T, E].
+    """The conditioning z of the decoder, [B, T, D] of the decoder's width.
 
     Args:
         params: {"encoder", "phones", "condition"}.
@@ -156,9 +156,9 @@ def loss(
         drop_B=draws.drop_B,
         key=keys[0],
     )
-    path = flow_loss.Path(x_BxTxC, draws.x0_BxTxC, draws.t_B)
+    path = (x_BxTxC, draws.x0_BxTxC, draws.t_B)
     masks = (frame_mask, hidden_BxT, draws.drop_B)
-    value = flow_loss.error(params["decoder"], path, z, *masks, weight, keys[1], config)
+    value = flow.velocity_error(params["decoder"], *path, z, masks, weight, keys[1], config)
     sums = {"loss_decoder": value, "hidden_frames": hidden_BxT.sum().astype(jnp.float32)}
     if config.tts.duration_weight:
         error, count = _durations(params, phones_BxU, ends_BxU, hidden_BxT, keys[2], config)

@@ -50,8 +50,8 @@ def _example(
     x_BxTxC, frames_B = surface(batch, variables.frozen["features"], features)
     labels = batch.labels
     if task.reads_mfcc(config):
-        mfcc_BxTxM = batch_mfcc(batch, x_BxTxC, variables.frozen["features"], features)
-        labels = {**labels, "mfcc": mfcc_BxTxM}
+        mfcc_BxTxC = batch_mfcc(batch, x_BxTxC, variables.frozen["features"], features)
+        labels = {**labels, "mfcc": mfcc_BxTxC}
     return Example(x_BxTxC, frames_B, labels)
 
 
