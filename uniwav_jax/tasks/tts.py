@@ -30,14 +30,14 @@ class Draws:
         t_B: float32, flow time in [0, 1).
         x0_BxTxC: float32, unit Gaussian noise at which the flow starts.
         drop_B: bool, True for rows without phones and visible frames.
-        untold_B: bool, True for rows whose visible frames have no phones.
+        no_phones_B: bool, True for rows whose visible frames have no phones.
     """
 
     hidden_BxT: jax.Array
     t_B: jax.Array
     x0_BxTxC: jax.Array
     drop_B: jax.Array
-    untold_B: jax.Array
+    no_phones_B: jax.Array
 
 
 def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]:
@@ -54,7 +54,7 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
 
 def draw(key: jax.Array, example: Example, config: Config) -> Draws:
     """Random choices of an update, each field of `Draws` with the rows of `example`."""
-    span_key, t_key, noise_key, drop_key, untold_key = jax.random.split(key, 5)
+    span_key, t_key, noise_key, drop_key, no_phones_key = jax.random.split(key, 5)
     rows, total, _ = example.x_BxTxC.shape
     tts = config.tts
     return Draws(
@@ -64,7 +64,7 @@ def draw(key: jax.Array, example: Example, config: Config) -> Draws:
         t_B=flow.times(t_key, rows, stratified=config.flow.stratified),
         x0_BxTxC=jax.random.normal(noise_key, example.x_BxTxC.shape),
         drop_B=jax.random.bernoulli(drop_key, tts.drop, (rows,)),
-        untold_B=jax.random.bernoulli(untold_key, tts.prompt_drop, (rows,)),
+        no_phones_B=jax.random.bernoulli(no_phones_key, tts.prompt_drop, (rows,)),
     )
 
 
@@ -83,7 +83,7 @@ def condition(
     ends_BxU: jax.Array,
     config: Config,
     *,
-    untold_B: jax.Array | None = None,
+    no_phones_B: jax.Array | None = None,
     drop_B: jax.Array | None = None,
     key: jax.Array | None = None,
 ) -> jax.Array:
@@ -97,15 +97,15 @@ def condition(
         phones_BxU: numbers of symbols, int32; -1 on padding.
         ends_BxU: the frame after each phone's last one, int32.
         config: the configuration.
-        untold_B: bool, True for rows whose visible frames have no phones; None: no rows.
+        no_phones_B: bool, True for rows whose visible frames have no phones; None: no rows.
         drop_B: bool, True for rows with the null vector in place of z; None: no rows.
         key: dropout key; None for inference.
     """
     place_BxT = phone_input.of_frames(ends_BxU, x_BxTxC.shape[1])
     embedded = phone_input.embed(params["phones"], phones_BxU)
     added_BxTxD = phone_input.spread(embedded, place_BxT)
-    if untold_B is not None:
-        silent_BxT = untold_B[:, None] & ~hidden_BxT
+    if no_phones_B is not None:
+        silent_BxT = no_phones_B[:, None] & ~hidden_BxT
         added_BxTxD = jnp.where(silent_BxT[..., None], 0.0, added_BxTxD)
     encoded = uniwav.encoder_module(config).apply(
         {"params": params["encoder"]},
@@ -152,7 +152,7 @@ def loss(
         phones_BxU,
         ends_BxU,
         config,
-        untold_B=draws.untold_B,
+        no_phones_B=draws.no_phones_B,
         drop_B=draws.drop_B,
         key=keys[0],
     )
