@@ -5,6 +5,7 @@
     model.transcribe(wave, rate)    text and the times of its words
     model.align(wave, text, rate)   times of the words and letters of a known text
     model.speak(text, prompt)       speech of a text in the voice of a prompt
+    model.tokenize(wave, rate)      discrete tokens, and model.detokenize(tokens, prompt) back
 
 A wave is the path of an audio file or an array; `inference.waves.blocks` says which arrays. It may
 have any length and any sample rate.
@@ -20,8 +21,8 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
+from uniwav_jax import abilities
 from uniwav_jax import features as features_lib
-from uniwav_jax import tasks
 from uniwav_jax.checkpoint import reader
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import Structure
@@ -38,63 +39,17 @@ from uniwav_jax.inference import (
     waves,
     windowed,
 )
+from uniwav_jax.inference.representations import Encoding
 from uniwav_jax.inference.speak import Speaker
+from uniwav_jax.inference.tokenizer import Detokenizer, Tokenizer
+from uniwav_jax.inference.transcripts import Transcript
+from uniwav_jax.inference.waveforms import Sampling
 from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE, Word
+from uniwav_jax.tokens.value import Tokens
 from uniwav_jax.types import PyTree
 
 # Name of a model that ships with the package: its folder.
 SHIPPED = {"codec": str(files.INSTALLED / "codec")}
-ENCODER, CODEC = {"encode", "features"}, {"encode_latents", "decode_latents"}
-RECOGNITION, SPEECH = {"transcribe", "align"}, {"speak"}
-# How to get a model that has a method.
-FINE_TUNE = (
-    "fine-tune one for recognition: uniwav train --config=asr_demo (or asr_1h, asr_10h, asr_100h,"
-    " asr_960h) --config.init_from=PRETRAINED ..."
-)
-PRETRAIN = "pretrain one: uniwav train --config=demo (or pretrain_base, pretrain_large) ..."
-SYNTHESIS = (
-    "train one for speech synthesis: uniwav train --config=tts_demo (or tts_librispeech) ..."
-)
-CODECS = "import a codec, or train one: uniwav train --config=codec_16khz_50hz ..."
-TRAINED_BY = {
-    **dict.fromkeys(ENCODER, PRETRAIN),
-    **dict.fromkeys(RECOGNITION, FINE_TUNE),
-    **dict.fromkeys(SPEECH, SYNTHESIS),
-    **dict.fromkeys(CODEC, CODECS),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Encoding:
-    """What an encoder gives for a wave of T frames.
-
-    Attributes:
-        states: float32 [L + 1, T, D], the input of the first layer and the output of each layer.
-        z: float32 [T, D_dec], what the decoder is conditioned on; None after fine-tuning.
-        codes: int32 [K, T], the codeword that each prediction head chooses; None after fine-tuning.
-        times: float32 [T], seconds at the middle of each frame.
-    """
-
-    states: np.ndarray
-    z: np.ndarray | None
-    codes: np.ndarray | None
-    times: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class Transcript:
-    """A recognised text; `str(transcript)` is the text.
-
-    Attributes:
-        text: the words with single spaces between them.
-        words: the words with their times in seconds.
-    """
-
-    text: str
-    words: list[Word]
-
-    def __str__(self) -> str:
-        return self.text
 
 
 class Model:
@@ -111,7 +66,7 @@ class Model:
         checkpoint: step folder that it was read from; "" for other sources.
 
     Attributes:
-        task: "pretrain", "asr", "tts" or "codec".
+        task: "pretrain", "asr", "tts", "tokenizer" or "codec".
         sample_rate: in Hz, the rate that waves are converted to.
         frame_rate: frames per second.
     """
@@ -131,7 +86,7 @@ class Model:
         self.task = config.task if config else "codec"
         self._arrays = {"params": params, "features": features}
         self._structure = structure
-        self._methods = _methods(self.task) | (CODEC if structure else set())
+        self._methods = abilities.of_task(self.task) | (abilities.CODEC if structure else set())
         self._is_codec = not features
         if self._is_codec:
             self.sample_rate = structure.sample_rate
@@ -210,17 +165,60 @@ class Model:
         """The waveform, float32 [T * hop] in [-1, 1], of latents [T, C] or integer codes [Q, T]."""
         return np.concatenate(list(self._codec("decode_latents").decode(np.asarray(latents))))
 
-    def tokenize(self, wave: Any, rate: int | None = None) -> NoReturn:
-        """Discrete speech tokens of a wave. Not in this version yet."""
-        _later("tokenize", "discrete speech tokens", "tokenizer")
+    def tokenize(
+        self, wave: Any, rate: int | None = None, *, voice: bool = False, books: int | None = None
+    ) -> Tokens:
+        """Discrete speech tokens of a wave.
 
-    def detokenize(self, tokens: Any, prompt: Any = None) -> NoReturn:
-        """Speech of tokens, in the voice of a prompt. Not in this version yet."""
-        _later("detokenize", "discrete speech tokens", "tokenizer")
+        Args:
+            wave: path or array; see `inference.waves.blocks`.
+            rate: sample rate of an array, in Hz; None: the model's.
+            voice: whether the tokens carry 3 s of latents, from which `detokenize` takes the voice.
+            books: the first ones only; None: all.
+        """
+        blocks = list(waves.blocks(wave, rate, sample_rate=self.sample_rate))
+        ((_, tokens),) = self.tokenizer.tokens([(None, blocks)], few=True)
+        if isinstance(tokens, UserError):
+            raise tokens
+        tokens = tokens if books is None else tokens.first(books)
+        if not voice:
+            return tokens
+        prompt = self.detokenizer.prompt(np.concatenate(blocks))
+        return dataclasses.replace(tokens, prompt=prompt)
 
-    def resynthesize(self, wave: Any, rate: int | None = None) -> NoReturn:
-        """A wave through tokens and back. Not in this version yet."""
-        _later("resynthesize", "discrete speech tokens", "tokenizer")
+    def detokenize(
+        self, tokens: Tokens, prompt: Any = None, rate: int | None = None, **options: Any
+    ) -> np.ndarray:
+        """Speech of tokens: float32 [samples] in [-1, 1].
+
+        Args:
+            tokens: of this model.
+            prompt: some seconds of speech of the voice to speak in, a path or array; None: that of
+                the tokens, or one from noise.
+            rate: sample rate of an array, in Hz; None: the model's.
+            options: of `inference.waveforms.Sampling`: seed, guidance, temperature, steps.
+        """
+        tokens.check_model(self.tokenizer.digest, name=tokens.id or "the argument")
+        if prompt is not None:
+            blocks = waves.blocks(prompt, rate, sample_rate=self.sample_rate)
+            prompt = self.detokenizer.prompt(np.concatenate(list(blocks)))
+        source = self.detokenizer.source(tokens, prompt)
+        return self.detokenizer.speak([source], Sampling(**options))[0]
+
+    def resynthesize(
+        self, wave: Any, rate: int | None = None, *, books: int | None = None, **options: Any
+    ) -> np.ndarray:
+        """A wave through tokens and back, in its own voice: float32 [samples] in [-1, 1]."""
+        return self.detokenize(self.tokenize(wave, rate, voice=True, books=books), **options)
+
+    def convert(
+        self, wave: Any, prompt: Any, rate: int | None = None, **options: Any
+    ) -> np.ndarray:
+        """What a wave says, in the voice of a prompt: the wave's tokens are spoken with it.
+
+        Both waves have the sample rate `rate` if they are arrays.
+        """
+        return self.detokenize(self.tokenize(wave, rate), prompt, rate, **options)
 
     def speak(self, text: str, prompt: Any = None, rate: int | None = None, **options: Any) -> Any:
         """Speech of a text in the voice of a prompt: float32 [samples] in [-1, 1].
@@ -237,10 +235,6 @@ class Model:
     def edit(self, wave: Any, text: str, span: Any) -> NoReturn:
         """A wave with another text in a span. Not in this version yet."""
         _later("edit", "speech editing", "tts")
-
-    def convert(self, wave: Any, prompt: Any) -> NoReturn:
-        """A wave in the voice of a prompt. Not in this version yet."""
-        _later("convert", "voice conversion", "tts")
 
     def extractor(self, layers: Any, *, window: float | None = None) -> representations.Extractor:
         """The model for one choice of layers, whose `run` takes many files."""
@@ -261,6 +255,18 @@ class Model:
         """The recogniser, whose `run` takes many files."""
         self._need("transcribe")
         return recognize.Recognizer(self.config, self._arrays, features=self._features)
+
+    @functools.cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Speech to tokens; its `tokens` takes many files."""
+        self._need("tokenize")
+        return Tokenizer(self.config, self._arrays, features=self._features)
+
+    @functools.cached_property
+    def detokenizer(self) -> Detokenizer:
+        """Tokens to speech; its `speak` takes many clips."""
+        self._need("detokenize")
+        return Detokenizer(self.config, self._arrays, self._features)
 
     @functools.cached_property
     def speaker(self) -> Speaker:
@@ -328,7 +334,9 @@ class Model:
     def _need(self, method: str) -> None:
         if method not in self._methods:
             what = f"a checkpoint of task {self.task}" if self.config else "a codec"
-            raise UserError(f"{self.path} is {what}, which has no {method}; {TRAINED_BY[method]}")
+            raise UserError(
+                f"{self.path} is {what}, which has no {method}; {abilities.TRAINED_BY[method]}"
+            )
 
 
 def _later(method: str, capability: str, configs: str) -> NoReturn:
@@ -365,24 +373,16 @@ def load(path: str | os.PathLike[str]) -> Model:
     return _of_checkpoint(path)
 
 
-def _methods(task: str) -> set[str]:
-    """The methods that a checkpoint of a task has; codec features bring the codec's as well."""
-    task = tasks.get(task)
-    found = set(ENCODER) if "encoder" in task.parts else set()
-    found |= RECOGNITION if task.logits else set()
-    found |= SPEECH if "phones" in task.parts else set()
-    return found | (CODEC if "generator" in task.parts else set())
-
-
 def _of_checkpoint(path: str) -> Model:
     checkpoint = reader.open(path)
     config, step, folder = checkpoint.config, checkpoint.step, str(checkpoint.folder)
     if "generator" in checkpoint.task.parts:
         structure, params = codec_folder.read(checkpoint)
         return Model(path, config, params, {}, structure, step=step, checkpoint=folder)
-    arrays = checkpoint.arrays("params", "ema", "frozen/features")
+    arrays = checkpoint.arrays("params", "ema", "frozen/features", "state/books")
     params = {**arrays["params"], **arrays["ema"]}  # the average is what samples and is exported
-    if "phones" not in params:
+    params |= arrays.get("state", {})
+    if not params.keys() & {"phones", "tokens"}:
         params.pop("decoder", None)
     features = checkpoint.features()
     structure = features.config if config.features.kind == "codec" else None

@@ -19,6 +19,8 @@ from uniwav_jax.types import PyTree, TrainState
 
 # Fields of `TrainState` that are taken; step and optimizer start from fresh values.
 FIELDS = ("params", "ema", "state", "frozen")
+# Fields that have no effect on a codec's latents.
+LOG_MEL = tuple(f"features.{name}" for name in ("mel_bands", "window", "mel_low", "mel_high"))
 Arrays = dict[str, Any]  # {path in `TrainState`: array}
 
 
@@ -154,8 +156,9 @@ def _check_features(
 ) -> None:
     """Raise unless both runs compute the same surface features."""
     path = config.init_from
+    unread = LOG_MEL if config.features.kind == "codec" else ()
     for field, (then, now) in compatibility.differences(meta, config).items():
-        if compatibility.matters(field, ("features",)):
+        if compatibility.matters(field, ("features",)) and field not in unread:
             raise UserError(
                 f"config.init_from: {path} has {field} = {then!r}, this run {now!r}; its parameters"
                 f" fit only the same surface features: --config.{field}={then}"

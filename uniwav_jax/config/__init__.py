@@ -27,7 +27,13 @@ from uniwav_jax.config.fields import (
     OptimConfig,
     TrainConfig,
 )
-from uniwav_jax.config.task_fields import AsrConfig, CodecConfig, TextConfig, TtsConfig
+from uniwav_jax.config.task_fields import (
+    AsrConfig,
+    CodecConfig,
+    TextConfig,
+    TokenizerConfig,
+    TtsConfig,
+)
 
 __all__ = [
     "SIZES",
@@ -49,6 +55,7 @@ __all__ = [
     "OptimConfig",
     "Row",
     "TextConfig",
+    "TokenizerConfig",
     "TrainConfig",
     "TtsConfig",
     "build",

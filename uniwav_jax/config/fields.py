@@ -9,7 +9,13 @@ import dataclasses
 import json
 from typing import Any
 
-from uniwav_jax.config.task_fields import AsrConfig, CodecConfig, TextConfig, TtsConfig
+from uniwav_jax.config.task_fields import (
+    AsrConfig,
+    CodecConfig,
+    TextConfig,
+    TokenizerConfig,
+    TtsConfig,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,13 +261,12 @@ class HealthConfig:
 class Config:
     """All settings of a run. `rules.validate` checks them and `to_json` writes them."""
 
-    task: str = (
-        "pretrain"  # or "asr", "codec", "tts"; "module:VALUE" for a task outside the package
-    )
+    # Or "asr", "codec", "tokenizer", "tts"; "module:VALUE" for a task outside the package.
+    task: str = "pretrain"
     seed: int = 0
     init_from: str = ""  # workdir or checkpoint folder of a run whose parameters are the start
-    # Parts that are taken from that run: encoder, heads, decoder, ctc, generator, discriminator,
-    # separated by commas; empty: all parts that both runs have.
+    # Parts that are taken from that run: encoder, heads, decoder, ctc, tokens, generator,
+    # discriminator, separated by commas; empty: all parts that both runs have.
     init_parts: str = ""
     options: Any = None  # an instance of `Task.Options`, for a task outside the package
     data: DataConfig = DataConfig()
@@ -274,6 +279,7 @@ class Config:
     text: TextConfig = dataclasses.field(default_factory=TextConfig)
     asr: AsrConfig = dataclasses.field(default_factory=AsrConfig)
     tts: TtsConfig = dataclasses.field(default_factory=TtsConfig)
+    tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     mesh: MeshConfig = MeshConfig()

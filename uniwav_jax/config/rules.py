@@ -18,7 +18,7 @@ SHARES = """model.encoder.dropout model.encoder.attention_dropout model.decoder.
 model.encoder.activation_dropout
 distillation.codebook_decay flow.ema_decay optim.beta1 optim.beta2 codec.codebook_decay
 codec.balance_decay codec.ema_decay""".split()  # 1 divides by zero
-TASKS = ("pretrain", "asr", "codec", "tts")
+TASKS = ("pretrain", "asr", "codec", "tts", "tokenizer")
 KERNELS = ("auto", "xla", "chunk", "cudnn", "splash", "pallas")
 PROBABILITIES = """model.encoder.layer_drop flow.condition_drop flow.start distillation.mfcc_until
 distillation.codebook_dead distillation.teacher_rise distillation.teacher_stop

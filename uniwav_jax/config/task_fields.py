@@ -111,6 +111,83 @@ class TtsConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TokenizerConfig:
+    """Speech tokens of a frozen encoder, task=tokenizer (paper, Eq. 11)."""
+
+    # Encoder layer whose states book 1 quantises, from 0 (the first layer's input); -1: the one of
+    # `units` that says most of the phones.
+    layer: int = -1
+    units: str = ""  # result of `uniwav evaluate units --out`, for layer=-1
+    books: int = 1  # book 1 on the layer, the others on what it leaves of z
+    codewords: int = 1024  # of each book; 10 bits a frame (paper)
+    decay: float = 0.99  # of the codewords' running averages, per update (Mimi)
+    dead: float = 0.1  # codewords below this share of uniform use move to a frame (Mimi)
+    rounds: int = 10  # of k-means on the first batch, from which book 1 starts
+    # Book n starts after n - 1 times this share of the run, so that the books before it settle.
+    later: float = 0.05
+    commitment: float = 0.25  # weight of the distance of z to the codewords (paper)
+    # Weight of the squared distance between z and what book 1 alone says of it, which trains the
+    # projection of book 1 (ours).
+    projection: float = 1.0
+    # Shares of the rows whose decoder reads the null vector, for guidance (SiTok); z before
+    # quantisation (as Voxtral, in other words); and book 1 alone, if there are more.
+    drop: float = 0.1
+    unquantised: float = 0.2
+    first_book: float = 0.3
+    # Share of the rows in which a part of the frames stays visible to the decoder, as a prompt, and
+    # the shares of their frames between which the hidden span lies (ours).
+    prompt: float = 0.5
+    mask_low: float = 0.4
+    mask_high: float = 0.9
+    fixed_codes: bool = False  # True trains only the decoder, for a second stage with these codes
+
+    def validate(self, config: Any, require: Require) -> None:
+        """Check the combinations of values; `config` is the whole `Config` of the run."""
+        most = config.model.encoder.layers
+        require(
+            -1 <= self.layer <= most,
+            f"tokenizer.layer must lie between 0 and {most}, or be -1; got {self.layer}",
+        )
+        require(
+            self.layer >= 0 or bool(self.units),
+            "tokenizer.layer=-1 needs tokenizer.units, the file of 'uniwav evaluate units --out'",
+        )
+        require(
+            bool(config.init_from),
+            "init_from must name a pretrained run for task tokenizer, whose encoder is frozen",
+        )
+        for name, least in (("books", 1), ("codewords", 2), ("rounds", 0)):
+            value = getattr(self, name)
+            require(value >= least, f"tokenizer.{name} must be at least {least}; got {value}")
+        for name in ("decay", "dead", "drop", "unquantised", "first_book", "prompt", "later"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"tokenizer.{name} must be at least 0 and below 1; got {value}")
+        shares = self.drop + self.unquantised + self.first_book
+        require(
+            shares <= 1,
+            "tokenizer.drop + unquantised + first_book must be at most 1, the share of all rows;"
+            f" got {shares:g}",
+        )
+        require(
+            self.later * (self.books - 1) < 1,
+            f"tokenizer.later = {self.later:g} starts book {self.books} after the end of the run",
+        )
+        for name in ("commitment", "projection"):
+            value = getattr(self, name)
+            require(value >= 0, f"tokenizer.{name} must not be negative; got {value}")
+        low, high = self.mask_low, self.mask_high
+        require(
+            0 < low <= high <= 1,
+            "tokenizer.mask_low and tokenizer.mask_high must be shares with low <= high; got"
+            f" {low}, {high}",
+        )
+        require(
+            config.features.kind != "waveform",
+            "features.kind must not be waveform for task tokenizer",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class CodecConfig:
     """Training of a codec, task=codec (EnCodec, section 3.4)."""
 

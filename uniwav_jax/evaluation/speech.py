@@ -151,7 +151,7 @@ def _spoken(
     if row == "real":
         return [source.clip.audio for source in clips]
     if row == "round trip":
-        return [speaker.round_trip(source.clip.audio) for source in clips]
+        return [speaker.waveforms.round_trip(source.clip.audio) for source in clips]
     rate, lines = speaker.features.frame_rate, []
     for source, prompt in zip(clips, prompts, strict=True):
         symbols = [symbol for *_, symbol in source.phones]

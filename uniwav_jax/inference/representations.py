@@ -22,6 +22,23 @@ SUM, CODES, TEACHER_CODES = "sum", "codes", "teacher_codes"
 Layers = tuple[int, ...] | str
 
 
+@dataclasses.dataclass(frozen=True)
+class Encoding:
+    """What an encoder gives for a wave of T frames.
+
+    Attributes:
+        states: float32 [L + 1, T, D], the input of the first layer and the output of each layer.
+        z: float32 [T, D_dec], what the decoder is conditioned on; None after fine-tuning.
+        codes: int32 [K, T], the codeword that each prediction head chooses; None after fine-tuning.
+        times: float32 [T], seconds at the middle of each frame.
+    """
+
+    states: np.ndarray
+    z: np.ndarray | None
+    codes: np.ndarray | None
+    times: np.ndarray
+
+
 class Encoder(windowed.WindowedModel):
     """Everything that an encoder gives, computed in float32.
 

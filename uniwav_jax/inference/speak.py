@@ -19,16 +19,15 @@ from uniwav_jax.config import Config
 from uniwav_jax.data import phone_labels
 from uniwav_jax.errors import UserError
 from uniwav_jax.features import SurfaceFeatures
+from uniwav_jax.inference.waveforms import FRAME_STEP, Sampling, Waveforms
 from uniwav_jax.models import durations, flow, masking
 from uniwav_jax.tasks import tts
 from uniwav_jax.text.textgrid import SILENCE
 from uniwav_jax.types import PyTree
 
 LEVEL = 0.06  # root mean square to which prompts are scaled; about that of LibriSpeech
-QUIET = 0.03  # of the loudest tenth of a second: below it the ends of a prompt are silence
-KEPT_SILENCE = 0.2  # seconds of silence that stay at the ends of a prompt
-SHORTEST, LONGEST = 0.5, 10.0  # seconds of a prompt after that
-FRAME_STEP, PHONE_STEP = 100, 32  # lengths are padded to multiples, so that few programs compile
+LONGEST = 10.0  # seconds of a prompt, without long silence at its ends
+PHONE_STEP = 32  # lengths are padded to multiples, so that few programs compile
 BATCH_FRAMES = 4000  # frames that are generated at once, padding included
 PAUSES = 0.5  # exponent with which --speed changes pauses; it changes phones with exponent 1
 LEAST, MOST = 0.25, 4.0  # factors of speed
@@ -67,32 +66,22 @@ class Line:
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(Sampling):
     """How speech is generated.
 
     Attributes:
-        seed: of the noise.
-        guidance: a in v = (1 + a) v_cond - a v_null; None: that of the training's configuration.
-        temperature: standard deviation of the noise; None: likewise.
-        steps: of the solver; None: likewise.
         speed: factor of the predicted tempo.
         seconds: of the new speech, exact to a frame; None: as predicted.
     """
 
-    seed: int = 0
-    guidance: float | None = None
-    temperature: float | None = None
-    steps: int | None = None
     speed: float = 1.0
     seconds: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_positive("seconds")
         if not LEAST <= self.speed <= MOST:
             raise UserError(f"the speed must be between {LEAST} and {MOST}; got {self.speed:g}")
-        for name in ("temperature", "steps", "seconds"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise UserError(f"{name} must be positive; got {value:g}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,8 +110,7 @@ class Speaker:
         self.config, self.features = config, features
         self._arrays = jax.device_put(arrays)
         self.vocabulary = phone_labels.vocabulary(config.tts.phones)
-        self._encode = jax.jit(features.encode)
-        self._decode = jax.jit(features.decode)
+        self.waveforms = Waveforms(features, self._arrays["features"])
         self._durations = jax.jit(self._log_durations)
         self._generate = jax.jit(self._latents, static_argnames="steps")
 
@@ -138,17 +126,10 @@ class Speaker:
             UserError: the audio is too short or silent.
         """
         rate, hop = self.features.sample_rate, self.features.hop
-        first, last = _speech_in(audio, rate)
-        first -= first % hop
-        if last - first < SHORTEST * rate:
-            raise UserError(
-                f"the prompt has {(last - first) / rate:.2f} s of speech; at least {SHORTEST:g} s"
-                " are needed, and 3 s are better"
-            )
-        last = first + min(last - first, round(LONGEST * rate)) // hop * hop
+        first, last = self.waveforms.voice(audio, LONGEST)
         gain = LEVEL / float(np.sqrt(np.mean(np.square(audio[first:last]))))
         gain = min(gain, 0.99 / float(np.abs(audio[first:last]).max()))
-        x_TxC = self._latents_of(gain * audio[first:last])
+        x_TxC = self.waveforms.latents(gain * audio[first:last])
         numbers, ends = [], []
         for _, end, symbol in phones:
             frame = int(np.ceil((end * rate - first) / hop - 0.5))
@@ -163,22 +144,6 @@ class Speaker:
         """An empty prompt: the voice comes from the noise."""
         empty = np.zeros(0, np.int32)
         return Prompt(np.zeros((0, self.features.channels), np.float32), empty, empty)
-
-    def _latents_of(self, audio: np.ndarray) -> np.ndarray:
-        left, right = self.features.context
-        hop = self.features.hop
-        frames = len(audio) // hop
-        padding = (left, right + -frames % FRAME_STEP * hop)
-        found = self._encode(self._arrays["features"], np.pad(audio, padding)[None])
-        return np.asarray(found)[0, :frames]
-
-    def round_trip(self, audio: np.ndarray) -> np.ndarray:
-        """The waveform of the audio's latents, float32 of the same length."""
-        hop = self.features.hop
-        x_TxC = self._latents_of(np.pad(audio, (0, -len(audio) % hop)))
-        padded = np.pad(x_TxC, ((0, -len(x_TxC) % FRAME_STEP), (0, 0)))
-        decoded = self._decode(self._arrays["features"], padded[None])
-        return np.asarray(decoded)[0, : len(audio)]
 
     def durations(self, line: Line, settings: Settings = Settings()) -> np.ndarray:
         """Frames of each symbol of a line, int [U], at least 1 each.
@@ -293,10 +258,8 @@ class Speaker:
         """Decode a line; the prompt's last second is decoded too, so that the start has context."""
         before = line.prompt.x_TxC[-round(self.features.frame_rate) :]
         whole = np.concatenate([before, x_TxC])
-        padded = np.pad(whole, ((0, -len(whole) % FRAME_STEP), (0, 0)))
-        wave = np.asarray(self._decode(self._arrays["features"], padded[None]))[0]
         hop, rate = self.features.hop, self.features.frame_rate
-        wave = wave[len(before) * hop : len(whole) * hop] / line.prompt.gain
+        wave = self.waveforms.audio(whole)[len(before) * hop :] / line.prompt.gain
         ends = np.cumsum(frames) / rate
         starts = np.concatenate([[0.0], ends[:-1]])
         timed = list(zip(starts.tolist(), ends.tolist(), line.symbols))
@@ -324,15 +287,3 @@ def shared_out(weights: np.ndarray, total: int) -> np.ndarray:
 def evenly(count: int, total: int) -> np.ndarray:
     """The baseline: `total` frames spread evenly over `count` phones; int [count]."""
     return shared_out(np.ones(count), max(total, count))
-
-
-def _speech_in(audio: np.ndarray, rate: int) -> tuple[int, int]:
-    """First sample, and the sample after the last, of the speech with a little silence around."""
-    step = rate // 10
-    blocks = audio[: len(audio) // step * step].reshape(-1, step)
-    level = np.sqrt(np.mean(np.square(blocks), axis=1)) if len(blocks) else np.zeros(1)
-    if level.max() < 1e-4:
-        raise UserError("the prompt is silent")
-    loud = np.flatnonzero(level > QUIET * level.max())
-    margin = round(KEPT_SILENCE * rate)
-    return max(loud[0] * step - margin, 0), min((loud[-1] + 1) * step + margin, len(audio))

@@ -1,5 +1,6 @@
-"""The formats of `uniwav transcribe`: plain text, TSV, JSON and SubRip subtitles."""
+"""A recognised text, and the formats of `uniwav transcribe`: plain, TSV, JSON, SubRip subtitles."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 
@@ -7,6 +8,22 @@ from uniwav_jax.inference.words import Word
 
 PAUSE = 0.6  # seconds; a longer gap between words ends a subtitle
 WIDTH = 80  # characters of a subtitle: the usual two lines of 40
+
+
+@dataclasses.dataclass(frozen=True)
+class Transcript:
+    """A recognised text; `str(transcript)` is the text.
+
+    Attributes:
+        text: the words with single spaces between them.
+        words: the words with their times in seconds.
+    """
+
+    text: str
+    words: list[Word]
+
+    def __str__(self) -> str:
+        return self.text
 
 
 def plain(words: Sequence[Word]) -> str:

@@ -58,6 +58,44 @@ def squared_error_sum(v_BxTxC: jax.Array, u_BxTxC: jax.Array, mask_BxT: jax.Arra
     return (error * mask_BxT).sum()
 
 
+def velocities(
+    decoder: PyTree,
+    x1_BxTxC: jax.Array,
+    x0_BxTxC: jax.Array,
+    t_B: jax.Array,
+    z_BxTxD: jax.Array,
+    masks: tuple[jax.Array, jax.Array, jax.Array],
+    key: jax.Array | None,
+    config: Config,
+) -> tuple[jax.Array, jax.Array]:
+    """The velocity that the decoder predicts, any float dtype, and the true one, float32.
+
+    Both are [B, T, C].
+
+    Args:
+        decoder: parameters of the decoder.
+        x1_BxTxC: normalised surface features, float32.
+        x0_BxTxC: unit Gaussian noise, float32.
+        t_B: flow times in [0, 1), float32.
+        z_BxTxD: what the decoder is conditioned on, any float dtype.
+        masks: three of bool: [B, T], True on real frames; [B, T], True on the hidden frames, which
+            count; and [B], True for rows whose conditioning is the null vector. With `flow.context`
+            the decoder reads the frames that are not hidden, except in those rows.
+        key: dropout key; None for evaluation.
+        config: the configuration.
+    """
+    frame_mask_BxT, hidden_BxT, drop_B = masks
+    x_t = path(x0_BxTxC, x1_BxTxC, t_B, config.flow.sigma)
+    u = target(x0_BxTxC, x1_BxTxC, config.flow.sigma)
+    context_BxTxC = None
+    if config.flow.context:
+        unseen_BxT = hidden_BxT | drop_B[:, None]
+        context_BxTxC = jnp.where(unseen_BxT[..., None], 0.0, x1_BxTxC)
+    module = uniwav.decoder_module(config, x1_BxTxC.shape[-1])
+    inputs = (x_t, t_B, z_BxTxD, frame_mask_BxT)
+    return module.apply({"params": decoder}, *inputs, context_BxTxC=context_BxTxC, key=key), u
+
+
 def velocity_error(
     decoder: PyTree,
     x1_BxTxC: jax.Array,
@@ -71,30 +109,10 @@ def velocity_error(
 ) -> jax.Array:
     """L_dec, squared error of the velocity on hidden frames divided by `weight`; float32 [].
 
-    Args:
-        decoder: parameters of the decoder.
-        x1_BxTxC: normalised surface features, float32.
-        x0_BxTxC: unit Gaussian noise, float32.
-        t_B: flow times in [0, 1), float32.
-        z_BxTxD: what the decoder is conditioned on, any float dtype.
-        masks: three of bool: [B, T], True on real frames; [B, T], True on the hidden frames, which
-            count; and [B], True for rows whose conditioning is the null vector. With `flow.context`
-            the decoder reads the frames that are not hidden, except in those rows.
-        weight: number of hidden frames in the global batch, [].
-        key: dropout key; None for evaluation.
-        config: the configuration.
+    Args as in `velocities`; `weight` is the number of hidden frames in the global batch, [].
     """
-    frame_mask_BxT, hidden_BxT, drop_B = masks
-    x_t = path(x0_BxTxC, x1_BxTxC, t_B, config.flow.sigma)
-    u = target(x0_BxTxC, x1_BxTxC, config.flow.sigma)
-    context_BxTxC = None
-    if config.flow.context:
-        unseen_BxT = hidden_BxT | drop_B[:, None]
-        context_BxTxC = jnp.where(unseen_BxT[..., None], 0.0, x1_BxTxC)
-    module = uniwav.decoder_module(config, x1_BxTxC.shape[-1])
-    inputs = (x_t, t_B, z_BxTxD, frame_mask_BxT)
-    v = module.apply({"params": decoder}, *inputs, context_BxTxC=context_BxTxC, key=key)
-    return squared_error_sum(v, u, hidden_BxT) / weight
+    v, u = velocities(decoder, x1_BxTxC, x0_BxTxC, t_B, z_BxTxD, masks, key, config)
+    return squared_error_sum(v, u, masks[1]) / weight
 
 
 def grid(steps: int, sway: float) -> np.ndarray:

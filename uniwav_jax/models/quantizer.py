@@ -193,7 +193,7 @@ def decode(words_KxVxD: Sequence[jax.Array], codes: Sequence[jax.Array]) -> jax.
 def residual(
     codebooks: PyTree,
     z_BxTxD: jax.Array,
-    counted_B: jax.Array,
+    counted_BxT: jax.Array,
     candidates_BxT: jax.Array,
     stages_B: jax.Array | None,
 ) -> tuple[jax.Array, list[jax.Array], PyTree]:
@@ -202,7 +202,7 @@ def residual(
     Args:
         codebooks: one codebook per stage.
         z_BxTxD: latents, float32.
-        counted_B: bool, rows that count in the statistics.
+        counted_BxT: bool, frames that count in the statistics; [B, 1] for whole rows.
         candidates_BxT: int32, the codeword that may move to this frame; V or more for none.
         stages_B: int32, the number of stages that each row goes through; None: all.
 
@@ -220,7 +220,7 @@ def residual(
         used_B = jnp.ones(len(z_BxTxD), bool) if stages_B is None else stages_B > stage
         target = jax.lax.stop_gradient(left_BxTxD)[None]
         codes = assign(book, target)
-        mask_BxT = jnp.broadcast_to((used_B & counted_B)[:, None], codes.shape[1:])
+        mask_BxT = jnp.broadcast_to(used_B[:, None] & counted_BxT, codes.shape[1:])
         found.append(
             {
                 "targets": statistics(target, codes, mask_BxT, codewords_each),

@@ -1,10 +1,11 @@
 """The tasks that can be trained; each is one frozen value of functions (see `task.Task`)."""
 
 from uniwav_jax import config as config_lib
-from uniwav_jax.tasks import asr, codec, pretrain, tts
+from uniwav_jax.tasks import asr, codec, pretrain, tokenizer, tts
 from uniwav_jax.tasks.task import Task
 
-TASKS = {task.name: task for task in (pretrain.TASK, asr.TASK, codec.TASK, tts.TASK)}
+MODULES = (pretrain, asr, codec, tts, tokenizer)
+TASKS = {module.TASK.name: module.TASK for module in MODULES}
 
 
 def get(name: str) -> Task:

@@ -228,7 +228,7 @@ def _bottleneck(
     quantised_BxTxC, distances, statistics = quantizer.residual(
         state["codebooks"],
         z_BxTxC,
-        draws.real_B > 0,
+        draws.real_B[:, None] > 0,
         draws.candidates_BxT,
         draws.stages_B if train else None,
     )

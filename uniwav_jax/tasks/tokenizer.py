@@ -1,0 +1,377 @@
+"""Speech tokens: books for a frozen encoder, and a decoder that speaks them (paper, Eq. 11).
+
+The encoder reads unmasked speech and is not trained. Book 1 quantises the states of one layer, the
+others what it leaves of z (models/speech_tokens.py). The decoder and the projections are tuned with
+L_dec. What the decoder reads differs from row to row: the tokens of all books, those of book 1, z
+before quantisation, or the null vector. Rows may keep a visible part as the prompt that gives the
+voice; its frames have no tokens.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from uniwav_jax.config import Config
+from uniwav_jax.data.labels import Labels
+from uniwav_jax.errors import UserError
+from uniwav_jax.models import flow, masking, quantizer, speech_tokens, uniwav
+from uniwav_jax.tasks.parts import ENCODER
+from uniwav_jax.tasks.task import FOREVER, Part, Task
+from uniwav_jax.tasks.tokenizer_alarms import ALARMS
+from uniwav_jax.types import AddUp, Example, Metrics, PyTree, Variables
+
+NULL, UNQUANTISED = 0, -1  # what the decoder reads; 1 to K is a number of books
+
+
+@struct.dataclass
+class Draws:
+    """All random choices of an update except dropout.
+
+    Attributes:
+        hidden_BxT: bool, True on the frames that are generated.
+        t_B: float32, flow time in [0, 1).
+        x0_BxTxC: float32, unit Gaussian noise at which the flow starts.
+        level_B: int32, what the decoder reads: a number of books, or `NULL`, or `UNQUANTISED`.
+        candidates_BxT: int32, the codeword that may move to this frame; V or more for none.
+    """
+
+    hidden_BxT: jax.Array
+    t_B: jax.Array
+    x0_BxTxC: jax.Array
+    level_B: jax.Array
+    candidates_BxT: jax.Array
+
+
+def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]:
+    """Fresh {"encoder", "condition", "decoder", "tokens"}, and {"books", "updates" []}."""
+    model_key, tokens_key, books_key = jax.random.split(key, 3)
+    params = uniwav.init(model_key, config, channels)
+    parts = {name: params[name] for name in ("encoder", "condition", "decoder")}
+    parts["tokens"] = speech_tokens.init(tokens_key, config)
+    books = speech_tokens.init_books(books_key, config)
+    return parts, {"books": books, "updates": jnp.zeros(())}
+
+
+def warm_start(
+    key: jax.Array, variables: Variables, example: Example, config: Config, add_up: AddUp
+) -> PyTree:
+    """Book 1 by k-means on the first batch, from random frames; the other books start later."""
+    state, words = variables.state, config.tokenizer.codewords
+    mask_BxT = masking.frame_mask(example.frames_B, example.x_BxTxC.shape[1])
+    chosen_BxT = quantizer.choose_frames(key, mask_BxT, words)
+
+    def h_of(x_BxTxC: jax.Array, mask_BxT: jax.Array) -> jax.Array:
+        encoded = uniwav.encoder_module(config).apply(
+            {"params": variables.params["encoder"]}, x_BxTxC, mask_BxT
+        )
+        return speech_tokens.state(encoded, config.tokenizer.layer)[None]
+
+    def at_frames(x_BxTxC: jax.Array, mask_BxT: jax.Array, chosen_BxT: jax.Array) -> PyTree:
+        return quantizer.chosen_statistics(h_of(x_BxTxC, mask_BxT), chosen_BxT, words)
+
+    rows = (example.x_BxTxC, mask_BxT)
+    first = quantizer.update(state["books"]["first"], add_up(at_frames, (*rows, chosen_BxT)), 0.0)
+
+    def round_of_k_means(_: int, book: PyTree) -> PyTree:
+        def statistics(x_BxTxC: jax.Array, mask_BxT: jax.Array) -> PyTree:
+            h_1xBxTxD = h_of(x_BxTxC, mask_BxT)
+            return quantizer.statistics(
+                h_1xBxTxD, quantizer.assign(book, h_1xBxTxD), mask_BxT, words
+            )
+
+        return quantizer.update(book, add_up(statistics, rows), 0.0)
+
+    first = jax.lax.fori_loop(0, config.tokenizer.rounds, round_of_k_means, first)
+    return {**state, "books": {**state["books"], "first": first}}
+
+
+def draw(key: jax.Array, example: Example, config: Config) -> Draws:
+    """Random choices of an update, each field of `Draws` with the rows of `example`."""
+    names = ("span", "prompt", "t", "noise", "level", "candidates")
+    keys = dict(zip(names, jax.random.split(key, len(names))))
+    rows, total, _ = example.x_BxTxC.shape
+    options, frames_B = config.tokenizer, example.frames_B
+    mask_BxT = masking.frame_mask(frames_B, total)
+    span_BxT = masking.sample_span(
+        keys["span"], frames_B, low=options.mask_low, high=options.mask_high, total=total
+    )
+    prompted_B = jax.random.bernoulli(keys["prompt"], options.prompt, (rows,))
+    u_B = jax.random.uniform(keys["level"], (rows,))
+    bounds = jnp.cumsum(jnp.array([options.drop, options.unquantised, options.first_book]))
+    level_B = jnp.array([NULL, UNQUANTISED, 1, options.books])[(u_B[:, None] >= bounds).sum(1)]
+    return Draws(
+        hidden_BxT=jnp.where(prompted_B[:, None], span_BxT, mask_BxT),
+        t_B=flow.times(keys["t"], rows, stratified=config.flow.stratified),
+        x0_BxTxC=jax.random.normal(keys["noise"], example.x_BxTxC.shape),
+        level_B=level_B,
+        candidates_BxT=quantizer.choose_frames(keys["candidates"], mask_BxT, options.codewords),
+    )
+
+
+def weight(example: Example, draws: Draws) -> jax.Array:
+    """Number of hidden frames in the global batch, float32 [], at least 1."""
+    del example
+    return jnp.maximum(draws.hidden_BxT.sum(), 1).astype(jnp.float32)
+
+
+def begun(updates: jax.Array, config: Config) -> jax.Array:
+    """Whether the later books have started, bool [K - 1]."""
+    options = config.tokenizer
+    start = jnp.arange(1, options.books) * options.later * config.train.steps
+    return (updates >= start) | options.fixed_codes
+
+
+def loss(
+    variables: Variables,
+    example: Example,
+    draws: Draws,
+    weight: jax.Array,
+    key: jax.Array | None,
+    config: Config,
+) -> tuple[jax.Array, PyTree]:
+    """This microbatch's share of the loss, and sums.
+
+    The loss is L_dec on the hidden frames, the commitment of z to the later books, and the distance
+    of book 1's projection to z. The gradient of L_dec passes the later books unchanged to z (the
+    straight-through estimator); P is trained by the rows of book 1 and by its distance.
+
+    Args:
+        variables: `params` and `state` as returned by `init`.
+        example: this microbatch's rows.
+        draws: this microbatch's rows of `draw`.
+        weight: number of hidden frames in the whole global batch, [].
+        key: dropout key; None for evaluation.
+        config: the configuration.
+
+    Returns:
+        The loss [] and sums, float32: "loss_decoder", "commitment", "projection" [], divided by
+        `weight`; "levels" {name: (sum of errors, frames)} of L_dec by what the decoder read;
+        "first" and "later", each {"targets", "candidates"} of `quantizer.statistics`; and
+        "hidden_frames" [].
+    """
+    params, books, options = variables.params, variables.state["books"], config.tokenizer
+    x_BxTxC, hidden_BxT, level_B = example.x_BxTxC, draws.hidden_BxT, draws.level_B
+    mask_BxT = masking.frame_mask(example.frames_B, x_BxTxC.shape[1])
+    encoded = jax.lax.stop_gradient(
+        uniwav.encoder_module(config).apply({"params": params["encoder"]}, x_BxTxC, mask_BxT)
+    )
+    h_BxTxD = speech_tokens.state(encoded, options.layer)
+    z_BxTxE = uniwav.condition(params["condition"], encoded, None).astype(jnp.float32)
+
+    # Book 1, and its projection.
+    first_1xBxT = quantizer.assign(books["first"], h_BxTxD[None])
+    first_BxTxE = speech_tokens.embed(params["tokens"], books, first_1xBxT)
+    error_BxT = jnp.square(first_BxTxE - jax.lax.stop_gradient(z_BxTxE)).mean(-1)
+    targets = (h_BxTxD[None], first_1xBxT, mask_BxT, options.codewords)
+    candidates = (h_BxTxD[None], draws.candidates_BxT, options.codewords)
+    sums = {
+        "hidden_frames": hidden_BxT.sum().astype(jnp.float32),
+        "projection": (error_BxT * hidden_BxT).sum() / weight,
+        "commitment": jnp.zeros(()),
+        "first": {
+            "targets": quantizer.statistics(*targets),
+            "candidates": quantizer.chosen_statistics(*candidates),
+        },
+    }
+
+    # The other books, of which the first ones have started.
+    all_BxTxE = first_BxTxE
+    if options.books > 1:
+        begun_K, begins_K = _begun(variables.state["updates"], config)
+        stages_B = jnp.broadcast_to(begun_K.sum(), level_B.shape)
+        left_BxTxE = z_BxTxE - jax.lax.stop_gradient(first_BxTxE)
+        books_and_frames = (books["later"], left_BxTxE, mask_BxT, draws.candidates_BxT, stages_B)
+        quantised_BxTxE, distances, sums["later"] = quantizer.residual(*books_and_frames)
+        # A book that starts in this update is still noise.
+        fits = ~begins_K.any()
+        sums["commitment"] = sum(
+            fits * (distance.mean(-1) * hidden_BxT).sum() / weight for distance in distances
+        )
+        straight = jax.lax.stop_gradient(first_BxTxE + quantised_BxTxE - z_BxTxE) + z_BxTxE
+        all_BxTxE = jnp.where(fits & begun_K.any(), straight, first_BxTxE)
+
+    # The decoder.
+    level_Bx1x1 = level_B[:, None, None]
+    read_BxTxE = jnp.where(level_Bx1x1 == 1, first_BxTxE, all_BxTxE)
+    read_BxTxE = jnp.where(level_Bx1x1 == UNQUANTISED, z_BxTxE, read_BxTxE)
+    null = (level_Bx1x1 == NULL) | ~hidden_BxT[..., None]
+    read_BxTxE = jnp.where(null, params["condition"]["null"], read_BxTxE)
+    path = (x_BxTxC, draws.x0_BxTxC, draws.t_B)
+    masks = (mask_BxT, hidden_BxT, level_B == NULL)
+    read_BxTxE = read_BxTxE.astype(jnp.dtype(config.model.compute_dtype))
+    v, u = flow.velocities(params["decoder"], *path, read_BxTxE, masks, key, config)
+    for name, level in levels(config).items():
+        counted_BxT = hidden_BxT & (level_B == level)[:, None]
+        total = flow.squared_error_sum(v, u, counted_BxT) / weight
+        sums[name] = jnp.stack([total, counted_BxT.sum() / weight])
+    sums["loss_decoder"] = flow.squared_error_sum(v, u, hidden_BxT) / weight
+    value = sums["loss_decoder"]
+    value += options.commitment * sums["commitment"] + options.projection * sums["projection"]
+    return value, jax.lax.stop_gradient(sums)
+
+
+def levels(config: Config) -> dict[str, int]:
+    """{name of a loss: what the decoder read}."""
+    found = {"loss_unquantised": UNQUANTISED, "loss_1_book": 1}
+    if config.tokenizer.books > 1:
+        found[f"loss_{config.tokenizer.books}_books"] = config.tokenizer.books
+    return found
+
+
+def _begun(updates: jax.Array, config: Config) -> tuple[jax.Array, jax.Array]:
+    """Whether each of the later books has started, and whether it starts now; bool [K - 1]."""
+    options = config.tokenizer
+    start_K = jnp.ceil(jnp.arange(1, options.books) * options.later * config.train.steps)
+    if options.fixed_codes:
+        return start_K >= 0, start_K < 0
+    return updates >= start_K, updates == start_K
+
+
+def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) -> PyTree:
+    """The books after an update of the optimizer; a book that starts takes frames of the batch."""
+    del step
+    state, options = variables.state, config.tokenizer
+    counted = {**state, "updates": state["updates"] + 1}
+    if options.fixed_codes:
+        return counted
+
+    def moved(book: PyTree, found: PyTree) -> PyTree:
+        dead = options.dead * found["targets"]["counts"][0].sum() / options.codewords
+        targets, candidates = found["targets"], found["candidates"]
+        return quantizer.update_and_revive(book, targets, candidates, options.decay, dead)
+
+    books = {"first": moved(state["books"]["first"], sums["first"])}
+    if options.books > 1:
+        begun_K, begins_K = _begun(state["updates"], config)
+        old = state["books"]["later"]
+        at_frames = quantizer.update(old, sums["later"]["candidates"], 0.0)
+
+        def chosen(old: jax.Array, new: jax.Array, started: jax.Array) -> jax.Array:
+            shape = (-1,) + (1,) * (old.ndim - 1)
+            begun, begins = begun_K.reshape(shape), begins_K.reshape(shape)
+            return jnp.where(begins, started, jnp.where(begun, new, old))
+
+        books["later"] = jax.tree.map(chosen, old, moved(old, sums["later"]), at_frames)
+    return {**counted, "books": books}
+
+
+def mean(total: PyTree) -> PyTree:
+    """Divide the losses summed over evaluation batches (with weight 1) by the hidden frames."""
+    hidden = jnp.maximum(total["hidden_frames"], 1)
+    names = ("loss_decoder", "commitment", "projection")
+    return {**total, **{name: total[name] / hidden for name in names}}
+
+
+def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
+    """The losses, and of each book the perplexity and the share of the codewords of this batch."""
+    del step
+    options = config.tokenizer
+    found = {name: sums[name] for name in ("loss_decoder", "commitment", "projection")}
+    found["loss"] = found["loss_decoder"] + options.commitment * found["commitment"]
+    found["loss"] += options.projection * found["projection"]
+    for name in levels(config):
+        found[name] = sums[name][0] / jnp.maximum(sums[name][1], 1e-9)
+    counts = [sums["first"]["targets"]["counts"][0]]
+    if options.books > 1:
+        counts += list(sums["later"]["targets"]["counts"])
+    for book, counts_V in enumerate(counts, start=1):
+        found[f"book_{book}_perplexity"] = quantizer.perplexity(counts_V[None])
+        found[f"book_{book}_use"] = (counts_V > 0).mean(dtype=jnp.float32)
+    return found
+
+
+def samples(
+    variables: Variables, example: Example, key: jax.Array, config: Config
+) -> dict[str, jax.Array]:
+    """Surface features, float32 [B, T, C]: "real", and from z and from the tokens, unprompted."""
+    params, x_BxTxC = {**variables.params, **variables.ema}, example.x_BxTxC
+    mask_BxT = masking.frame_mask(example.frames_B, x_BxTxC.shape[1])
+    encoded = uniwav.encoder_module(config).apply({"params": params["encoder"]}, x_BxTxC, mask_BxT)
+    h_BxTxD = speech_tokens.state(encoded, config.tokenizer.layer)
+    z_BxTxE = uniwav.condition(params["condition"], encoded, None)
+    tokens, books = params["tokens"], variables.state["books"]
+    codes_KxBxT, _ = speech_tokens.encode(tokens, books, h_BxTxD, z_BxTxE)
+    read = {"unquantised": z_BxTxE, "1_book": speech_tokens.embed(tokens, books, codes_KxBxT[:1])}
+    if len(codes_KxBxT) > 1:
+        read[f"{len(codes_KxBxT)}_books"] = speech_tokens.embed(tokens, books, codes_KxBxT)
+    x0 = flow.noise(key, x_BxTxC.shape)
+    return {"real": x_BxTxC} | {
+        name: flow.sample(params, z.astype(z_BxTxE.dtype), x_BxTxC, mask_BxT, mask_BxT, x0, config)
+        for name, z in read.items()
+    }
+
+
+def freezes(config: Config) -> dict[str, float]:
+    """The encoder; with fixed codes also what the codes depend on."""
+    parts = ["encoder", *(["condition", "tokens"] if config.tokenizer.fixed_codes else [])]
+    return dict.fromkeys(parts, FOREVER)
+
+
+def with_layer(config: Config, cache: str) -> Config:
+    """Fill in a `tokenizer.layer` of -1 with the layer that `tokenizer.units` finds best.
+
+    Raises:
+        UserError: the file is not one of `uniwav evaluate units`, or is of another encoder.
+    """
+    del cache
+    options = config.tokenizer
+    if options.layer >= 0:
+        return config
+    try:
+        with open(options.units, encoding="utf-8") as file:
+            document: dict[str, Any] = json.load(file)
+        table = document.get("fit_manifest", document)["encoder"]["states"]
+        best = max(table, key=lambda row: row["pnmi"])["layer"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"config.tokenizer.units={options.units} is no result of 'uniwav evaluate units --out':"
+            f" {error!r}"
+        ) from error
+    if best > config.model.encoder.layers:
+        raise UserError(
+            f"config.tokenizer.units={options.units} names layer {best}, but the encoder has"
+            f" {config.model.encoder.layers} layers"
+        )
+    return dataclasses.replace(config, tokenizer=dataclasses.replace(options, layer=best))
+
+
+TASK = Task(
+    name="tokenizer",
+    init=init,
+    warm_start=warm_start,
+    draw=draw,
+    weight=weight,
+    loss=loss,
+    update=update,
+    mean=mean,
+    metrics=metrics,
+    labels=Labels(prepare=with_layer),
+    freezes=freezes,
+    averages=lambda config: {"decoder": config.flow.ema_decay},
+    parts={
+        "encoder": ENCODER,
+        "decoder": Part(
+            ("params/condition", "params/decoder", "ema/decoder"),
+            ("model.encoder", "model.decoder", "flow.context"),
+        ),
+        "tokens": Part(
+            ("params/tokens", "state/books"),
+            (
+                *("model.encoder", "model.decoder.width", "tokenizer.layer"),
+                *("tokenizer.books", "tokenizer.codewords"),
+            ),
+        ),
+    },
+    samples=samples,
+    alarms=ALARMS,
+    headline=(
+        ("loss", "loss {:.3f}"),
+        ("loss_decoder", "dec {:.3f}"),
+        ("book_1_perplexity", "perplexity {:.0f}"),
+    ),
+    export_groups=("tokenizer",),
+)
