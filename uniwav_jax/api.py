@@ -108,7 +108,7 @@ class Model:
 
         All states of a long wave are large: `features` gives the layers that are wanted.
         """
-        self._need("encode")
+        self.require("encode")
         found = self._run(self._encoder, wave, rate)
         states_TxLxD, codes_TxK = found["states"], found.get("codes")
         return Encoding(
@@ -198,6 +198,7 @@ class Model:
             rate: sample rate of an array, in Hz; None: the model's.
             options: of `inference.waveforms.Sampling`: seed, guidance, temperature, steps.
         """
+        self.require("detokenize")
         tokens.check_model(self.tokenizer.digest, name=tokens.id or "the argument")
         if prompt is not None:
             blocks = waves.blocks(prompt, rate, sample_rate=self.sample_rate)
@@ -234,11 +235,14 @@ class Model:
 
     def edit(self, wave: Any, text: str, span: Any) -> NoReturn:
         """A wave with another text in a span. Not in this version yet."""
-        _later("edit", "speech editing", "tts")
+        raise UserError(
+            "edit is not in this version yet: speech editing will come with a later one, which"
+            " trains it with configs named tts_*"
+        )
 
     def extractor(self, layers: Any, *, window: float | None = None) -> representations.Extractor:
         """The model for one choice of layers, whose `run` takes many files."""
-        self._need("features")
+        self.require("features")
         key = (representations.choice(layers), window)
         if key not in self._extractors:
             arrays = self._arrays
@@ -253,25 +257,25 @@ class Model:
     @functools.cached_property
     def recognizer(self) -> recognize.Recognizer:
         """The recogniser, whose `run` takes many files."""
-        self._need("transcribe")
+        self.require("transcribe")
         return recognize.Recognizer(self.config, self._arrays, features=self._features)
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
         """Speech to tokens; its `tokens` takes many files."""
-        self._need("tokenize")
+        self.require("tokenize")
         return Tokenizer(self.config, self._arrays, features=self._features)
 
     @functools.cached_property
     def detokenizer(self) -> Detokenizer:
         """Tokens to speech; its `speak` takes many clips."""
-        self._need("detokenize")
+        self.require("detokenize")
         return Detokenizer(self.config, self._arrays, self._features)
 
     @functools.cached_property
     def speaker(self) -> Speaker:
         """The speech synthesiser, whose `speak` takes many lines."""
-        self._need("speak")
+        self.require("speak")
         return Speaker(self.config, self._arrays, self._features)
 
     def decoder(
@@ -313,7 +317,7 @@ class Model:
         return codec_files.FileCodec(structure, network, name=self.path)
 
     def _codec(self, method: str) -> codec_files.FileCodec:
-        self._need(method)
+        self.require(method)
         return self._file_codec
 
     def _teacher(self) -> PyTree:
@@ -331,19 +335,13 @@ class Model:
             raise found
         return found
 
-    def _need(self, method: str) -> None:
+    def require(self, method: str) -> None:
+        """Raise a `UserError` that says how to get a model with `method`, if this has none."""
         if method not in self._methods:
             what = f"a checkpoint of task {self.task}" if self.config else "a codec"
             raise UserError(
                 f"{self.path} is {what}, which has no {method}; {abilities.TRAINED_BY[method]}"
             )
-
-
-def _later(method: str, capability: str, configs: str) -> NoReturn:
-    raise UserError(
-        f"{method} is not in this version yet: {capability} will come with a later one, which"
-        f" trains it with configs named {configs}_*"
-    )
 
 
 def load(path: str | os.PathLike[str]) -> Model:

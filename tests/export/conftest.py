@@ -85,6 +85,12 @@ def state(config: config_lib.Config) -> dict[str, Any]:
         books["counts"] = 0.5 + np.abs(books["counts"])
         found["state"] = {"teacher": random_tree(shapes["encoder"]), "codebooks": books}
         found["ema"] = {name: random_tree(shapes[name]) for name in task.averages(config)}
+    if config.task == "tokenizer":
+        books = random_tree(state_shapes["books"])
+        for book in books.values():
+            book["counts"] = 0.5 + np.abs(book["counts"])
+        found["state"] = {"books": books, "updates": np.zeros((), np.float32)}
+        found["ema"] = {"decoder": random_tree(shapes["decoder"])}
     level = -4.0 if config.features.kind == "log_mel" else 0.0
     found["frozen"] = {
         "features": {

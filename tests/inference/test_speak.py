@@ -7,7 +7,7 @@ import pytest
 from tests.tasks import test_tts
 from uniwav_jax import features as features_lib
 from uniwav_jax.errors import UserError
-from uniwav_jax.inference import speak
+from uniwav_jax.inference import speak, waveforms
 from uniwav_jax.tasks import tts
 
 SYMBOLS = "sil AA1_B IY0_E sil".split()
@@ -80,7 +80,7 @@ def test_prompts_are_trimmed_and_scaled(speaker, clip):
     first = speaker.prompt(speech)
     padded = np.concatenate([np.zeros(RATE, "f"), 0.1 * speech, np.zeros(RATE, "f")])
     second = speaker.prompt(padded)
-    assert abs(len(first.x_TxC) - len(second.x_TxC)) <= 2 * speak.KEPT_SILENCE * 50 + 2
+    assert abs(len(first.x_TxC) - len(second.x_TxC)) <= 2 * waveforms.KEPT_SILENCE * 50 + 2
     assert second.gain == pytest.approx(10 * first.gain, rel=0.2)
     long = speaker.prompt(np.tile(speech, 20))
     assert len(long.x_TxC) == speak.LONGEST * 50

@@ -50,6 +50,7 @@ COMMANDS = {
     "evaluate units": Command("evaluate", "how well codewords correspond to phones"),
     "evaluate codec": Command("evaluate", "reconstruction, generation, representation of codecs"),
     "evaluate speech": Command("evaluate", "word error and similarity of generated speech"),
+    "evaluate tokens": Command("evaluate", "what is left of speech after its tokens"),
     "report": Command("evaluate", "curves and a summary of runs"),
 }
 Run = Callable[[argparse.Namespace], int]

@@ -3,9 +3,13 @@
 import argparse
 import json
 import pathlib
+from typing import TYPE_CHECKING, Any
 
 from uniwav_jax.cli import Run, files, recognition
 from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE
+
+if TYPE_CHECKING:
+    from uniwav_jax.evaluation.judges import Judges
 
 
 def asr(parser: argparse.ArgumentParser) -> Run:
@@ -166,19 +170,10 @@ def speech(parser: argparse.ArgumentParser) -> Run:
     (through the codec), oracle (generated with the durations of the recording), predicted (with
     those of the model) and even (spread evenly). Needs pip install "uniwav_jax[judges]".
     """
-    from uniwav_jax.evaluation import judges
     from uniwav_jax.evaluation.speech import ROWS
 
-    parser.add_argument("--checkpoint", required=True, help="workdir of a run with task tts")
-    parser.add_argument("--manifest", required=True, help="held-out clips, with phones")
+    _add_judged(parser, "tts", "with phones, texts and speakers")
     parser.add_argument("--rows", default=",".join(ROWS), help=f"some of {', '.join(ROWS)}")
-    parser.add_argument("--seeds", default="0", help="of the noise; commas: several")
-    parser.add_argument("--limit", type=int, help="clips at most, spread over the manifest")
-    for name, kind in (("guidance", float), ("temperature", float), ("steps", int)):
-        parser.add_argument(f"--{name}", type=kind, help="default: that of the run")
-    text = f"name or folder of a CTranslate2 model; default: {judges.WHISPER}"
-    parser.add_argument("--whisper", default=judges.WHISPER, help=text)
-    parser.add_argument("--out", help="JSON file to write, and its tables as .md")
     return _evaluate_speech
 
 
@@ -188,7 +183,6 @@ def _evaluate_speech(args: argparse.Namespace) -> int:
     from uniwav_jax import api
     from uniwav_jax.data import manifest
     from uniwav_jax.errors import UserError
-    from uniwav_jax.evaluation import judges
     from uniwav_jax.evaluation import speech as speech_lib
 
     rows = args.rows.split(",")
@@ -196,20 +190,75 @@ def _evaluate_speech(args: argparse.Namespace) -> int:
         if row not in speech_lib.ROWS:
             raise UserError(f"--rows: there is no row {row!r}; there are {speech_lib.ROWS}")
     speaker = api.load(args.checkpoint).speaker
+    jury, options = _jury(args)
+    with tempfile.TemporaryDirectory() as cache:
+        corpus = manifest.load(args.manifest, cache=cache)
+    options |= {"rows": rows, "limit": args.limit}
+    document = speech_lib.evaluate(speaker, corpus, jury, **options)
+    return _show(args.out, document, speech_lib.render(document))
+
+
+def tokens(parser: argparse.ArgumentParser) -> Run:
+    r"""What is left of speech after its tokens: word error, similarity, naturalness, signal.
+
+        uniwav evaluate tokens --checkpoint runs/tokens --manifest held_out.tsv --seeds 0,1 \
+            --fit_manifest other_speakers.tsv --out results/tokens.json
+
+    Rows: real, round trip (through the codec), unquantised (generated from what the tokens
+    quantise), each number of books with and without a voice (3 s of another clip of the speaker),
+    and latents (the codec's latents in a residual quantiser of as many bits, which is fitted to
+    --fit_manifest). Needs pip install "uniwav_jax[judges]".
+    """
+    _add_judged(parser, "tokenizer", "with texts and speakers")
+    parser.add_argument("--fit_manifest", help="speech of other speakers, for the row latents")
+    return _evaluate_tokens
+
+
+def _evaluate_tokens(args: argparse.Namespace) -> int:
+    from uniwav_jax import api
+    from uniwav_jax.evaluation import tokens as tokens_lib
+
+    model = api.load(args.checkpoint)
+    model.require("tokenize")  # before the judges are loaded
+    jury, options = _jury(args)
+    options |= {"limit": args.limit, "fit_manifest": args.fit_manifest}
+    document = tokens_lib.evaluate(model, args.manifest, jury, **options)
+    return _show(args.out, document, tokens_lib.render(document))
+
+
+def _add_judged(parser: argparse.ArgumentParser, task: str, what: str) -> None:
+    """The options of judging generated speech."""
+    from uniwav_jax.evaluation import judges
+
+    parser.add_argument("--checkpoint", required=True, help=f"workdir of a run with task {task}")
+    parser.add_argument("--manifest", required=True, help=f"held-out clips, {what}")
+    parser.add_argument("--seeds", default="0", help="of the noise; commas: several")
+    parser.add_argument("--limit", type=int, help="clips at most, spread over the manifest")
+    for name, kind in (("guidance", float), ("temperature", float), ("steps", int)):
+        parser.add_argument(f"--{name}", type=kind, help="default: that of the run")
+    text = f"name or folder of a CTranslate2 model; default: {judges.WHISPER}"
+    parser.add_argument("--whisper", default=judges.WHISPER, help=text)
+    parser.add_argument("--out", help="JSON file to write, and its tables as .md")
+
+
+def _jury(args: argparse.Namespace) -> tuple["Judges", dict[str, Any]]:
+    """The judges, and {"seeds", "settings"} of the sampler."""
+    from uniwav_jax.evaluation import judges
+
     jury, absent = judges.load(args.whisper)
     for line in absent:
         files.report(line)
-    with tempfile.TemporaryDirectory() as cache:
-        corpus = manifest.load(args.manifest, cache=cache)
     given = {name: getattr(args, name) for name in ("guidance", "temperature", "steps")}
     settings = {name: value for name, value in given.items() if value is not None}
     seeds = [int(seed) for seed in args.seeds.split(",")]
-    options = {"rows": rows, "seeds": seeds, "settings": settings, "limit": args.limit}
-    document = speech_lib.evaluate(speaker, corpus, jury, **options)
-    _write(args.out, document)
-    table = speech_lib.render(document)
-    if args.out:
-        pathlib.Path(args.out).with_suffix(".md").write_text(table, encoding="utf-8")
+    return jury, {"seeds": seeds, "settings": settings}
+
+
+def _show(out: str | None, document: dict, table: str) -> int:
+    """Write the document and its tables, and print the tables."""
+    _write(out, document)
+    if out:
+        pathlib.Path(out).with_suffix(".md").write_text(table, encoding="utf-8")
     print(table, end="")
     return 0
 

@@ -52,8 +52,8 @@ def _tokenize(args: argparse.Namespace) -> int:
     from uniwav_jax.tokens import files as token_files
 
     model, out, failed = api.load(args.checkpoint), pathlib.Path(args.out), 0
-    tokenizer = model.tokenizer  # before the files are looked for: names a wrong checkpoint
-    items = list(_audio(args.sources, tokenizer.features.sample_rate))
+    model.require("tokenize")
+    items = list(_audio(args.sources, model.sample_rate))
     files.check_names([name for name, *_ in items])
     clips = _tokens(model, items, args)
 
@@ -239,7 +239,8 @@ def _resynthesize(args: argparse.Namespace) -> int:
     from uniwav_jax import api
 
     model, failed = api.load(args.checkpoint), 0
-    items = list(_audio(args.sources, model.tokenizer.features.sample_rate))
+    model.require("tokenize")
+    items = list(_audio(args.sources, model.sample_rate))
     files.check_names([name for name, *_ in items])
     args.voice = not (args.no_voice or args.prompt)
 

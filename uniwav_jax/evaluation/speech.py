@@ -11,7 +11,6 @@ cross-sentence protocol). The rows of the table are
 """
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,13 +22,14 @@ from uniwav_jax.data import sources
 from uniwav_jax.data.phone_labels import ADVICE, COLUMNS
 from uniwav_jax.errors import UserError
 from uniwav_jax.evaluation import codec_table, systems
+from uniwav_jax.evaluation import seeds as seeds_lib
 from uniwav_jax.evaluation.judges import Judges
 from uniwav_jax.inference import speak
-from uniwav_jax.measures import bootstrap, word_error
 from uniwav_jax.terminal import progress
 
 ROWS = ("real", "round trip", "oracle", "predicted", "even")
 GENERATED = ROWS[2:]
+MEASURES = ("word_error", "speaker_cosine", "loudness_db")
 PROMPT = 3.0  # seconds (paper)
 
 
@@ -78,7 +78,7 @@ def evaluate(
                 found["loudness_db"] = abs(_level(wave) - _level(prompt.audio))
                 scores.append({"name": clip.name, "seed": seed, **found})
             each[row].append(scores)
-    means = {row: _means(runs) for row, runs in each.items()}
+    means = {row: seeds_lib.means(runs, MEASURES) for row, runs in each.items()}
     flat = {row: [score for scores in runs for score in scores] for row, runs in each.items()}
     return {"clips": len(clips), "seeds": list(seeds), "rows": means, "each": flat}
 
@@ -172,38 +172,10 @@ def _level(wave: np.ndarray) -> float:
     return 20.0 * float(np.log10(max(np.sqrt(np.mean(np.square(wave))), 1e-5)))
 
 
-def _means(runs: Sequence[Sequence[dict[str, Any]]]) -> dict[str, dict[str, float]]:
-    """Means of the scores with intervals over seeds and clips."""
-    result = {}
-    for name, counts_of, measure in (
-        ("word_error", lambda score: score.get("errors"), word_error.rate),
-        ("speaker_cosine", functools.partial(_counted, "speaker_cosine"), _mean),
-        ("loudness_db", functools.partial(_counted, "loudness_db"), _mean),
-    ):
-        tables = [[counts_of(score) for score in scores] for scores in runs]
-        scored = [n for n in range(len(tables[0])) if all(table[n] for table in tables)]
-        if not scored:
-            continue
-        counts = [np.array([table[n] for n in scored], np.float64) for table in tables]
-        mean = float(np.mean([measure(c.sum(0)) for c in counts]))
-        low, high = bootstrap.over_seeds(counts, measure) if len(scored) > 1 else (None, None)
-        result[name] = {"mean": mean, "low": low, "high": high, "clips": len(scored)}
-    return result
-
-
-def _counted(name: str, score: dict[str, Any]) -> list[float] | None:
-    return [score[name], 1.0] if name in score else None
-
-
-def _mean(total: np.ndarray) -> float:
-    return float(total[0] / total[1])
-
-
 def render(document: dict[str, Any]) -> str:
     """The table in Markdown."""
-    columns = ("word_error", "speaker_cosine", "loudness_db")
     lines = [
-        [row, *(codec_table.cell(means.get(name), interval=True) for name in columns)]
+        [row, *(codec_table.cell(means.get(name), interval=True) for name in MEASURES)]
         for row, means in document["rows"].items()
     ]
     head = ["row", "word error", "speaker cosine to the prompt", "loudness, dB from the prompt"]

@@ -80,13 +80,16 @@ class Tokenizer(representations.Encoder):
                 names.append(name)
                 yield number, counted(number, blocks)
 
-        rates = {"sample_rate": self.features.sample_rate, "hop": self.features.hop}
         for number, found in self.run(numbered(), few=few):
             if not isinstance(found, UserError):
-                sizes = (self.config.tokenizer.codewords,) * found["codes"].shape[1]
-                fields = {"samples": samples.pop(number), "model": self.digest, **rates}
-                found = Tokens(found["codes"], sizes, **fields)
+                found = self.described(found["codes"], samples.pop(number))
             yield names[number], found
+
+    def described(self, codes_TxK: np.ndarray, samples: int) -> Tokens:
+        """Codes that `run` found in `samples` samples of audio, as `Tokens`."""
+        sizes = (self.config.tokenizer.codewords,) * codes_TxK.shape[1]
+        rates = {"sample_rate": self.features.sample_rate, "hop": self.features.hop}
+        return Tokens(codes_TxK, sizes, samples=samples, model=self.digest, **rates)
 
 
 @dataclasses.dataclass(frozen=True)

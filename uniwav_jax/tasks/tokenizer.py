@@ -326,7 +326,7 @@ def with_layer(config: Config, cache: str) -> Config:
             document: dict[str, Any] = json.load(file)
         table = document.get("fit_manifest", document)["encoder"]["states"]
         best = max(table, key=lambda row: row["pnmi"])["layer"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"config.tokenizer.units={options.units} is no result of 'uniwav evaluate units --out':"
             f" {error!r}"

@@ -1,0 +1,69 @@
+"""Judging speech tokens: the rows, the voices of the prompts, the residual quantiser of latents."""
+
+import numpy as np
+import pytest
+
+from tests.cli.test_tokens import make_run
+from tests.evaluation.test_speech import corpus
+from tests.inference.test_speak import RATE
+from uniwav_jax import api
+from uniwav_jax.evaluation import tokens
+from uniwav_jax.evaluation.judges import Judges
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return api.load(make_run(tmp_path_factory.mktemp("tokenizer")))
+
+
+def loudness(audio):
+    vector = np.array([1.0, np.abs(audio).max()])
+    return vector / np.linalg.norm(vector)
+
+
+@pytest.fixture(scope="module")
+def document(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("corpus")
+    corpus(folder, "aab")
+    path = str(folder / "m.tsv")
+    judges = Judges(lambda audio: "hi there" if np.abs(audio).max() > 0.15 else "hi", loudness)
+    options = {"seeds": (0, 1), "fit_manifest": path}
+    with pytest.MonkeyPatch.context() as patch:  # test_signal has the measures of waveforms
+        patch.setattr("uniwav_jax.evaluation.judges.signal.scores", lambda *_, **__: {"stoi": 0.5})
+        return tokens.evaluate(model, path, judges, **options)
+
+
+def test_rows(document):
+    rows = document["rows"]
+    assert list(rows) == [
+        *("real", "round trip", "unquantised, voice", "unquantised"),
+        *("1 book, voice", "1 book", "2 books, voice", "2 books", "latents"),
+    ]
+    assert document["clips"] == 3 and document["payload"] == 400
+    assert [len(document["each"][row]) for row in ("real", "1 book", "latents")] == [3, 6, 3]
+    # The first of three clips is too quiet for the judge.
+    np.testing.assert_allclose(rows["real"]["word_error"]["mean"], 1 / 6)
+    np.testing.assert_allclose(rows["real"]["speaker_cosine"]["mean"], 1.0)
+    assert all(0 < book["use"] <= 1 for book in document["books"]) and len(document["books"]) == 2
+    assert rows["2 books"]["stoi"]["mean"] == 0.5
+    table = tokens.render(document)
+    assert "| 2 books, voice " in table and "Payload 400, entropy" in table
+
+
+def test_voices_are_of_the_same_speaker(model, tmp_path):
+    """Clips 0 and 1 are of one speaker and have each other's voice, clip 2 has its own."""
+    corpus(tmp_path, "aab")
+    found, tally = tokens._read(model, str(tmp_path / "m.tsv"), None)
+    prompts = [model.detokenizer.prompt(clip.audio) for clip in found.clips]
+    for number, other in enumerate((1, 0, 2)):
+        np.testing.assert_array_equal(found.voices[number], prompts[other])
+    assert tally.clips == 3 and tally.frames == 3 * 4 * 50
+
+
+def test_the_residual_quantiser_of_latents(model, prompts, tmp_path):
+    """More books leave less of the latents."""
+    corpus(tmp_path, "a")
+    audio = (prompts.speech(3 * RATE) / 32768).astype(np.float32)
+    words = tokens._fit(model, str(tmp_path / "m.tsv"), 2)
+    assert words.shape[::2] == (2, model.detokenizer.features.channels)
+    assert len(tokens._quantised(model, audio, words)) == 3 * RATE
