@@ -1,6 +1,7 @@
 """Codewords of a small untrained network, measured against the phones of real speech."""
 
 import functools
+import itertools
 import json
 
 import jax
@@ -152,8 +153,8 @@ def test_probe_report(aligned, prompts, capsys):
             fitted += [table[name][kind] for kind in codewords.KINDS]
         assert table["encoder"] == table["teacher"]  # a fresh teacher is the encoder
         # Encoder and untrained network have different random weights, so intervals have a width.
-        for kind in codewords.KINDS:
-            for layer in table["encoder_minus_untrained"][kind]:
+        for floor, kind in itertools.product(("untrained", "mfcc39"), codewords.KINDS):
+            for layer in table[f"encoder_minus_{floor}"][kind]:
                 assert layer["pnmi_low"] < layer["pnmi_high"]
         inputs += [table["input"][kind] for kind in codewords.INPUTS]
     for layers in fitted:
@@ -162,6 +163,7 @@ def test_probe_report(aligned, prompts, capsys):
         assert [layer["layer"] for layer in layers] == [0]
     for layer in (layer for layers in (*heads, *fitted, *inputs) for layer in layers):
         assert 0 < layer["pnmi_shuffled"] < layer["pnmi"] < 1
+        assert 0 < layer["phones_miller_madow"] < layer["phones_plug_in"]
         assert 0 < layer["cluster_purity"] <= 1 and 1 < layer["active_codewords"] <= 32
     # Even states of untrained networks depend on the sound, so codewords fitted to them correspond
     # to phones better than the random codewords of the untrained run.
@@ -169,6 +171,7 @@ def test_probe_report(aligned, prompts, capsys):
         assert from_frames["pnmi"] > noise["pnmi"] + 0.02
         assert from_frames["active_codewords"] > 28
     printed = capsys.readouterr().out
+    assert "information about speakers is left out: " in printed  # the manifest has none
     assert printed.count("untrained, states") == 2 * 2  # two tables of values, two of intervals
     assert printed.count("input, mfcc39") == 2
 

@@ -26,7 +26,7 @@ def speech(seed, *, informative):
         x += 20.0 * np.eye(80, dtype=np.float32)[phones]
     samples = np.full(8, FRAMES * 320, np.int32)
     batch = Batch(None, samples, np.zeros(8, bool), latents=x)
-    clips = units.Clips([batch], [PHONES[row] for row in phones], 8, 8 * FRAMES)
+    clips = units.Clips([batch], [PHONES[row] for row in phones], [""] * 8, 8, 8 * FRAMES)
     return Speech(clips, [], {"mean": jnp.zeros(80), "std": jnp.ones(80)})
 
 

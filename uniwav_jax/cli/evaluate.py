@@ -62,12 +62,14 @@ def _asr(args: argparse.Namespace) -> int:
 
 
 def units(parser: argparse.ArgumentParser) -> Run:
-    """How well the codewords of a pretraining run correspond to phones.
+    """How well the codewords of a run correspond to phones, and what they say of speakers.
 
     Every clip of the manifest with a TextGrid of its file's name (tier "phones") goes unmasked
     through the networks of the checkpoint. Prints purities and mutual information of codes and
-    phones, silence included: of the student's codes, of the teacher's codes, and of as many new
-    codewords that are fitted to log-mel features, to MFCC, and to the states of each layer.
+    phones, silence included: of the student's codes and of the teacher's codes, or of the tokens
+    of a run of task tokenizer, and of as many new codewords that are fitted to log-mel features, to
+    MFCC, and to the states of each layer. Information is in nats; the one with speakers lies
+    between the permutation's and the two-point estimate (docs/tokens.md).
 
     Compare the fitted rows with one another, because nearly all of their codewords are in use. An
     encoder is worth its training where it is above both the untrained network (--untrained) and the
@@ -78,7 +80,7 @@ def units(parser: argparse.ArgumentParser) -> Run:
     every row. With --fit_manifest a second set of tables follows, of codewords that are fitted to
     the speech of that manifest (other speakers; it needs no TextGrids).
     """
-    parser.add_argument("--checkpoint", required=True, help="workdir of a pretraining run")
+    parser.add_argument("--checkpoint", required=True, help="workdir of a run with an encoder")
     parser.add_argument("--manifest", required=True, help="of the aligned clips")
     parser.add_argument("--alignments", required=True, help="folder of NAME.TextGrid")
     parser.add_argument("--fit_manifest", help="also fit codewords to this speech instead")
@@ -87,6 +89,7 @@ def units(parser: argparse.ArgumentParser) -> Run:
     parser.add_argument("--seed", type=int, default=0, help="of fresh weights and codewords")
     parser.add_argument("--limit", type=int, help="clips at most, spread over each manifest")
     parser.add_argument("--batch_seconds", type=float, default=60.0, help="computed at once")
+    parser.add_argument("--words", type=int, help="codewords that are fitted; default: of the run")
     parser.add_argument("--out", help="JSON file to write")
     return _units
 

@@ -1,9 +1,11 @@
-"""Measures whether the codewords of a pretraining run correspond to phones.
+"""Measures whether the codewords of a run correspond to phones, and how much they say of speakers.
 
 Every aligned clip goes unmasked through the networks of a checkpoint. The purities and the mutual
 information of codes and phones, silence included (measures/codebook_analysis.py), are measured for
 
-- codes: the codewords that the student's prediction heads choose, per predicted layer.
+- tokens: the codes of each book, for a run of task tokenizer.
+- codes: the codewords that the student's prediction heads choose, per predicted layer; and
+  mfcc_codes, the clusters of MFCCs that it predicts, where it was trained to.
 - teacher_codes: the codewords that the student has to predict in training, which are the teacher's
   outputs assigned to its codebooks.
 - new codebooks of the same size, one for each row and layer below. Their codewords start at frames
@@ -31,6 +33,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from uniwav_jax.checkpoint import reader
@@ -40,13 +43,20 @@ from uniwav_jax.evaluation import units
 from uniwav_jax.evaluation.units import Clips
 from uniwav_jax.features import LogMel, SurfaceFeatures, mfcc, statistics
 from uniwav_jax.features.batch import surface
-from uniwav_jax.models import layers, masking, quantizer, uniwav
-from uniwav_jax.tasks import pretrain
+from uniwav_jax.models import layers, masking, quantizer, speech_tokens, uniwav
 from uniwav_jax.types import Batch, PyTree
 
 FIT_DECAY = 0.9  # decay of new codebooks' averages; equal in all runs, so that they are comparable
+KEPT = 2**31  # bytes of frames that are kept in memory
 INPUTS = ("log_mel", "log_mel_deltas", "mfcc39")
 KINDS = ("feed_forward", "states")
+# Codes that need no new codewords: the part of the parameters or the state that they need.
+OWN = {
+    "codes": "heads",
+    "mfcc_codes": "mfcc_head",
+    "teacher_codes": "codebooks",
+    "tokens": "books",
+}
 
 # Function of a batch that returns layers, float32 [L, B, T, D], and real frames, bool [B, T].
 Frames = Callable[[Batch], tuple[jax.Array, jax.Array]]
@@ -67,11 +77,12 @@ def evaluate(
     seed: int = 0,
     limit: int | None = None,
     batch_seconds: float = 60.0,
+    words: int | None = None,
 ) -> dict[str, Any]:
     """Measure and print all tables.
 
     Args:
-        checkpoint: workdir, checkpoints folder or step folder of a pretraining run.
+        checkpoint: workdir, checkpoints folder or step folder of a run with an encoder.
         manifest: manifest of the test clips; the clips are used that have a file
             `alignments`/STEM.TextGrid with a tier "phones".
         alignments: folder of TextGrids.
@@ -83,23 +94,25 @@ def evaluate(
         seed: seed of the fresh weights and of the first codewords.
         limit: largest number of clips, spread over each manifest; None: all.
         batch_seconds: seconds of audio per batch.
+        words: number of codewords that are fitted; None: as many as the run's books have.
 
     Returns:
         {"codes": [layers], "teacher_codes": [layers], "codebooks": the same under its former name,
         "input": {"log_mel": [layer 0], "log_mel_deltas", "mfcc39": likewise}, "encoder", "teacher",
-        "untrained": {"feed_forward": [layers], "states": [layers]}, "encoder_minus_untrained":
-        likewise, "clips", "frames", "step", "updates", "seed", "fit_manifest": {"clips", "frames",
-        "input", "encoder", ... of the second set}}. Each layer is {"layer", "phone_purity",
-        "cluster_purity", "pnmi", "pnmi_shuffled", "active_codewords"}, or for differences
-        {"layer", "pnmi_low", "pnmi_high", ...}.
+        "untrained": {"feed_forward": [layers], "states": [layers]}, "encoder_minus_mfcc39" and
+        "encoder_minus_untrained": likewise, "clips", "frames", "step", "updates", "seed",
+        "fit_manifest": {"clips", "frames", "input", "encoder", ... of the second set}}. A run of
+        task tokenizer has "tokens" [books] in place of the codes and the teacher. Each layer is a
+        result of `units.measure`, or for differences {"layer", "pnmi_low", "pnmi_high", ...}.
 
     Raises:
         UserError: there is no such checkpoint, or no clip has a TextGrid.
     """
     run = reader.open(checkpoint)
     parts = run.arrays("state", "frozen/features", "params")
-    if "codebooks" not in parts.get("state", {}):
-        raise UserError(f"{checkpoint} has no codebooks; give a pretraining run")
+    params = parts["params"] | parts.get("state", {})
+    if "encoder" not in params:
+        raise UserError(f"{checkpoint} is of task {run.config.task}, which has no encoder")
     config, features = run.config, run.features()
     feature_params = parts["frozen"]["features"]
     options = {"limit": limit, "batch_seconds": batch_seconds}
@@ -108,10 +121,9 @@ def evaluate(
     if fit_manifest:
         fit_clips = units.read_clips(fit_manifest, None, features=features, **options)
 
-    params = parts["params"] | {name: parts["state"][name] for name in ("teacher", "codebooks")}
-    encoders = {"encoder": params["encoder"], "teacher": params["teacher"]}
+    encoders = {name: params[name] for name in ("encoder", "teacher") if name in params}
     if untrained:
-        init = jax.jit(pretrain.init, static_argnums=(1, 2))
+        init = jax.jit(run.task.init, static_argnums=(1, 2))
         fresh, _ = init(jax.random.key(seed), config, features.channels)
         encoders["untrained"] = fresh["encoder"]
     read_input = make_read_input(config, features)
@@ -128,14 +140,21 @@ def evaluate(
         "seed": seed,
     }
     print(", ".join(f"{name} {value}" for name, value in result.items()))
+    if reason := units.about_speakers(clips):
+        print(f"information about speakers is {reason}")
     code = make_code(config, features, feature_params)
-    for kind in ("codes", "teacher_codes"):
+    for kind, part in OWN.items():
+        if part not in params:
+            continue
         codes_KxN = encode(functools.partial(code, params, kind), clips)
-        lowest = config.model.encoder.layers - len(codes_KxN) + 1
+        top = config.model.encoder.layers
+        lowest = {"tokens": 1, "mfcc_codes": top}.get(kind, top - len(codes_KxN) + 1)
         result[kind] = units.measure(codes_KxN, clips, lowest=lowest)
         show(f"{kind} of the run", result[kind])
-    result["codebooks"] = result["teacher_codes"]
-    words = config.distillation.codewords
+    if "teacher_codes" in result:
+        result["codebooks"] = result["teacher_codes"]
+    options = config.tokenizer if "books" in params else config.distillation
+    words = words or options.codewords
     fitting = {"updates": updates, "seed": seed, "words": words}
     result |= probe(rows, clips, clips, **fitting)
     if fit_clips is not None:
@@ -165,14 +184,15 @@ def probe(
         words: number of codewords per codebook.
 
     Returns:
-        Tables of `units.measure` in the form of `rows`, and "encoder_minus_untrained" where there
-        is an untrained network.
+        Tables of `units.measure` in the form of `rows`, "encoder_minus_mfcc39", and where there is
+        an untrained network "encoder_minus_untrained".
     """
     result: dict[str, Any] = {}
     codes: dict[tuple[str, str], np.ndarray] = {}
     for name, kinds in rows.items():
         result[name] = {}
         for kind, read in kinds.items():
+            read = remembered(read)
             if name == "input":
                 read = standardised(read, fit_clips)
             books = fit(read, fit_clips, updates=updates, seed=seed, words=words)
@@ -180,13 +200,35 @@ def probe(
             lowest = 0 if name == "input" else 1
             result[name][kind] = units.measure(codes[name, kind], clips, lowest=lowest)
             show(f"{name}, {kind}", result[name][kind])
-    if "untrained" in rows:
-        result["encoder_minus_untrained"] = {}
+    floors = {"mfcc39": ("input", "mfcc39"), "untrained": ("untrained", None)}
+    for floor, (name, of) in floors.items():
+        if name not in rows:
+            continue
+        result[f"encoder_minus_{floor}"] = {}
         for kind in KINDS:
-            table = units.compare(codes["encoder", kind], codes["untrained", kind], clips)
-            result["encoder_minus_untrained"][kind] = table
-            show(f"encoder less untrained, {kind}: 95 % intervals", table)
+            ours = codes["encoder", kind]
+            theirs = np.broadcast_to(codes[name, of or kind], ours.shape)
+            table = units.compare(ours, theirs, clips)
+            result[f"encoder_minus_{floor}"][kind] = table
+            show(f"encoder less {floor}, {kind}: 95 % intervals", table)
     return result
+
+
+def remembered(read: Frames) -> Frames:
+    """`read`, whose first results are kept up to `KEPT` bytes, because fitting reads them again."""
+    known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    left = KEPT
+
+    def again(batch: Batch) -> tuple[Any, Any]:
+        nonlocal left
+        if (found := known.get(id(batch))) is not None:
+            return found
+        found = jax.device_get(read(batch))
+        if (left := left - found[0].nbytes) > 0:
+            known[id(batch)] = found
+        return found
+
+    return again
 
 
 def make_read(
@@ -232,8 +274,8 @@ def make_code(
 ) -> Callable[[PyTree, str, Batch], tuple[jax.Array, jax.Array]]:
     """Compile `(params, kind, batch) -> codes int32 [K, B, T], real frames bool [B, T]`.
 
-    `params` has "encoder" and "heads" for the kind "codes", "teacher" and "codebooks" for the kind
-    "teacher_codes".
+    `kind` is one of `OWN`. Codes need the parts "encoder" and "heads", or "mfcc_head"; those of the
+    teacher "teacher" and "codebooks"; tokens "encoder", "condition", "tokens" and "books".
     """
 
     @functools.partial(jax.jit, static_argnums=1)
@@ -245,6 +287,14 @@ def make_code(
             return uniwav.teacher_codes(teacher, books, x_BxTxC, mask_BxT, config), mask_BxT
         encoder = uniwav.encoder_module(config)
         encoded = encoder.apply({"params": params["encoder"]}, x_BxTxC, mask_BxT)
+        if kind == "tokens":
+            h_BxTxD = speech_tokens.state(encoded, config.tokenizer.layer)
+            z_BxTxE = uniwav.condition(params["condition"], encoded, None)
+            books = params["tokens"], params["books"]
+            return speech_tokens.encode(*books, h_BxTxD, z_BxTxE)[0], mask_BxT
+        if kind == "mfcc_codes":
+            logits = uniwav.predict_mfcc(params["mfcc_head"], encoded)
+            return logits.argmax(-1).astype(jnp.int32), mask_BxT
         return uniwav.codes(params["heads"], encoded, config), mask_BxT
 
     return code

@@ -1,5 +1,6 @@
 """Compares discrete units with phones: reads aligned clips and measures codes on their frames."""
 
+import contextlib
 import dataclasses
 import tempfile
 
@@ -9,7 +10,7 @@ from uniwav_jax.audio.reader import BadAudioError
 from uniwav_jax.data import manifest, partners, sources
 from uniwav_jax.errors import UserError
 from uniwav_jax.features import SurfaceFeatures
-from uniwav_jax.measures import bootstrap, codebook_analysis
+from uniwav_jax.measures import bootstrap, codebook_analysis, information
 from uniwav_jax.text import textgrid
 from uniwav_jax.types import Batch
 
@@ -30,12 +31,14 @@ class Clips:
         batches: NumPy batches; each has one of the lengths `PADDED`.
         labels: phones, str [T] for each clip, in the order of the batches' rows; an empty list if
             the clips were read without alignments.
+        speakers: of each clip, in the same order; "" where the manifest does not say.
         count: number of clips.
         frames: number of real feature frames.
     """
 
     batches: list[Batch]
     labels: list[np.ndarray]
+    speakers: list[str]
     count: int
     frames: int
 
@@ -88,7 +91,7 @@ def read_clips(
         length = min(int(lengths[row]), buckets[-1])
         by_bucket.setdefault(next(b for b in buckets if b >= length), []).append(row)
     reader = sources.ClipReader(corpus, sample_rate=rate)
-    clips = Clips([], [], len(rows), 0)
+    clips = Clips([], [], [], len(rows), 0)
     left, right = features.context
     for bucket, inside in by_bucket.items():
         size = max(1, int(batch_seconds * rate / bucket))
@@ -104,6 +107,7 @@ def read_clips(
                 samples_B[place] = min(len(audio), bucket)
                 frames = features.output_length(int(samples_B[place]))
                 clips.frames += frames
+                clips.speakers.append(corpus.label(row, "speaker"))
                 if alignments is not None:
                     intervals = _phones(grids[row], reader.name(row), lengths[row] / rate)
                     labels = textgrid.frame_labels(intervals, frames, features.frame_rate)
@@ -141,15 +145,36 @@ def measure(codes_KxN: np.ndarray, clips: Clips, *, lowest: int) -> list[dict[st
         lowest: number of the first coded layer; layer 0 is the input.
 
     Returns:
-        One dict per coded layer: "layer", the `MEASURES`, "pnmi_shuffled", "active_codewords".
+        One dict per coded layer: "layer", the `MEASURES`, "pnmi_shuffled", "active_codewords"; the
+        mutual information with phones in nats, "phones_plug_in" and "phones_miller_madow"; and
+        where the clips are enough, the one with speakers, "speakers_plug_in",
+        "speakers_permutation" and "speakers_two_point" (measures/information.py).
     """
     labels, table = np.concatenate(clips.labels), []
+    utterance = np.repeat(np.arange(clips.count), [len(row) for row in clips.labels])
     for layer, codes in enumerate(codes_KxN, lowest):
         joint = codebook_analysis.joint_counts(codes, labels)
         values = {name: of(joint) for name, of in MEASURES.items()}
         values["pnmi_shuffled"] = codebook_analysis.pnmi_shuffled(codes, labels, seed=0)
-        table.append({"layer": layer, **values, "active_codewords": len(np.unique(codes))})
+        values["active_codewords"] = len(np.unique(codes))
+        values["phones_plug_in"] = information.mutual_information(joint)
+        values["phones_miller_madow"] = information.miller_madow(joint)
+        counts = information.utterance_counts(codes, utterance, size=int(codes.max()) + 1)
+        with contextlib.suppress(UserError):  # too few utterances, of which `about_speakers` tells
+            found = information.speaker_information(counts, np.array(clips.speakers))
+            for name in ("plug_in", "permutation", "two_point"):
+                values[f"speakers_{name}"] = getattr(found, name)
+        table.append({"layer": layer, **values})
     return table
+
+
+def about_speakers(clips: Clips) -> str:
+    """Why information about speakers cannot be measured on these clips; "" if it can."""
+    try:
+        information.speaker_information(np.ones((clips.count, 1)), np.array(clips.speakers))
+    except UserError as error:
+        return f"left out: {error}"
+    return ""
 
 
 def compare(codes_KxN: np.ndarray, floor_KxN: np.ndarray, clips: Clips) -> list[dict[str, float]]:
