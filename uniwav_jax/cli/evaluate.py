@@ -159,7 +159,7 @@ def speech(parser: argparse.ArgumentParser) -> Run:
     """Word error, similarity and loudness of generated speech, beside the recordings.
 
         uniwav evaluate speech --checkpoint runs/tts --manifest held_out.tsv --seeds 0,1,2 \
-            --out results/tts.json
+            --out results/tts.json --page results/tts.html
 
     Each clip of the manifest, which needs phones (`uniwav data phones`), texts and speakers, is
     spoken in the voice of the first 3 s of another clip of its speaker. Rows: real, round trip
@@ -179,6 +179,8 @@ def speech(parser: argparse.ArgumentParser) -> Run:
     text = f"name or folder of a CTranslate2 model; default: {judges.WHISPER}"
     parser.add_argument("--whisper", default=judges.WHISPER, help=text)
     parser.add_argument("--out", help="JSON file to write, and its tables as .md")
+    parser.add_argument("--page", metavar="FILE.html", help="page to listen to the first clips")
+    parser.add_argument("--page_clips", type=int, default=20, help="on it; default: 20")
     return _evaluate_speech
 
 
@@ -205,12 +207,15 @@ def _evaluate_speech(args: argparse.Namespace) -> int:
     settings = {name: value for name, value in given.items() if value is not None}
     seeds = [int(seed) for seed in args.seeds.split(",")]
     options = {"rows": rows, "seeds": seeds, "settings": settings, "limit": args.limit}
-    document = speech_lib.evaluate(speaker, corpus, jury, **options)
+    heard = speech_lib.Heard(args.page_clips) if args.page else None
+    document = speech_lib.evaluate(speaker, corpus, jury, heard=heard, **options)
     _write(args.out, document)
     table = speech_lib.render(document)
     if args.out:
         pathlib.Path(args.out).with_suffix(".md").write_text(table, encoding="utf-8")
     print(table, end="")
+    if heard:
+        heard.write(args.page, document)
     return 0
 
 
