@@ -149,6 +149,13 @@ def test_introduction_and_tables(tmp_path):
     assert [cell["scope"] for cell in parsed.all("th") if "scope" in cell] == ["col"] * 2 + ["row"]
 
 
+def test_long_notes_are_below_the_pictures(tmp_path):
+    notes = {"word errors": "1 in 9 words", "understood": "so much " * 20}
+    parsed = written(tmp_path, page.Sound("a", tone(440), RATE, notes))
+    order = [attrs["class"] for tag, attrs in parsed.elements if tag in ("dl", "img")]
+    assert order == ["short", "spectrogram", "long"]
+
+
 def test_damaged_silent_and_empty_waves(tmp_path):
     damaged = np.array([0.5, np.nan, np.inf, -3.0] * 4000, np.float32)
     waves = damaged, np.zeros(5, np.float32), np.zeros(0, np.float32)

@@ -38,10 +38,12 @@ SHOWN = 16000  # Hz, sample rate of what spectrograms show: 0 to 8 kHz
 WINDOW, HOP = 512, 160  # of spectrograms, in samples at SHOWN
 COLUMNS = 8000  # of a picture at most; WebP has 16383. Longer sounds get a longer hop.
 RANGE, FLOOR = 70.0, -120.0  # dB that the colours span, and of silence
+LONG = 50  # characters of a note from which it is below the pictures, not beside them
 HELP = (
     "Spectrograms show 0 to 8 kHz; their colours span 70 dB below the loudest point of a clip's"
-    " sounds. Each strip of colours is a book of codes, the first on top; equal codes have equal"
-    " colours. All sounds of a clip have the same time axis. A click on a picture plays from there."
+    " sounds. Strips of colours below them, if there are any, are books of codes, the first on top;"
+    " equal codes have equal colours. All sounds of a clip have the same time axis. A click on a"
+    " picture plays from there."
 )
 
 
@@ -54,7 +56,8 @@ class Sound:
         wave: float32 [S] in [-1, 1]; what lies beyond is clipped. Without samples, only the title
             and the notes are shown.
         rate: sample rate in Hz.
-        notes: {name: value} shown beside it, such as word errors or what a recogniser understood.
+        notes: {name: value} shown beside it, or below it if long, such as word errors or what a
+            recogniser understood.
         codes: int [T, K] of K books, shown as coloured strips; None: none. Negative codes are grey.
         frame_rate: of the codes, in Hz.
         spans: (start, end, label) of phones or words, in seconds; those after its end are not
@@ -178,7 +181,7 @@ def _clip(heading: str, text: str, sounds: Sequence[Sound]) -> str:
     longest = max([0.1, *(sound.seconds for sound in sounds)])
     detailed = any(len(sound.spans) or sound.codes is not None for sound in sounds)
     # At least so wide, so that labels of phones can be read; narrow screens scroll.
-    style = f"--longest:{longest:.3f};--least:{'10rem' if detailed else '3rem'}"
+    style = f"--longest:{longest:.3f};--least:{'14rem' if detailed else '3rem'}"
     figures = "".join(
         _sound(sound, picture - loudest, heading, longest)
         for sound, picture in zip(sounds, pictures, strict=True)
@@ -196,10 +199,8 @@ def _sound(sound: Sound, relative_FxT: np.ndarray, clip: str, longest: float) ->
     notes = {"length": f"{sound.seconds:.2f} s", **sound.notes}
     if not np.isfinite(sound.wave).all():
         notes["damage"] = "the wave has values that are not finite; they are silent here"
-    listed = "".join(
-        f'<dt>{escape(str(key))}</dt><dd dir="auto">{escape(str(value))}</dd>'
-        for key, value in notes.items()
-    )
+    long = {key: value for key, value in notes.items() if len(str(value)) > LONG}
+    short = {key: value for key, value in notes.items() if key not in long}
     player = track = ""
     if len(sound.wave):
         # "none": phones load few sounds at once; all of them are in memory already.
@@ -223,8 +224,16 @@ def _sound(sound: Sound, relative_FxT: np.ndarray, clip: str, longest: float) ->
         track = f'<div class="track" style="{width}">\n{track}<i class="now"></i></div>'
     return (
         f'<figure>\n<figcaption><h3 dir="auto">{escape(sound.title)}</h3>{player}'
-        f"<dl>{listed}</dl></figcaption>\n{track}\n</figure>\n"
+        f"{_notes(short)}</figcaption>\n{track}\n{_notes(long, 'long')}</figure>\n"
     )
+
+
+def _notes(notes: Mapping[str, str], kind: str = "short") -> str:
+    items = "".join(
+        f'<dt>{escape(str(key))}</dt><dd dir="auto">{escape(str(value))}</dd>'
+        for key, value in notes.items()
+    )
+    return f'<dl class="{kind}">{items}</dl>\n' if items else ""
 
 
 def _labels(sound: Sound) -> str:
@@ -242,7 +251,8 @@ def _labels(sound: Sound) -> str:
 
 
 def _axis(seconds: float, longest: float) -> str:
-    step = next((s for s in (0.1, 0.5, 1, 5, 10, 60) if longest / s <= 15), 600)
+    steps = ((0.1, 1.5), (0.5, 7.5), (1, 60), (10, 600))
+    step = next((step for step, most in steps if longest <= most), 60)
     ticks = "".join(
         f'<span style="left:{100 * second / seconds:.2f}%">{second:g} s</span>'
         for second in np.arange(0, seconds - step / 4, step)

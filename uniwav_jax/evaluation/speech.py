@@ -60,9 +60,11 @@ class Heard:
     def begin(self, clips: Sequence[Source], prompts: Sequence[Source], rate: int) -> None:
         """Take names, texts and prompts; the rate is that of all waves, in Hz."""
         self._rate = rate
-        for (clip, _), prompt in list(zip(clips, prompts, strict=True))[: max(self._most, 0)]:
+        names = codec_table.short([clip.name for clip, _ in clips])
+        rows = list(zip(names, clips, prompts, strict=True))
+        for name, (clip, _), prompt in rows[: max(self._most, 0)]:
             sound = page.Sound("prompt", prompt.clip.audio, rate, spans=_spans(prompt.phones))
-            self._clips.append((clip.name, clip.text, [sound]))
+            self._clips.append((name, clip.text, [sound]))
 
     def add(
         self, row: str, spoken: Sequence[speak.Speech], scores: Sequence[dict[str, Any]]
