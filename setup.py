@@ -50,7 +50,9 @@ setup(
     # The configs of the repository are installed inside the package: --config=demo finds them.
     packages=[*find_packages(include=["uniwav_jax", "uniwav_jax.*"]), "uniwav_jax.configs"],
     package_dir={"uniwav_jax.configs": "configs"},
-    package_data={"uniwav_jax": ["codec/installed/*/*", "text/installed/*"]},
+    package_data={
+        "uniwav_jax": ["codec/installed/*/*", "text/installed/*", "evaluation/page.*s"],
+    },
     entry_points={"console_scripts": ["uniwav = uniwav_jax.cli:script"]},
     python_requires=f">={PYTHONS[0]}",
     install_requires=[
@@ -66,7 +68,7 @@ setup(
         "absl-py>=2.1",
         "pyarrow>=15",  # manifests: columnar, memory-mapped; tensorflow-datasets brings it anyway
         "safetensors>=0.4.3",  # codecs
-        "soundfile>=0.12",  # wav, flac, aiff and others whose length it knows
+        "soundfile>=0.13",  # wav, flac, aiff and others whose length it knows
         "av>=12",  # FFmpeg: mp3, ogg, opus, m4a and all others
         # FLAC in two thirds of the time; where there is no wheel, soundfile reads it.
         'miniaudio>=1.70; platform_machine == "x86_64" or sys_platform == "darwin"',
@@ -75,6 +77,9 @@ setup(
         "rich>=13",
         "jiwer>=4",  # word error rates; brings rapidfuzz
         "matplotlib>=3.8",
+        # Pages to listen; rich and matplotlib bring these anyway.
+        "markdown-it-py>=3",
+        "pillow>=10",
     ],
     extras_require={
         **EXTRAS,

@@ -19,7 +19,7 @@ def get_config(size="base"):
     config.task = "tokenizer"
     config.tokenizer.books = 2
     config.tokenizer.codewords = 1024  # paper
-    config.tokenizer.commitment = 0.25  # paper
+    config.tokenizer.commitment = 0.25  # VQ-VAE
     config.data.batch_seconds = 1900.0
     config.data.buckets = (4.0, 8.0, 12.0, 16.0, 20.0)
     config.optim.lr = 1e-4
@@ -27,7 +27,7 @@ def get_config(size="base"):
     config.optim.final_scale = 0.1
     config.train.steps = 100_000
     config.flow.solver, config.flow.sample_steps, config.flow.sway = "euler", 32, -1.0
-    config.flow.guidance = 0.7  # as for text-to-speech (paper)
+    config.flow.guidance = 0.7  # as for text-to-speech
     config.checkpoint.every = 2000
     config.evaluate.every = 5000
     return config

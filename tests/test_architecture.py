@@ -25,6 +25,7 @@ ORDER = (
     {"tokens"},  # a value and its files
     {"models"},
     {"tasks"},
+    {"abilities"},
     {"checkpoint"},
     {"inference"},
     {"export"},
@@ -164,7 +165,11 @@ def test_only_values_that_the_paper_states_are_attributed_to_it():
     """No source that we have states pretraining's learning rates, K, crops, bands or updates."""
     always = {"sample_rate", "hop"}
     synthesis = {"tts.mask_low", "tts.drop", "optim.lr", "train.steps", "optim.final_scale"}
-    more = {"tts_librispeech.py": {*synthesis, "flow.guidance"}, "task_fields.py": {"drop"}}
+    more = {
+        "tts_librispeech.py": {*synthesis, "flow.guidance"},
+        "tokenizer_1kbps.py": {"tokenizer.codewords"},
+        "task_fields.py": {"drop", "codewords"},
+    }
     for path in (*RECIPES, *(PACKAGE / "config").glob("*.py")):
         stated = always | more.get(path.name, set())
         for line in path.read_text().splitlines():

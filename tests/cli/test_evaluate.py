@@ -8,8 +8,18 @@ import json
 import pytest
 
 from uniwav_jax import api, cli
+from uniwav_jax.data import manifest
 from uniwav_jax.errors import UserError
-from uniwav_jax.evaluation import codec_measures, codewords, recognition, report
+from uniwav_jax.evaluation import (
+    codec_measures,
+    codewords,
+    heard,
+    judges,
+    recognition,
+    report,
+    speech,
+    tokens,
+)
 from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE
 
 
@@ -74,6 +84,7 @@ def test_units_get_every_option_and_their_table_is_written(recorded, tmp_path):
     assert options == {
         **{"checkpoint": "run", "manifest": "m.tsv", "alignments": "grids", "fit_manifest": None},
         **{"untrained": True, "updates": 50, "seed": 0, "limit": 9, "batch_seconds": 60.0},
+        "words": None,
     }
     assert json.loads(out.read_text()) == {"purity": 0.5}
 
@@ -90,6 +101,42 @@ def test_a_file_that_cannot_be_scored_gives_status_1(errors, recorded, tmp_path,
     assert json.loads(out.read_text()) == {"systems": {}, "notes": []}
     assert out.with_suffix(".md").is_file()
     assert capsys.readouterr().err == "".join(f"error: {error}\n" for error in errors)
+
+
+@pytest.mark.parametrize("more", [[], ["--page", "page.html", "--page_clips", "3"]])
+def test_speech_is_judged_and_a_page_is_written_if_asked(more, recorded, monkeypatch, capsys):
+    recorded(api, "load", type("Model", (), {"speaker": "the speaker"}))
+    recorded(judges, "load", ("the jury", ["a judge is left out"]))
+    recorded(manifest, "load", "the corpus")
+    document = {"clips": 1, "seeds": [0, 1], "rows": {"real": {}}}
+    calls = recorded(speech, "evaluate", document)
+    pages = recorded(heard.Heard, "write")
+    command = ["evaluate", "speech", "--checkpoint", "run", "--manifest", "m.tsv", *more]
+    assert cli.main([*command, "--rows", "real", "--seeds", "0,1", "--steps", "9"]) == 0
+    ((arguments, options),) = calls
+    assert arguments == ("the speaker", "the corpus", "the jury")
+    assert (options.pop("heard") is not None) == bool(more)
+    settings = {"rows": ["real"], "seeds": [0, 1], "settings": {"steps": 9}, "limit": None}
+    assert options == settings
+    assert [(arguments[1], options["title"]) for arguments, options in pages] == (
+        [("page.html", "Generated speech")] if more else []
+    )
+    assert "| real" in capsys.readouterr().out
+
+
+def test_tokens_are_judged(recorded, capsys):
+    model = type("Model", (), {"require": lambda self, method: None})()
+    recorded(api, "load", model)
+    recorded(judges, "load", ("the jury", []))
+    calls = recorded(tokens, "evaluate", {"rows": {}})
+    recorded(tokens, "render", "the table\n")
+    command = ["evaluate", "tokens", "--checkpoint", "run", "--manifest", "m.tsv", "--limit", "3"]
+    assert cli.main([*command, "--fit_manifest", "f.tsv"]) == 0
+    ((arguments, options),) = calls
+    assert arguments == (model, "m.tsv", "the jury")
+    settings = {"seeds": [0], "settings": {}, "limit": 3, "fit_manifest": "f.tsv", "heard": None}
+    assert options == settings
+    assert capsys.readouterr().out == "the table\n"
 
 
 def test_report_is_of_all_runs(recorded):

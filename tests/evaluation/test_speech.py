@@ -1,5 +1,7 @@
 """Judging speech synthesis: pairs of clips and prompts, rows, intervals over seeds."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from uniwav_jax.audio.writer import write_audio
 from uniwav_jax.data import manifest
 from uniwav_jax.errors import UserError
 from uniwav_jax.evaluation import speech
+from uniwav_jax.evaluation.heard import Heard
 from uniwav_jax.evaluation.judges import Judges
 from uniwav_jax.inference import speak
 
@@ -52,7 +55,8 @@ def test_all_rows(tmp_path):
         return "hi" if generated and len(audio) != 4 * RATE else "hi there"
 
     jury = Judges(listen, lambda audio: np.array([1.0, 0.0]))
-    got = speech.evaluate(Speaker(), corpus(tmp_path), jury, seeds=(0, 1))
+    heard = Heard(3)
+    got = speech.evaluate(Speaker(), corpus(tmp_path), jury, seeds=(0, 1), heard=heard)
     means = got["rows"]
     assert got["clips"] == 4 and list(means) == list(speech.ROWS)
     assert means["real"]["word_error"]["mean"] == 0
@@ -63,6 +67,14 @@ def test_all_rows(tmp_path):
     assert len(got["each"]["oracle"]) == 8 and len(got["each"]["real"]) == 4
     table = speech.render(got)
     assert "| predicted" in table and "0.500 (0.500 to 0.500)" in table
+    heard.write(str(tmp_path / "page.html"), title="Speech", table=table)
+    text = (tmp_path / "page.html").read_text()
+    assert text.count("<section>") == 3 and text.count("<audio") == 3 * 5
+    sounds = re.findall(r'<h3 dir="auto">(.*?)</h3>', text)
+    assert sounds == ["prompt", "real", "round trip", "oracle", "predicted"] * 3
+    assert text.count("1 in 2 words") == 3 and text.count("0 in 2 words") == 9
+    assert "<span>HH</span>" in text and "HH_B" not in text
+    assert "<td>0.500 (0.500 to 0.500)</td>" in text
 
 
 def test_the_prompt_is_another_clip_of_the_speaker(tmp_path):

@@ -8,6 +8,7 @@ from tests.evaluation.test_speech import corpus
 from tests.inference.test_speak import RATE
 from uniwav_jax import api
 from uniwav_jax.evaluation import tokens
+from uniwav_jax.evaluation.heard import Heard
 from uniwav_jax.evaluation.judges import Judges
 
 
@@ -27,10 +28,15 @@ def document(model, tmp_path_factory):
     corpus(folder, "aab")
     path = str(folder / "m.tsv")
     judges = Judges(lambda audio: "hi there" if np.abs(audio).max() > 0.15 else "hi", loudness)
-    options = {"seeds": (0, 1), "fit_manifest": path}
+    heard = Heard(1)
+    options = {"seeds": (0, 1), "fit_manifest": path, "heard": heard}
     with pytest.MonkeyPatch.context() as patch:  # test_signal has the measures of waveforms
         patch.setattr("uniwav_jax.evaluation.judges.signal.scores", lambda *_, **__: {"stoi": 0.5})
-        return tokens.evaluate(model, path, judges, **options)
+        found = tokens.evaluate(model, path, judges, **options)
+    heard.write(str(folder / "page.html"), title="Tokens", table=tokens.render(found))
+    text = (folder / "page.html").read_text()
+    assert text.count("<audio") == len(found["rows"])  # of one clip with one seed
+    return found
 
 
 def test_rows(document):

@@ -9,6 +9,7 @@ from uniwav_jax.cli import Run, files, recognition
 from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE
 
 if TYPE_CHECKING:
+    from uniwav_jax.evaluation.heard import Heard
     from uniwav_jax.evaluation.judges import Judges
 
 
@@ -69,7 +70,7 @@ def units(parser: argparse.ArgumentParser) -> Run:
     phones, silence included: of the student's codes and of the teacher's codes, or of the tokens
     of a run of task tokenizer, and of as many new codewords that are fitted to log-mel features, to
     MFCC, and to the states of each layer. Information is in nats; the one with speakers lies
-    between the permutation's and the two-point estimate (docs/tokens.md).
+    between the permutation's and the two-point estimate.
 
     Compare the fitted rows with one another, because nearly all of their codewords are in use. An
     encoder is worth its training where it is above both the untrained network (--untrained) and the
@@ -166,7 +167,7 @@ def speech(parser: argparse.ArgumentParser) -> Run:
     """Word error, similarity and loudness of generated speech, beside the recordings.
 
         uniwav evaluate speech --checkpoint runs/tts --manifest held_out.tsv --seeds 0,1,2 \
-            --out results/tts.json
+            --out results/tts.json --page results/tts.html
 
     Each clip of the manifest, which needs phones (`uniwav data phones`), texts and speakers, is
     spoken in the voice of the first 3 s of another clip of its speaker. Rows: real, round trip
@@ -196,9 +197,9 @@ def _evaluate_speech(args: argparse.Namespace) -> int:
     jury, options = _jury(args)
     with tempfile.TemporaryDirectory() as cache:
         corpus = manifest.load(args.manifest, cache=cache)
-    options |= {"rows": rows, "limit": args.limit}
+    options["rows"] = rows
     document = speech_lib.evaluate(speaker, corpus, jury, **options)
-    return _show(args.out, document, speech_lib.render(document))
+    return _show(args, document, speech_lib.render(document), "Generated speech", options["heard"])
 
 
 def tokens(parser: argparse.ArgumentParser) -> Run:
@@ -224,9 +225,9 @@ def _evaluate_tokens(args: argparse.Namespace) -> int:
     model = api.load(args.checkpoint)
     model.require("tokenize")  # before the judges are loaded
     jury, options = _jury(args)
-    options |= {"limit": args.limit, "fit_manifest": args.fit_manifest}
+    options["fit_manifest"] = args.fit_manifest
     document = tokens_lib.evaluate(model, args.manifest, jury, **options)
-    return _show(args.out, document, tokens_lib.render(document))
+    return _show(args, document, tokens_lib.render(document), "Speech tokens", options["heard"])
 
 
 def _add_judged(parser: argparse.ArgumentParser, task: str, what: str) -> None:
@@ -242,11 +243,14 @@ def _add_judged(parser: argparse.ArgumentParser, task: str, what: str) -> None:
     text = f"name or folder of a CTranslate2 model; default: {judges.WHISPER}"
     parser.add_argument("--whisper", default=judges.WHISPER, help=text)
     parser.add_argument("--out", help="JSON file to write, and its tables as .md")
+    parser.add_argument("--page", metavar="FILE.html", help="page to listen to the first clips")
+    parser.add_argument("--page_clips", type=int, default=20, help="on it; default: 20")
 
 
 def _jury(args: argparse.Namespace) -> tuple["Judges", dict[str, Any]]:
-    """The judges, and {"seeds", "settings"} of the sampler."""
+    """The judges, and {"seeds", "settings" of the sampler, "limit", "heard": for the page}."""
     from uniwav_jax.evaluation import judges
+    from uniwav_jax.evaluation.heard import Heard
 
     jury, absent = judges.load(args.whisper)
     for line in absent:
@@ -254,15 +258,20 @@ def _jury(args: argparse.Namespace) -> tuple["Judges", dict[str, Any]]:
     given = {name: getattr(args, name) for name in ("guidance", "temperature", "steps")}
     settings = {name: value for name, value in given.items() if value is not None}
     seeds = [int(seed) for seed in args.seeds.split(",")]
-    return jury, {"seeds": seeds, "settings": settings}
+    options = {"seeds": seeds, "settings": settings, "limit": args.limit}
+    return jury, {**options, "heard": Heard(args.page_clips) if args.page else None}
 
 
-def _show(out: str | None, document: dict, table: str) -> int:
-    """Write the document and its tables, and print the tables."""
-    _write(out, document)
-    if out:
-        pathlib.Path(out).with_suffix(".md").write_text(table, encoding="utf-8")
+def _show(
+    args: argparse.Namespace, document: dict, table: str, title: str, heard: "Heard | None"
+) -> int:
+    """Write the document and its tables, print the tables, and write the page last."""
+    _write(args.out, document)
+    if args.out:
+        pathlib.Path(args.out).with_suffix(".md").write_text(table, encoding="utf-8")
     print(table, end="")
+    if heard:
+        heard.write(args.page, title=title, table=table)
     return 0
 
 

@@ -31,7 +31,7 @@ def tokenize(parser: argparse.ArgumentParser) -> Run:
         uniwav tokenize speech/ --checkpoint runs/tokens --out tokens/
         uniwav tokenize train.tsv --checkpoint runs/tokens --out tokens/ --format parquet
 
-    The formats are uwt (docs/tokens.md), npz of NumPy, and parquet: one table OUT/tokens.parquet
+    The formats are uwt, npz of NumPy, and parquet: one table OUT/tokens.parquet
     with a row for each clip, for the training of language models. A manifest (.tsv) brings the
     texts of its clips along. With --voice the tokens carry 3 s of latents, in whose voice they are
     spoken later; their size is counted apart.

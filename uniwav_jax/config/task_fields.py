@@ -125,7 +125,7 @@ class TokenizerConfig:
     rounds: int = 10  # of k-means on the first batch, from which book 1 starts
     # Book n starts after n - 1 times this share of the run, so that the books before it settle.
     later: float = 0.05
-    commitment: float = 0.25  # weight of the distance of z to the codewords (paper)
+    commitment: float = 0.25  # weight of the distance of z to the codewords (VQ-VAE)
     # Weight of the squared distance between z and what book 1 alone says of it, which trains the
     # projection of book 1 (ours).
     projection: float = 1.0

@@ -23,64 +23,17 @@ from uniwav_jax.data.phone_labels import ADVICE, COLUMNS
 from uniwav_jax.errors import UserError
 from uniwav_jax.evaluation import codec_table, systems
 from uniwav_jax.evaluation import seeds as seeds_lib
+from uniwav_jax.evaluation.heard import Heard, notes
 from uniwav_jax.evaluation.judges import Judges
+from uniwav_jax.evaluation.page import Sound
 from uniwav_jax.inference import speak
 from uniwav_jax.terminal import progress
 
 ROWS = ("real", "round trip", "oracle", "predicted", "even")
 GENERATED = ROWS[2:]
 MEASURES = ("word_error", "speaker_cosine", "loudness_db")
+HEARD = ROWS[:4]  # the rows on a page
 PROMPT = 3.0  # seconds (paper)
-
-
-def evaluate(
-    speaker: speak.Speaker,
-    corpus: manifest_lib.Manifest,
-    judges: Judges,
-    *,
-    rows: Sequence[str] = ROWS,
-    seeds: Sequence[int] = (0,),
-    settings: dict[str, Any] | None = None,
-    limit: int | None = None,
-) -> dict[str, Any]:
-    """Judge a model of task tts.
-
-    Args:
-        speaker: the model.
-        corpus: manifest with phones, texts and speakers.
-        judges: who score.
-        rows: some of `ROWS`.
-        seeds: of the noise; the generated rows are repeated with each.
-        settings: of `speak.Settings`, except the seed.
-        limit: largest number of clips, spread over the manifest; None: all.
-
-    Returns:
-        {"clips", "seeds", "rows": {row: {"word_error", "speaker_cosine", "loudness_db": {"mean",
-        "low", "high"}}}, "each": {row: [scores of each clip and seed]}}. The intervals of 95 % are
-        over clips and seeds; "loudness_db" is the mean absolute difference to the prompt's level.
-
-    Raises:
-        UserError: the manifest has no phones, or a speaker has one clip only.
-    """
-    clips, prompts = pairs(speaker, corpus, limit)
-    rate = speaker.features.sample_rate
-    each: dict[str, list[list[dict[str, Any]]]] = {}
-    for row in rows:
-        each[row] = []
-        for seed in seeds if row in GENERATED else seeds[:1]:
-            chosen = speak.Settings(**{**(settings or {}), "seed": seed})
-            waves = _spoken(speaker, row, clips, prompts, chosen)
-            scores = []
-            judged = progress(list(zip(clips, prompts, waves, strict=True)), label=row)
-            for (clip, _), (prompt, _), wave in judged:
-                found = judges.understood(clip.text, wave, sample_rate=rate)
-                found |= judges.similar(prompt, wave, sample_rate=rate)
-                found["loudness_db"] = abs(_level(wave) - _level(prompt.audio))
-                scores.append({"name": clip.name, "seed": seed, **found})
-            each[row].append(scores)
-    means = {row: seeds_lib.means(runs, MEASURES) for row, runs in each.items()}
-    flat = {row: [score for scores in runs for score in scores] for row, runs in each.items()}
-    return {"clips": len(clips), "seeds": list(seeds), "rows": means, "each": flat}
 
 
 class Source(NamedTuple):
@@ -93,6 +46,74 @@ class Source(NamedTuple):
 
     clip: systems.Clip
     phones: list[tuple[float, float, str]]
+
+
+def _spans(phones: Sequence[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+    """Phones without their position in the word."""
+    return [(start, end, symbol.partition("_")[0]) for start, end, symbol in phones]
+
+
+def evaluate(
+    speaker: speak.Speaker,
+    corpus: manifest_lib.Manifest,
+    judges: Judges,
+    *,
+    rows: Sequence[str] = ROWS,
+    seeds: Sequence[int] = (0,),
+    settings: dict[str, Any] | None = None,
+    limit: int | None = None,
+    heard: Heard | None = None,
+) -> dict[str, Any]:
+    """Judge a model of task tts.
+
+    Args:
+        speaker: the model.
+        corpus: manifest with phones, texts and speakers.
+        judges: who score.
+        rows: some of `ROWS`.
+        seeds: of the noise; the generated rows are repeated with each.
+        settings: of `speak.Settings`, except the seed.
+        limit: largest number of clips, spread over the manifest; None: all.
+        heard: receives the speech of the first clips.
+
+    Returns:
+        {"clips", "seeds", "rows": {row: {"word_error", "speaker_cosine", "loudness_db": {"mean",
+        "low", "high"}}}, "each": {row: [scores of each clip and seed]}}. The intervals of 95 % are
+        over clips and seeds; "loudness_db" is the mean absolute difference to the prompt's level.
+
+    Raises:
+        UserError: the manifest has no phones, or a speaker has one clip only.
+    """
+    clips, prompts = pairs(speaker, corpus, limit)
+    rate = speaker.features.sample_rate
+    each: dict[str, list[list[dict[str, Any]]]] = {}
+    if heard:
+        heard.begin([clip.name for clip, _ in clips], [clip.text for clip, _ in clips])
+        heard.add([Sound("prompt", p.clip.audio, rate, spans=_spans(p.phones)) for p in prompts])
+    for row in rows:
+        each[row] = []
+        for seed in seeds if row in GENERATED else seeds[:1]:
+            chosen = speak.Settings(**{**(settings or {}), "seed": seed})
+            spoken = _spoken(speaker, row, clips, prompts, chosen)
+            scores = []
+            judged = progress(list(zip(clips, prompts, spoken, strict=True)), label=row)
+            for (clip, _), (prompt, _), speech in judged:
+                wave = speech.wave
+                found = judges.understood(clip.text, wave, sample_rate=rate)
+                found |= judges.similar(prompt, wave, sample_rate=rate)
+                found["loudness_db"] = abs(_level(wave) - _level(prompt.audio))
+                scores.append({"name": clip.name, "seed": seed, **found})
+            each[row].append(scores)
+            if heard and row in HEARD and seed == seeds[0]:
+                heard.add(
+                    [
+                        Sound(row, said.wave, rate, notes(score), spans=_spans(said.phones))
+                        for said, score in zip(spoken, scores, strict=True)
+                    ]
+                )
+    means = {row: seeds_lib.means(runs, MEASURES) for row, runs in each.items()}
+    flat = {row: [score for scores in runs for score in scores] for row, runs in each.items()}
+    return {"clips": len(clips), "seeds": list(seeds), "rows": means, "each": flat}
 
 
 def pairs(
@@ -146,12 +167,11 @@ def _spoken(
     clips: Sequence[Source],
     prompts: Sequence[Source],
     settings: speak.Settings,
-) -> list[np.ndarray]:
-    """The waveform of each clip in one row of the table."""
-    if row == "real":
-        return [source.clip.audio for source in clips]
-    if row == "round trip":
-        return [speaker.waveforms.round_trip(source.clip.audio) for source in clips]
+) -> list[speak.Speech]:
+    """Waveform and phones of each clip in one row of the table."""
+    if row in ("real", "round trip"):
+        change = speaker.waveforms.round_trip if row == "round trip" else np.asarray
+        return [speak.Speech(change(clip.audio), phones) for clip, phones in clips]
     rate, lines = speaker.features.frame_rate, []
     for source, prompt in zip(clips, prompts, strict=True):
         symbols = [symbol for *_, symbol in source.phones]
@@ -164,7 +184,7 @@ def _spoken(
                 frames = speak.evenly(len(frames), frames.sum())
             line = dataclasses.replace(line, frames=frames)
         lines.append(line)
-    return [speech.wave for speech in speaker.speak(lines, settings)]
+    return speaker.speak(lines, settings)
 
 
 def _level(wave: np.ndarray) -> float:

@@ -26,7 +26,9 @@ from uniwav_jax.data import manifest as manifest_lib
 from uniwav_jax.errors import UserError
 from uniwav_jax.evaluation import codec_table, systems
 from uniwav_jax.evaluation import seeds as seeds_lib
+from uniwav_jax.evaluation.heard import Heard, notes
 from uniwav_jax.evaluation.judges import Judges
+from uniwav_jax.evaluation.page import Sound
 from uniwav_jax.inference.tokenizer import Source
 from uniwav_jax.inference.waveforms import Sampling
 from uniwav_jax.measures import information
@@ -58,6 +60,7 @@ def evaluate(
     settings: dict[str, Any] | None = None,
     limit: int | None = None,
     fit_manifest: str | None = None,
+    heard: Heard | None = None,
 ) -> dict[str, Any]:
     """Judge a model of task tokenizer.
 
@@ -70,6 +73,7 @@ def evaluate(
         limit: largest number of clips, spread over the manifest; None: all.
         fit_manifest: speech of other speakers, to which the residual quantiser of the row "latents"
             is fitted; None leaves the row out.
+        heard: receives the speech of the first clips, with its codes.
 
     Returns:
         {"clips", "seeds", "payload", "entropy", "run_entropy": bit/s with all books, "prompt":
@@ -89,18 +93,34 @@ def evaluate(
         latents = _fit(model, fit_manifest, books)
         rows["latents"] = ()
     each: dict[str, list[list[dict[str, Any]]]] = {}
+    if heard:
+        heard.begin([clip.name for clip in material.clips], [clip.text for clip in material.clips])
     for row, kind in rows.items():
         each[row] = []
         for seed in seeds if kind else seeds[:1]:
             sampling = Sampling(**{**(settings or {}), "seed": seed})
             waves = _waves(model, row, kind, material, sampling, latents)
             pairs = progress(list(zip(material.clips, waves, strict=True)), label=row)
-            each[row].append(
-                [
-                    {"name": clip.name, "seed": seed, **judges.score(clip, wave, sample_rate=rate)}
-                    for clip, wave in pairs
-                ]
-            )
+            scores = [
+                {"name": clip.name, "seed": seed, **judges.score(clip, wave, sample_rate=rate)}
+                for clip, wave in pairs
+            ]
+            each[row].append(scores)
+            if heard and seed == seeds[0]:
+                books = kind[0] if kind else 0
+                heard.add(
+                    [
+                        Sound(
+                            row,
+                            wave,
+                            rate,
+                            notes(score),
+                            codes=codes[:, :books] if books else None,
+                            frame_rate=model.frame_rate,
+                        )
+                        for wave, score, codes in zip(waves, scores, material.codes, strict=True)
+                    ]
+                )
     prompts = [16 * voice.size for voice in material.voices]
     return {
         "clips": len(material.clips),
