@@ -5,7 +5,15 @@ import dataclasses
 import pytest
 
 from uniwav_jax.codec.config import MdctConfig, SEANetConfig
-from uniwav_jax.config import AsrConfig, CodecConfig, Config, TextConfig, TtsConfig, from_dict
+from uniwav_jax.config import (
+    AsrConfig,
+    CodecConfig,
+    Config,
+    TextConfig,
+    TokenizerConfig,
+    TtsConfig,
+    from_dict,
+)
 from uniwav_jax.errors import UserError
 
 
@@ -22,13 +30,16 @@ RECOGNITION = dataclasses.replace(
     evaluate=dataclasses.replace(Config().evaluate, sample_every=0),
 )
 SPEAKING = dataclasses.replace(Config(), task="tts")
+TOKENS = dataclasses.replace(
+    Config(), task="tokenizer", init_from="a pretrained run", tokenizer=TokenizerConfig(layer=7)
+)
 CODING = dataclasses.replace(
     Config(), task="codec", features=dataclasses.replace(Config().features, kind="waveform")
 )
 
 
 def test_what_is_changed_here_is_valid():
-    for config in (RECOGNITION, CODING, SPEAKING):
+    for config in (RECOGNITION, CODING, SPEAKING, TOKENS):
         assert from_dict(dataclasses.asdict(config)) == config
 
 
@@ -106,3 +117,29 @@ def test_speech_synthesis(options, message):
 def test_speech_synthesis_needs_frames():
     features = dataclasses.replace(Config().features, kind="waveform")
     refused(dataclasses.replace(SPEAKING, features=features), "features.kind must not be waveform")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layer": 13}, "tokenizer.layer must lie between 0 and 12, or be -1; got 13"),
+        ({"layer": -1}, "tokenizer.layer=-1 needs tokenizer.units"),
+        ({"books": 0}, "tokenizer.books must be at least 1; got 0"),
+        ({"codewords": 1}, "tokenizer.codewords must be at least 2"),
+        ({"rounds": -1}, "tokenizer.rounds must be at least 0"),
+        ({"decay": 1.0}, "tokenizer.decay must be at least 0 and below 1; got 1.0"),
+        ({"drop": 0.5, "first_book": 0.6}, r"tokenizer.drop \+ unquantised \+ first_book .* got 1.3"),
+        ({"books": 9, "later": 0.2}, "tokenizer.later = 0.2 starts book 9 after the end"),
+        ({"commitment": -1.0}, "tokenizer.commitment must not be negative"),
+        ({"mask_low": 0.9, "mask_high": 0.5}, "tokenizer.mask_low and .* got 0.9, 0.5"),
+    ],
+)
+def test_tokens_of_speech(options, message):
+    options = dataclasses.replace(TOKENS.tokenizer, **options)
+    refused(dataclasses.replace(TOKENS, tokenizer=options), f"config.{message}")
+
+
+def test_tokens_of_speech_need_a_pretrained_run():
+    refused(dataclasses.replace(TOKENS, init_from=""), "init_from must name a pretrained run")
+    waveform = dataclasses.replace(TOKENS.features, kind="waveform")
+    refused(dataclasses.replace(TOKENS, features=waveform), "must not be waveform for task token")
