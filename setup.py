@@ -88,6 +88,7 @@ setup(
         "dev": [*DEVELOPMENT, *EVERYTHING],
         "quality": QUALITY,
         "judges": JUDGES,
+        "abx": ['fastabx>=0.9; python_version >= "3.12"'],  # with torch
         "beam": BEAM,
         "all": [*EVERYTHING, *QUALITY],
     },

@@ -168,6 +168,7 @@ def test_only_values_that_the_paper_states_are_attributed_to_it():
     more = {
         "tts_librispeech.py": {*synthesis, "flow.guidance"},
         "tokenizer_1kbps.py": {"tokenizer.codewords"},
+        "mini_tokenizer.py": {"tokenizer.codewords"},
         "task_fields.py": {"drop", "codewords"},
     }
     for path in (*RECIPES, *(PACKAGE / "config").glob("*.py")):

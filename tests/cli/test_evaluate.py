@@ -84,7 +84,7 @@ def test_units_get_every_option_and_their_table_is_written(recorded, tmp_path):
     assert options == {
         **{"checkpoint": "run", "manifest": "m.tsv", "alignments": "grids", "fit_manifest": None},
         **{"untrained": True, "updates": 50, "seed": 0, "limit": 9, "batch_seconds": 60.0},
-        "words": None,
+        **{"words": None, "abx": False},
     }
     assert json.loads(out.read_text()) == {"purity": 0.5}
 

@@ -128,7 +128,10 @@ def test_speech_synthesis_needs_frames():
         ({"codewords": 1}, "tokenizer.codewords must be at least 2"),
         ({"rounds": -1}, "tokenizer.rounds must be at least 0"),
         ({"decay": 1.0}, "tokenizer.decay must be at least 0 and below 1; got 1.0"),
-        ({"drop": 0.5, "first_book": 0.6}, r"tokenizer.drop \+ unquantised \+ first_book .* got 1.3"),
+        (
+            {"drop": 0.5, "first_book": 0.6},
+            r"drop \+ unquantised \+ first_book .* got 1.3",
+        ),
         ({"books": 9, "later": 0.2}, "tokenizer.later = 0.2 starts book 9 after the end"),
         ({"commitment": -1.0}, "tokenizer.commitment must not be negative"),
         ({"mask_low": 0.9, "mask_high": 0.5}, "tokenizer.mask_low and .* got 0.9, 0.5"),
@@ -136,7 +139,7 @@ def test_speech_synthesis_needs_frames():
 )
 def test_tokens_of_speech(options, message):
     options = dataclasses.replace(TOKENS.tokenizer, **options)
-    refused(dataclasses.replace(TOKENS, tokenizer=options), f"config.{message}")
+    refused(dataclasses.replace(TOKENS, tokenizer=options), message)
 
 
 def test_tokens_of_speech_need_a_pretrained_run():

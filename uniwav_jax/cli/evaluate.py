@@ -91,6 +91,7 @@ def units(parser: argparse.ArgumentParser) -> Run:
     parser.add_argument("--limit", type=int, help="clips at most, spread over each manifest")
     parser.add_argument("--batch_seconds", type=float, default=60.0, help="computed at once")
     parser.add_argument("--words", type=int, help="codewords that are fitted; default: of the run")
+    parser.add_argument("--abx", action="store_true", help="also ABX errors, by fastabx")
     parser.add_argument("--out", help="JSON file to write")
     return _units
 

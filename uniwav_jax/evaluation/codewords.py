@@ -39,6 +39,7 @@ import numpy as np
 from uniwav_jax.checkpoint import reader
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
+from uniwav_jax.evaluation import abx as abx_lib
 from uniwav_jax.evaluation import units
 from uniwav_jax.evaluation.units import Clips
 from uniwav_jax.features import LogMel, SurfaceFeatures, mfcc, statistics
@@ -78,6 +79,7 @@ def evaluate(
     limit: int | None = None,
     batch_seconds: float = 60.0,
     words: int | None = None,
+    abx: bool = False,
 ) -> dict[str, Any]:
     """Measure and print all tables.
 
@@ -95,6 +97,7 @@ def evaluate(
         limit: largest number of clips, spread over each manifest; None: all.
         batch_seconds: seconds of audio per batch.
         words: number of codewords that are fitted; None: as many as the run's books have.
+        abx: also measure ABX errors of the input's and the networks' frames (evaluation/abx.py).
 
     Returns:
         {"codes": [layers], "teacher_codes": [layers], "codebooks": the same under its former name,
@@ -104,10 +107,13 @@ def evaluate(
         "fit_manifest": {"clips", "frames", "input", "encoder", ... of the second set}}. A run of
         task tokenizer has "tokens" [books] in place of the codes and the teacher. Each layer is a
         result of `units.measure`, or for differences {"layer", "pnmi_low", "pnmi_high", ...}.
+        With `abx` also "abx": {"input", "encoder", ...: likewise}.
 
     Raises:
         UserError: there is no such checkpoint, or no clip has a TextGrid.
     """
+    if abx:
+        abx_lib.require()
     run = reader.open(checkpoint)
     parts = run.arrays("state", "frozen/features", "params")
     params = parts["params"] | parts.get("state", {})
@@ -155,6 +161,16 @@ def evaluate(
         result["codebooks"] = result["teacher_codes"]
     options = config.tokenizer if "books" in params else config.distillation
     words = words or options.codewords
+    rate = round(features.frame_rate)
+    for name, kinds in rows.items() if abx else ():
+        for kind, read in kinds.items():
+            lowest = 0 if name == "input" else 1
+            count = 1 if name == "input" else config.model.encoder.layers
+            table = [{"layer": layer} for layer in range(lowest, lowest + count)]
+            scaled = standardised(read, fit_clips or clips) if name == "input" else read
+            abx_lib.add(table, scaled, clips, frame_rate=rate)
+            result.setdefault("abx", {}).setdefault(name, {})[kind] = table
+            show(f"{name}, {kind}: ABX errors", table)
     fitting = {"updates": updates, "seed": seed, "words": words}
     result |= probe(rows, clips, clips, **fitting)
     if fit_clips is not None:
