@@ -15,7 +15,7 @@ def clips():
 
 def test_the_item_file_has_phones_with_their_neighbours():
     lines = abx._phones(clips(), 50)
-    assert lines[0] == "0 0.0600 0.1300 AA s s a"
+    assert lines[0] == "0 0.0600 0.1200 AA s s a"
     assert len(lines) == 10 * 18 and lines[18].startswith("1 ") and lines[18].endswith(" b")
 
 
@@ -23,6 +23,21 @@ def test_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "fastabx", None)
     with pytest.raises(UserError, match=r"uniwav_jax\[abx\].* on Python 3.12"):
         abx.require()
+
+
+def test_phones_have_exactly_their_frames(tmp_path):
+    """fastabx takes the frames whose centres lie between the times of an item."""
+    pytest.importorskip("fastabx", reason="extra abx, which needs Python 3.12")
+    from fastabx.dataset import item_frontiers
+
+    item = tmp_path / "phones.item"
+    item.write_text("\n".join([abx.COLUMNS, *abx._phones(clips(), 50)]) + "\n")
+    polars = pytest.importorskip("polars")
+    decimals = {name: polars.Decimal(scale=4) for name in ("onset", "offset")}
+    table = polars.read_csv(item, separator=" ", schema_overrides=decimals)
+    start, end, *_ = item_frontiers(50, "onset", "offset")
+    found = table.select(start, end).rows()
+    assert found[:3] == [(3, 6), (6, 9), (9, 12)]
 
 
 def test_errors():

@@ -108,7 +108,6 @@ def _phones(clips: Clips, frame_rate: int) -> list[str]:
         for place in range(len(starts) - 1):
             start, end = int(starts[place]), int(starts[place + 1])
             phone, before, after = labels[start], labels[start - 1], labels[end]
-            # The package keeps frames whose centres lie inside: half a frame more keeps the last.
-            seconds = f"{start / frame_rate:.4f} {(end + 0.5) / frame_rate:.4f}"
+            seconds = f"{start / frame_rate:.4f} {end / frame_rate:.4f}"
             lines.append(f"{number} {seconds} {phone} {before} {after} {speaker or 'unknown'}")
     return lines
