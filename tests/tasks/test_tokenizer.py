@@ -12,9 +12,10 @@ import pytest
 from tests.models import test_speech_tokens
 from tests.tasks import test_pretrain
 from uniwav_jax import features as features_lib
+from uniwav_jax.config import MeshConfig
 from uniwav_jax.errors import UserError
 from uniwav_jax.models import flow, masking, quantizer, speech_tokens, uniwav
-from uniwav_jax.parallel.mesh import make_mesh
+from uniwav_jax.parallel.mesh import make_mesh, to_global
 from uniwav_jax.tasks import tokenizer
 from uniwav_jax.train import step as train_step
 from uniwav_jax.types import Batch, Example, Variables
@@ -206,6 +207,45 @@ def test_the_layer_comes_from_a_report(tmp_path):
     path.write_text("[]")
     with pytest.raises(UserError, match="is no result of 'uniwav evaluate units --out'"):
         tokenizer.with_layer(config, "")
+
+
+def step_on(devices, accumulate):
+    """State and metrics after k-means and two updates, at the start of book 2."""
+    changes = {"train.accumulate": accumulate, "optim.eps": 1.0, "tokenizer.later": 0.0}
+    config = make_config({**changes, "optim.warmup": 0.0, "optim.hold": 0.5})
+    sizes = MeshConfig(fsdp=2, tensor=2) if devices > 1 else MeshConfig()
+    mesh = make_mesh(sizes, devices=jax.devices()[:devices])
+    features = features_lib.build(config.features)
+    frozen = {"mean": np.zeros(CHANNELS, np.float32), "std": np.ones(CHANNELS, np.float32)}
+    example = language(jax.random.key(7))
+    noise = 0.3 * jax.random.normal(jax.random.key(8), example.x_BxTxC.shape)
+    local = {
+        "latents": np.asarray(example.x_BxTxC + noise, np.float16),
+        "samples": np.asarray(example.frames_B * 320, np.int32),
+        "bad": np.zeros(ROWS, bool),
+    }
+    with jax.set_mesh(mesh):
+        batch = to_global(local, mesh, ROWS)
+        state, shardings = train_step.init_state(tokenizer.TASK, config, features, frozen, mesh)
+        start = train_step.make_start_step(tokenizer.TASK, config, features, shardings)
+        step = train_step.make_train_step(tokenizer.TASK, config, features, mesh, shardings)
+        state = start(state, batch)
+        for _ in range(2):
+            state, metrics = step(state, batch)
+        return test_pretrain.host((state.params, state.state)), test_pretrain.host(metrics)
+
+
+def test_devices_and_microbatches_change_nothing():
+    whole, whole_metrics = step_on(1, 1)
+    parts, parts_metrics = step_on(8, 2)
+
+    def assert_near(path, a, b):
+        assert np.abs(a - b).max() <= 2e-5 * np.abs(a).max() + 1e-6, jax.tree_util.keystr(path)
+
+    jax.tree_util.tree_map_with_path(assert_near, whole, parts)
+    for name, value in whole_metrics.items():
+        np.testing.assert_allclose(parts_metrics[name], value, rtol=1e-4, err_msg=name)
+    assert whole[1]["updates"] == 2 and (whole[1]["books"]["later"]["counts"] != 1).any()
 
 
 def test_it_learns_the_units_of_a_language():
