@@ -7,8 +7,7 @@
     model.speak(text, prompt)       speech of a text in the voice of a prompt
     model.tokenize(wave, rate)      discrete tokens, and model.detokenize(tokens, prompt) back
 
-A wave is the path of an audio file or an array; `inference.waves.blocks` says which arrays. It may
-have any length and any sample rate.
+A wave is the path of an audio file or an array (`inference.waves.blocks`), of any length and rate.
 """
 
 import dataclasses
@@ -23,7 +22,7 @@ import numpy as np
 
 from uniwav_jax import abilities
 from uniwav_jax import features as features_lib
-from uniwav_jax.checkpoint import reader
+from uniwav_jax.checkpoint import reader, weights
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import Structure
 from uniwav_jax.config import Config
@@ -235,10 +234,7 @@ class Model:
 
     def edit(self, wave: Any, text: str, span: Any) -> NoReturn:
         """A wave with another text in a span. Not in this version yet."""
-        raise UserError(
-            "edit is not in this version yet: speech editing will come with a later one, which"
-            " trains it with configs named tts_*"
-        )
+        raise UserError("edit is not in this version yet; configs named tts_* will train it")
 
     def extractor(self, layers: Any, *, window: float | None = None) -> representations.Extractor:
         """The model for one choice of layers, whose `run` takes many files."""
@@ -296,11 +292,11 @@ class Model:
         """
         if not (lm or beam):
             return self.recognizer.greedy
-        options = (lm_weight, word_score, beam or 100)
-        if (lm, options) not in self._beams:
-            named = dict(zip(("weight", "word_score", "width"), options))
-            self._beams[lm, options] = recognize.Beam(self.recognizer, lm, **named)
-        return self._beams[lm, options].words
+        options = {"weight": lm_weight, "word_score": word_score, "width": beam or 100}
+        key = (lm, *options.values())
+        if key not in self._beams:
+            self._beams[key] = recognize.Beam(self.recognizer, lm, **options)
+        return self._beams[key].words
 
     @functools.cached_property
     def _encoder(self) -> representations.Encoder:
@@ -349,8 +345,8 @@ def load(path: str | os.PathLike[str]) -> Model:
 
     Args:
         path: workdir of a run, its checkpoints folder or one of its step folders (local or gs://);
-            a folder of `uniwav export`, which is read without PyTorch; a codec folder; or the name
-            of a model that ships with the package.
+            a folder of `uniwav export`, which is read without PyTorch, or of `--weights`; a codec
+            folder; or the name of a model that ships with the package.
 
     Raises:
         UserError: there is no model, or it is damaged.
@@ -359,6 +355,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     folder = pathlib.Path(SHIPPED.get(path, path))
     if (folder / uniwav_files.SUMS).is_file():
         return _of_export(str(folder))
+    if (folder / weights.DESCRIPTION).is_file():
+        return _of_weights(path, str(folder))
     if (folder / files.DESCRIPTION).is_file():
         structure, params = files.load(str(folder))
         return Model(path, None, params, {}, structure)
@@ -384,8 +382,13 @@ def _of_checkpoint(path: str) -> Model:
         params.pop("decoder", None)
     features = checkpoint.features()
     structure = features.config if config.features.kind == "codec" else None
-    weights = arrays["frozen"]["features"]
-    return Model(path, config, params, weights, structure, step=step, checkpoint=folder)
+    frozen = arrays["frozen"]["features"]
+    return Model(path, config, params, frozen, structure, step=step, checkpoint=folder)
+
+
+def _of_weights(path: str, folder: str) -> Model:
+    w = weights.load(folder)
+    return Model(path, w.config, w.params, w.features, w.structure, step=w.step)
 
 
 def _of_export(path: str) -> Model:

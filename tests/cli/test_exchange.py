@@ -25,6 +25,13 @@ def test_a_model_becomes_a_folder_for_pytorch(tmp_path, capsys):
         cli.main([*command, "--out", str(tmp_path / "other"), "--dtype", "float32"])
 
 
+def test_weights_alone(tmp_path, capsys):
+    command = ["export", "--checkpoint", make(tmp_path, **SMALL), "--out", str(tmp_path / "out")]
+    assert cli.main([*command, "--weights"]) == 0
+    assert "bytes, for uniwav_jax.load" in capsys.readouterr().out
+    assert uniwav_jax.load(tmp_path / "out").step == 7
+
+
 def test_a_codec_run_becomes_a_codec_folder(tmp_path, capsys):
     codec_run, _, _ = make_codec_run(tmp_path)
     command = ["export", "--checkpoint", codec_run, "--out", str(tmp_path / "codec")]

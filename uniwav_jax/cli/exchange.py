@@ -9,7 +9,8 @@ from typing import Any
 from uniwav_jax.cli import Run
 from uniwav_jax.errors import UserError
 
-MODEL = ("encoder", "decoder", "data", "check", "audio", "onnx")  # options of a model's export
+# Options of a model's export.
+MODEL = ("encoder", "decoder", "data", "weights", "check", "audio", "onnx")
 
 
 def export(parser: argparse.ArgumentParser) -> Run:
@@ -19,6 +20,9 @@ def export(parser: argparse.ArgumentParser) -> Run:
     transformers load the folder, and so does uniwav_jax.load. A run of task codec becomes the
     folder that `uniwav encode` and config.features.codec take, with the running average of the
     weights, which evaluation uses too. A CPU is enough, whatever the checkpoint was trained on.
+
+    --weights writes a small folder for uniwav_jax.load alone: weights in float16 without the codec,
+    as models ship with the package.
 
     --check compares a model's export with the checkpoint on speech (on noise without --audio),
     layer by layer, prints the table and fails where a bound is exceeded; it needs
@@ -31,6 +35,7 @@ def export(parser: argparse.ArgumentParser) -> Run:
     model.add_argument("--encoder", choices=("student", "teacher"), help="default: student")
     model.add_argument("--decoder", choices=("average", "trained"), help="default: average")
     model.add_argument("--data", help="for the model card: training data and its licences")
+    model.add_argument("--weights", action="store_true", help="float16 for uniwav_jax, no code")
     model.add_argument("--check", action="store_true", help="compare with the checkpoint")
     model.add_argument("--audio", nargs="+", help="files to compare on; default: noise")
     model.add_argument("--onnx", action="store_true", help="also encoder.onnx (and ctc.onnx)")
@@ -54,6 +59,11 @@ def _export(args: argparse.Namespace) -> int:
             raise UserError(f"--{option} has no meaning for {args.checkpoint}, which is a {kind}")
     if is_codec:
         return _export_codec(checkpoint, args)
+    if args.weights:
+        from uniwav_jax.checkpoint import weights
+
+        print(f"{args.out}: {weights.save(checkpoint, args.out)} bytes, for uniwav_jax.load")
+        return 0
     from uniwav_jax.export import write
 
     stated = {name: getattr(args, name) for name in ("data", "licence") if getattr(args, name)}
