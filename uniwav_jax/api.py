@@ -83,8 +83,7 @@ class Model:
     ) -> None:
         self.path, self.config, self.step, self.checkpoint = path, config, step, checkpoint
         self.task = config.task if config else "codec"
-        self._arrays = {"params": params, "features": features}
-        self._structure = structure
+        self._arrays, self._structure = {"params": params, "features": features}, structure
         self._methods = abilities.of_task(self.task) | (abilities.CODEC if structure else set())
         self._is_codec = not features
         if self._is_codec:
@@ -393,8 +392,9 @@ def _of_weights(path: str, folder: str) -> Model:
 
 def _of_export(path: str) -> Model:
     export = read.load(path)
-    config, params, step, structure = export.config, export.params, export.step, export.structure
-    model = dataclasses.replace(config.model, compute_dtype="float32")  # as in PyTorch
-    config = dataclasses.replace(config, model=model)
-    params.pop("decoder", None)
-    return Model(path, config, params, params.pop("features"), structure, step=step)
+    model = dataclasses.replace(export.config.model, compute_dtype="float32")  # as in PyTorch
+    config = dataclasses.replace(export.config, model=model)
+    speaks = "books" in export.params
+    params = {k: v for k, v in export.params.items() if speaks or k != "decoder"}
+    features = params.pop("features")
+    return Model(path, config, params, features, export.structure, step=export.step)

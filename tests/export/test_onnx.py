@@ -43,3 +43,22 @@ def test_graphs_give_the_models_numbers(speech, tmp_path):
                 found = found[:, mask] if name == "encoder" else found[mask]
             apart = np.abs(found - wanted[name]).max() / np.abs(wanted[name]).max()
             assert apart < 1e-4, (name, apart)
+
+
+def test_tokens(speech, tmp_path):
+    pytest.importorskip("onnxscript", reason="writes ONNX; see tests/requirements-oracles.txt")
+    runtime = pytest.importorskip("onnxruntime", reason="see tests/requirements-oracles.txt")
+    settings = {"task": "tokenizer", "init_from": "elsewhere", "tokenizer__layer": 1}
+    settings |= {"tokenizer__books": 2, "tokenizer__codewords": 16}
+    folder = tmp_path / "export"
+    write.export(make(tmp_path, **SMALL, **settings), str(folder))
+    assert {path.stem for path in onnx.write(str(folder))} == {"encoder", "tokens"}
+    model = uniwav_model.load(str(folder))
+    audio, samples = map(torch.tensor, speech)
+    output = model(audio, samples)
+    mask = output.frame_mask.numpy()
+    feeds = {"features": output.features.numpy(), "frames": mask.sum(-1)}
+    session = runtime.InferenceSession(str(folder / "tokens.onnx"))
+    codes = session.run(None, feeds)[0] * mask[:, None]
+    differ = codes != model.tokenize(audio, samples).numpy()
+    assert differ.mean() <= 1e-3 and len(np.unique(codes)) > 3

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -60,11 +61,26 @@ def write(
         f"| encoder | {encoder['layers']} layers of {encoder['width']}, {encoder['norm']}-norm |",
         f"| parameters and statistics | {count:,} |",
         f"| parts | {', '.join(c['parts'])} |",
+        *_tokens(c),
         f"| configuration, sha256 | {digest} |",
         f"| made with | {', '.join(f'{k} {v}' for k, v in meta['versions'].items())} |",
     ]
     lines += [f"| {name} | {value:.4g} |" for name, value in _figures(folder, meta["step"]).items()]
     return "\n".join(lines) + "\n"
+
+
+def _tokens(c: dict[str, Any]) -> list[str]:
+    """Lines of the table on speech tokens; none for other models."""
+    if "books" not in c["parts"]:
+        return []
+    t, rate = c["tokenizer"], c["features"]["sample_rate"] / c["features"]["hop"]
+    bits = rate * math.log2(t["codewords"])
+    return [
+        f"| speech tokens | {t['books']} books of {t['codewords']} words, {rate:g} per second |",
+        f"| payload | {bits:.0f} bit/s a book, {t['books'] * bits:.0f} bit/s in all |",
+        f"| layer of book 1 | {t['layer']} |",
+        f"| digest | {c['digest']} |",
+    ]
 
 
 def _figures(folder: epath.Path, step: int) -> dict[str, float]:

@@ -17,12 +17,12 @@ from uniwav_jax.export.torch import uniwav_model
 from uniwav_jax.features.batch import surface
 from uniwav_jax.features.surface import SurfaceFeatures
 from uniwav_jax.inference import waves
-from uniwav_jax.models import flow, masking, quantizer, uniwav
+from uniwav_jax.models import flow, masking, quantizer, speech_tokens, uniwav
 from uniwav_jax.types import Batch, PyTree
 
 SECONDS = 6.0  # longest part of each clip that is compared
 # Largest allowed differences; see `compare`.
-BOUNDS = {"layer": 1e-5, "end": 1e-4, "sampler": 1e-3, "codes": 1e-3}
+BOUNDS = {"layer": 1e-5, "end": 1e-4, "sampler": 1e-3, "codes": 1e-3, "tokens": 1e-4}
 
 
 def report(path: str, folder: str, audio: Sequence[str] = ()) -> int:
@@ -135,6 +135,9 @@ def _ours(
             found["generate"] = generate
             found["sample"] = flow.sample(params, z, x, generate, mask, found["noise"], exact)
             found["z"] = z
+        if "books" in params:
+            h = speech_tokens.state(encoded, exact.tokenizer.layer)
+            found["tokens"] = speech_tokens.encode(params["tokens"], params["books"], h, z)[0]
         return found
 
     with jax.default_matmul_precision("highest"):
@@ -191,6 +194,11 @@ def _rows(
         name = f"sampler, {config.flow.sample_steps} steps of {config.flow.solver}"
         generated = torch.tensor(ours["generate"])  # without the prompt, which is an input
         rows.append((name, apart(made, ours["sample"], generated), BOUNDS["sampler"]))
+    if "tokens" in ours:
+        theirs = model.tokens.encode(output.hidden_states, model.condition(output.encoded))
+        differ = theirs.transpose(0, 1).numpy() != ours["tokens"]
+        share = float(differ[:, ours["mask"]].mean())
+        rows.append(("end to end, share of other tokens", share, BOUNDS["tokens"]))
     return rows
 
 

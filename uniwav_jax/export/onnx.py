@@ -1,9 +1,10 @@
-"""Converts an export's encoder, CTC head and MDCT codec to ONNX; B and T are dynamic.
+"""Converts an export's encoder, CTC head, tokens and MDCT codec to ONNX; B and T are dynamic.
 
     features float32 [B, T, C]   normalised surface features
     frames int64 [B]             real frames of each row
     -> encoder.onnx: hidden_states [L + 1, B, T, D] (h_0 .. h_L) and final [B, T, D], float32
     -> ctc.onnx: logits float32 [B, T, V + 1]
+    -> tokens.onnx: codes int64 [B, K, T]
 
     audio float32 [B, T, hop]    waveform in [-1, 1], filled up with silence to whole frames
     -> codec_encoder.onnx: features [B, T, C]
@@ -48,6 +49,17 @@ class Ctc(Encoder):
         return self.model.logits(self._encode(features, frames))
 
 
+class Tokens(Encoder):
+    """Encoder and books: features to speech tokens."""
+
+    names = ("codes",)
+
+    def forward(self, features: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        encoded = self._encode(features, frames)
+        states = torch.cat([encoded.embedding[None], encoded.states])
+        return self.model.tokens.encode(states, self.model.condition(encoded))
+
+
 class Features(torch.nn.Module):
     """Waveform to normalised surface features; silence surrounds it."""
 
@@ -87,6 +99,8 @@ def write(folder: str) -> list[pathlib.Path]:
     graphs: dict[str, torch.nn.Module] = {"encoder": Encoder(model)}
     if "ctc" in model.c["parts"]:
         graphs["ctc"] = Ctc(model)
+    if "tokens" in model.c["parts"]:
+        graphs["tokens"] = Tokens(model)
     if surface["kind"] == "codec" and surface["encoder"][0]["kind"] == "mdct_analysis":
         graphs |= {"codec_encoder": Features(model), "codec_decoder": Waveform(model)}
     paths = []

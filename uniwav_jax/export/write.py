@@ -27,11 +27,12 @@ from uniwav_jax.errors import UserError
 from uniwav_jax.export import card, codec_chains, names
 from uniwav_jax.export.torch import uniwav_files
 from uniwav_jax.features import SurfaceFeatures
+from uniwav_jax.inference import tokenizer
 from uniwav_jax.types import PyTree
 
 TORCH = pathlib.Path(__file__).parent / "torch"
 # These parts have classes of their own in the PyTorch model.
-KNOWN = ("ctc", "heads")
+KNOWN = ("ctc", "heads", "tokens")
 # For `transformers`: waveforms are only padded, because the model computes the features.
 PREPROCESSOR = {
     "feature_extractor_type": "Wav2Vec2FeatureExtractor",
@@ -154,6 +155,9 @@ def describe(
     if "decoder" in params:
         described |= {"decoder": values["model"]["decoder"], "flow": values["flow"]}
     described |= {group: values[group] for group in checkpoint.task.export_groups}
+    if "books" in params:
+        described["digest"] = tokenizer.digest(config, params)
+        described["tokenizer"]["units"] = ""  # a path on this machine
     c = config.model.encoder
     return {
         "model_type": "uniwav",

@@ -55,13 +55,7 @@ class Tokenizer(representations.Encoder):
     @functools.cached_property
     def digest(self) -> str:
         """16 hexadecimal digits of everything on which the codes depend."""
-        found = hashlib.sha256(str(self.config.tokenizer.layer).encode())
-        params = {name: self._arrays["params"][name] for name in CODING}
-        leaves = jax.tree_util.tree_leaves_with_path([params, self._arrays["features"]])
-        for path, leaf in leaves:
-            found.update(jax.tree_util.keystr(path).encode())
-            found.update(np.asarray(leaf, "<f4").tobytes())
-        return found.hexdigest()[:16]
+        return digest(self.config, {**self._arrays["params"], "features": self._arrays["features"]})
 
     def tokens(
         self, files: Iterable[tuple[Any, Iterable[np.ndarray]]], *, few: bool = False
@@ -90,6 +84,21 @@ class Tokenizer(representations.Encoder):
         sizes = (self.config.tokenizer.codewords,) * codes_TxK.shape[1]
         rates = {"sample_rate": self.features.sample_rate, "hop": self.features.hop}
         return Tokens(codes_TxK, sizes, samples=samples, model=self.digest, **rates)
+
+
+def digest(config: Config, params: PyTree) -> str:
+    """The digest of a model's tokens, 16 hexadecimal digits.
+
+    Args:
+        config: the configuration.
+        params: parameters by part, with "books" and "features".
+    """
+    found = hashlib.sha256(str(config.tokenizer.layer).encode())
+    parts = {name: params[name] for name in (*CODING, "features")}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(parts):
+        found.update(jax.tree_util.keystr(path).encode())
+        found.update(np.asarray(leaf, "<f4").tobytes())
+    return found.hexdigest()[:16]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -311,6 +311,18 @@ def freezes(config: Config) -> dict[str, float]:
     return dict.fromkeys(parts, FOREVER)
 
 
+def exports(encoder: str, decoder: str) -> dict[str, str]:
+    """The encoder, the books and the decoder; there is no teacher."""
+    if encoder == "teacher":
+        return {}
+    source = "ema" if decoder == "average" else "params"
+    return {
+        **{name: f"params/{name}" for name in ("encoder", "condition", "tokens")},
+        "books": "state/books",
+        "decoder": f"{source}/decoder",
+    }
+
+
 def with_layer(config: Config, cache: str) -> Config:
     """Fill in a `tokenizer.layer` of -1 with the layer that `tokenizer.units` finds best.
 
@@ -373,5 +385,6 @@ TASK = Task(
         ("loss_decoder", "dec {:.3f}"),
         ("book_1_perplexity", "perplexity {:.0f}"),
     ),
+    exports=exports,
     export_groups=("tokenizer",),
 )

@@ -1,13 +1,19 @@
 """UniWav for `transformers`: AutoModel and AutoModelForCTC with trust_remote_code=True.
 
+A model of speech tokens also has `encode` and `decode` with the arguments and shapes of MimiModel.
+
 Inputs are those of Wav2Vec2: `input_values` [B, S], waveforms in [-1, 1] or int16, padded at their
 ends, and `attention_mask` [B, S], 1 on real samples. Features are computed inside, in float32.
 """
+
+import dataclasses
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutput
+from transformers.utils import ModelOutput
 
 from .configuration_uniwav import UniWavConfig
 from .uniwav_model import Networks, Output
@@ -42,8 +48,75 @@ class UniWavPreTrainedModel(Networks, PreTrainedModel):
         return self.run(input_values.masked_fill(~real, 0), real.sum(-1))
 
 
+@dataclasses.dataclass
+class UniWavEncoderOutput(ModelOutput):
+    """Codes of speech, int64 [B, books, frames]."""
+
+    audio_codes: torch.Tensor | None = None
+
+
+@dataclasses.dataclass
+class UniWavDecoderOutput(ModelOutput):
+    """Speech, float32 [B, 1, S] in [-1, 1]."""
+
+    audio_values: torch.Tensor | None = None
+
+
 class UniWavModel(UniWavPreTrainedModel):
     """The encoder; `sample`, `codes` and `teacher_codes` use the other exported parts."""
+
+    def encode(
+        self,
+        input_values: torch.Tensor,
+        padding_mask: torch.Tensor | None = None,
+        num_quantizers: int | None = None,
+        return_dict: bool | None = None,
+    ) -> UniWavEncoderOutput | tuple:
+        """Speech to tokens; the arguments are those of MimiModel.encode.
+
+        Args:
+            input_values: [B, 1, S] or [B, S], waveforms in [-1, 1], padded at their ends.
+            padding_mask: [B, S] or [B, 1, S], 1 on real samples; None: all of them.
+            num_quantizers: number of books; None: all.
+            return_dict: False gives a tuple.
+        """
+        audio_BxS = input_values.flatten(1) if input_values.dim() == 3 else input_values
+        samples_B = None
+        if padding_mask is not None:
+            real = padding_mask.flatten(1).bool()
+            audio_BxS, samples_B = audio_BxS.masked_fill(~real, 0), real.sum(-1)
+        codes = self.tokenize(audio_BxS, samples_B)[:, :num_quantizers]
+        return UniWavEncoderOutput(codes) if return_dict is not False else (codes,)
+
+    def decode(
+        self,
+        audio_codes: torch.Tensor,
+        padding_mask: torch.Tensor | None = None,
+        return_dict: bool | None = None,
+        *,
+        prompt: torch.Tensor | None = None,
+        **settings: Any,
+    ) -> UniWavDecoderOutput | tuple:
+        """Tokens to speech; the positional arguments are MimiModel.decode's without its cache.
+
+        Args:
+            audio_codes: int64 [B, books, T].
+            padding_mask: as for `encode`; the result has as many samples, and silence after the end
+                of each row.
+            return_dict: False gives a tuple.
+            prompt: normalised features [B, P, C] of the voice; None: a voice from noise.
+            settings: of `detokenize`: generator, noise_BxTxC, steps, guidance, temperature, ...
+        """
+        frames_B = None
+        if padding_mask is not None:
+            real = padding_mask.flatten(1).bool()
+            frames_B = (real.sum(-1) + self.features.hop - 1) // self.features.hop
+        wave = self.detokenize(audio_codes, prompt, frames_B=frames_B, **settings)
+        if padding_mask is not None:
+            wave = F.pad(wave, (0, max(real.shape[1] - wave.shape[1], 0)))[:, : real.shape[1]]
+            wave = wave.masked_fill(~real, 0)
+        wave = wave[:, None]
+        return UniWavDecoderOutput(wave) if return_dict is not False else (wave,)
 
     def forward(
         self,

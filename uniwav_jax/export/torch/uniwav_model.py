@@ -22,6 +22,7 @@ from .uniwav_features import build as build_features
 from .uniwav_features import check_audio
 from .uniwav_files import CONFIG, WEIGHTS, ExportError, read_config, verify
 from .uniwav_layers import Decoder, Encoded, Encoder, plain_layer_norm
+from .uniwav_tokens import Tokenizing, Tokens
 
 
 class Output(NamedTuple):
@@ -40,7 +41,7 @@ class Output(NamedTuple):
     features: torch.Tensor
 
 
-class Networks:
+class Networks(Tokenizing):
     """Base class of the plain module and of those for `transformers`; they call `_build` first."""
 
     def _build(self, c: dict[str, Any]) -> None:
@@ -56,6 +57,8 @@ class Networks:
             self.heads = Heads(c["distillation"], width)
         if "codebooks" in parts:
             self.codebooks = Codebooks(c["distillation"], width)
+        if "tokens" in parts:
+            self.tokens = Tokens(c["tokenizer"], width, c["decoder"]["width"])
         if "ctc" in parts:
             self.ctc = Recognition(c["asr"], c["text"], c["encoder"])
         if c["linear"]:
@@ -90,8 +93,8 @@ class Networks:
 
         Args:
             audio_S: float in [-1, 1].
-            layers: list of n layers, 0 to L; "sum" for the weighted sum of layers; "codes"; or, for
-                an export of the teacher, "teacher_codes".
+            layers: list of n layers, 0 to L; "sum" for the weighted sum of layers; "codes"; for
+                speech tokens "tokens"; for an export of the teacher "teacher_codes".
             window: seconds of audio computed at once; at most the longest of the config's buckets,
                 because the model was not trained on longer audio.
             overlap: seconds at a window's ends whose frames are taken from the neighbouring
@@ -124,6 +127,9 @@ class Networks:
                 frames = self.layer_sum(encoded)[0]
             elif layers == "codes":
                 frames = self.codes(output)[:, 0].T
+            elif layers == "tokens":
+                z_1xTxE = self.condition(encoded)
+                frames = self._part("tokens").encode(states, z_1xTxE)[0].T
             elif layers == "teacher_codes":
                 frames = self.teacher_codes(output)[:, 0].T
             else:
@@ -190,15 +196,50 @@ class Networks:
             steps, solver, guidance, temperature, sway: settings of the sampler; None: those of
                 config.json.
         """
-        decoder, flow, mask = self._part("decoder"), self.c["flow"], output.frame_mask
+        mask = output.frame_mask
+        generate_BxT = mask if generate_BxT is None else generate_BxT
+        settings = {"steps": steps, "solver": solver, "guidance": guidance, "sway": sway}
+        return self.sample_z(
+            self.condition(output.encoded),
+            output.features,
+            mask,
+            generate_BxT,
+            noise_BxTxC,
+            temperature=temperature,
+            **settings,
+        )
+
+    def sample_z(
+        self,
+        z_BxTxD: torch.Tensor,
+        known_BxTxC: torch.Tensor,
+        mask_BxT: torch.Tensor,
+        generate_BxT: torch.Tensor,
+        noise_BxTxC: torch.Tensor,
+        *,
+        steps: int | None = None,
+        solver: str | None = None,
+        guidance: float | None = None,
+        temperature: float | None = None,
+        sway: float | None = None,
+    ) -> torch.Tensor:
+        """Features, float32 [B, T, C]: those of `generate_BxT` are generated, the others known.
+
+        Args:
+            z_BxTxD: what the decoder is conditioned on.
+            known_BxTxC: normalised features, float32.
+            mask_BxT: bool, True on real frames.
+            generate_BxT: bool, True where a frame is generated.
+            noise_BxTxC, steps, solver, guidance, temperature, sway: see `sample`.
+        """
+        decoder, flow, mask = self._part("decoder"), self.c["flow"], mask_BxT
         steps, solver = steps or flow["sample_steps"], solver or flow["solver"]
         guidance = flow["guidance"] if guidance is None else guidance
         temperature = flow.get("temperature", 1.0) if temperature is None else temperature
         sway = flow.get("sway", 0.0) if sway is None else sway
-        z_BxTxD = self.condition(output.encoded)
         null = self.condition.null.expand_as(z_BxTxD)
-        known, x = output.features, temperature * noise_BxTxC.float()
-        generate = (mask if generate_BxT is None else generate_BxT)[..., None]
+        known, x = known_BxTxC, temperature * noise_BxTxC.float()
+        generate = generate_BxT[..., None]
         context = known * ~generate if flow["context"] else None
         prompt_velocity = known - (1.0 - flow["sigma"]) * x
 

@@ -1,0 +1,147 @@
+"""Speech tokens in PyTorch: books, speech to codes, and codes to speech.
+
+codes = model.tokenize(audio_BxS, samples_B)      # int64 [B, K, T]
+wave = model.detokenize(codes, prompt_BxPxC)      # float32 [B, T * hop]
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from .uniwav_layers import plain_layer_norm
+
+BEFORE, AFTER, NEW = 1.0, 0.5, 4.0  # seconds of windows, as in uniwav_jax/inference/tokenizer.py
+
+
+class Tokens(nn.Module):
+    """Book 1 on a layer's states, later books on what it leaves of z, as running sums and counts.
+
+    Args:
+        c: {"layer", "books", "codewords"}.
+        width: channels of the encoder's states.
+        read: channels of z.
+    """
+
+    def __init__(self, c: dict[str, Any], width: int, read: int) -> None:
+        super().__init__()
+        self.layer, words = c["layer"], c["codewords"]
+        self.project = nn.Linear(width, read)
+        for name, books, size in (("first", 1, width), ("later", c["books"] - 1, read)):
+            if books:
+                self.register_buffer(f"{name}_sums", torch.zeros(books, words, size))
+                self.register_buffer(f"{name}_counts", torch.ones(books, words))
+
+    def words(self, name: str) -> torch.Tensor:
+        """Codewords of the "first" or the "later" books, float32 [books, V, channels]."""
+        sums, counts = getattr(self, f"{name}_sums"), getattr(self, f"{name}_counts")
+        return sums.float() / counts.float()[..., None]
+
+    def encode(self, states_LxBxTxD: torch.Tensor, z_BxTxE: torch.Tensor) -> torch.Tensor:
+        """Codes, int64 [B, K, T], of the states h_0 .. h_L and z."""
+        h_BxTxD = plain_layer_norm(states_LxBxTxD[self.layer])
+        codes = [_nearest(self.words("first")[0], h_BxTxD)]
+        if hasattr(self, "later_sums"):
+            left_BxTxE = z_BxTxE.float() - self.embed(codes[0][:, None])
+            for words_VxE in self.words("later"):
+                codes.append(_nearest(words_VxE, left_BxTxE))
+                left_BxTxE = left_BxTxE - words_VxE[codes[-1]]
+        return torch.stack(codes, dim=1)
+
+    def embed(self, codes_BxKxT: torch.Tensor) -> torch.Tensor:
+        """What the decoder reads in place of z, float32 [B, T, E]; the first books are enough."""
+        first = self.words("first")[0][codes_BxKxT[:, 0]]
+        found = F.linear(first, self.project.weight.float(), self.project.bias.float())
+        for book in range(1, codes_BxKxT.shape[1]):
+            found = found + self.words("later")[book - 1][codes_BxKxT[:, book]]
+        return found
+
+
+def _nearest(words_VxD: torch.Tensor, x_BxTxD: torch.Tensor) -> torch.Tensor:
+    return (words_VxD.square().sum(-1) - 2.0 * (x_BxTxD.float() @ words_VxD.T)).argmin(-1)
+
+
+class Tokenizing:
+    """Methods of the networks that need the part "tokens"."""
+
+    def tokenize(
+        self, audio_BxS: torch.Tensor, samples_B: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Codes, int64 [B, K, T], of waveforms as `run` takes them; 0 on padding.
+
+        Audio that is longer than the training's longest clips is read in overlapping windows.
+        """
+        tokens, longest = self._part("tokens"), self.c["buckets"][-1]
+        rate, hop = self.features.sample_rate, self.features.hop
+        total = audio_BxS.shape[1]
+        if samples_B is None:
+            samples_B = torch.full((len(audio_BxS),), total, device=audio_BxS.device)
+        if total <= longest * rate:
+            output = self.run(audio_BxS, samples_B)
+            codes = tokens.encode(output.hidden_states, self.condition(output.encoded))
+            return codes * output.frame_mask[:, None]
+        codes = audio_BxS.new_zeros(
+            (len(audio_BxS), self.c["tokenizer"]["books"], -(-total // hop)), dtype=torch.int64
+        )
+        for row, samples in enumerate(samples_B.tolist()):
+            if samples:
+                found_TxK = self.extract(audio_BxS[row, :samples], "tokens", window=longest)
+                codes[row, :, : len(found_TxK)] = found_TxK.T
+        return codes
+
+    def detokenize(
+        self,
+        codes_BxKxT: torch.Tensor,
+        prompt_BxPxC: torch.Tensor | None = None,
+        *,
+        frames_B: torch.Tensor | None = None,
+        noise_BxTxC: torch.Tensor | None = None,
+        generator: torch.Generator | None = None,
+        **settings: Any,
+    ) -> torch.Tensor:
+        """Speech, float32 [B, T * hop] in [-1, 1]; long clips are generated in windows.
+
+        Args:
+            codes_BxKxT: int64, of the first books or all.
+            prompt_BxPxC: normalised features whose voice is continued, such as `features.encode`
+                gives; None: a voice from the noise.
+            frames_B: real frames of each row; None: all of them.
+            noise_BxTxC: standard Gaussian noise [B, P + T, C], first that of the prompt; None:
+                drawn with `generator`.
+            generator: of the noise.
+            settings: steps, solver, guidance, temperature and sway, as of `sample`.
+        """
+        tokens, (rows, _, total) = self._part("tokens"), codes_BxKxT.shape
+        z_BxTxE = tokens.embed(codes_BxKxT).to(self.condition.null.dtype)
+        prompt = prompt_BxPxC
+        if prompt is None:
+            prompt = z_BxTxE.new_zeros((rows, 0, self.c["features"]["channels"]))
+        prompt = prompt.float()
+        first = prompt.shape[1]
+        if noise_BxTxC is None:
+            shape = (rows, first + total, prompt.shape[-1])
+            noise_BxTxC = torch.randn(shape, generator=generator, device=prompt.device)
+        real = torch.full((rows,), total, device=prompt.device) if frames_B is None else frames_B
+        rate = self.features.sample_rate / self.features.hop
+        before, after = round(BEFORE * rate), round(AFTER * rate)
+        longest = round(self.c["buckets"][-1] * rate)
+        new = max(longest - first - before - after, round(NEW * rate))
+        made, done = prompt[:, :0], 0
+        while done < total:
+            start, end = max(done - before, 0), min(done + new + after, total)
+            seen = first + done - start
+            unknown = prompt.new_zeros(rows, end - done, prompt.shape[-1])
+            known = torch.cat([prompt, made[:, start:], unknown], dim=1)
+            place = torch.arange(first + end - start, device=prompt.device)
+            mask = place < (first + real - start)[:, None]
+            null = self.condition.null.expand(rows, seen, -1)
+            z = torch.cat([null, z_BxTxE[:, done:end]], dim=1)
+            parts = noise_BxTxC[:, :first], noise_BxTxC[:, first + start : first + end]
+            noise = torch.cat(parts, dim=1)
+            x = self.sample_z(z, known, mask, mask & (place >= seen), noise, **settings)
+            fresh = x[:, seen:] if end == total else x[:, seen : seen + new]
+            made, done = torch.cat([made, fresh], dim=1), done + fresh.shape[1]
+        around = prompt[:, max(first - before, 0) :]
+        wave = self.features.decode(torch.cat([around, made], dim=1))
+        return wave[:, around.shape[1] * self.features.hop :]
