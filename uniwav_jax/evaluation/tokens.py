@@ -38,7 +38,7 @@ from uniwav_jax.tokens.tally import Tally
 
 VOICE = ", voice"
 ROUNDS = 30  # of k-means for the residual quantiser of latents
-FRAMES = 100_000  # of the latents to which it is fitted, at most
+FIT_CLIPS, FIT_FRAMES = 400, 50_000  # of the latents to which it is fitted, at most
 
 
 @dataclasses.dataclass
@@ -209,10 +209,10 @@ def _latents_of(model: Model, audio: np.ndarray) -> np.ndarray:
 
 def _fit(model: Model, manifest: str, books: int) -> np.ndarray:
     """Codewords of a residual quantiser of surface features, float32 [K, V, C], by k-means."""
-    clips, _ = systems.read(manifest, sample_rate=model.sample_rate)
+    clips, _ = systems.read(manifest, sample_rate=model.sample_rate, limit=FIT_CLIPS)
     x_NxC = np.concatenate([_latents_of(model, clip.audio) for clip in clips])
     random = np.random.default_rng(0)
-    x_NxC = x_NxC[random.permutation(len(x_NxC))[:FRAMES]]
+    x_NxC = x_NxC[random.permutation(len(x_NxC))[:FIT_FRAMES]]
     words = min(model.config.tokenizer.codewords, len(x_NxC))
     found, everything = [], np.ones((1, len(x_NxC)), bool)
 
