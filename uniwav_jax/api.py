@@ -228,8 +228,8 @@ class Model:
             text: English; `inference.say` lists what is done with it.
             prompt: some seconds of speech, a path or array; None: a voice from noise.
             rate: sample rate of an array, in Hz; None: the model's.
-            options: of `inference.speak.Settings`: seed, guidance, temperature, steps, speed,
-                seconds.
+            options: prompt_text and others of `inference.say.speak`; and of
+                `inference.speak.Settings`: seed, guidance, temperature, steps, speed, seconds.
         """
         return say.speak(self.speaker, text, prompt, rate, **options).wave
 

@@ -54,21 +54,26 @@ def test_a_text(checkpoint, voice, tmp_path, capsys):
 
 def test_a_table(checkpoint, voice, tmp_path, capsys):
     table = tmp_path / "list.tsv"
-    rows = [f"one\tYes.\t{voice}", "two\t...\t", "three\tGood morning.\t"]
-    table.write_text("id\ttext\tprompt\n" + "\n".join(rows) + "\n")
+    known = "this is what somebody says"
+    rows = [f"one\tYes.\t{voice}\t{known}", "two\t...\t\t", "three\tGood morning.\t\t"]
+    rows.append(f"four\tYes.\t{voice}\tno")
+    table.write_text("id\ttext\tprompt\tprompt_text\n" + "\n".join(rows) + "\n")
     out = tmp_path / "out"
     words = ["speak", str(table), "--checkpoint", checkpoint, "--out", str(out)]
     assert cli.main(words) == 1
     assert {path.name for path in out.iterdir()} == {"one.wav", "three.wav"}
-    assert "two.wav: no word to speak" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "two.wav: no word to speak" in errors
+    assert f"four.wav: {voice}: the prompt text has 2 phones for" in errors
 
 
 def test_the_api_is_the_command(checkpoint, voice, tmp_path):
     model = uniwav_jax.load(checkpoint)
-    wave = model.speak("Good morning.", voice, seed=5)
+    known = "this is what somebody says"
+    wave = model.speak("Good morning.", voice, seed=5, prompt_text=known)
     out = tmp_path / "x.wav"
     words = ["speak", "Good morning.", "--checkpoint", checkpoint, "--prompt", voice]
-    cli.main([*words, "--seed", "5", "--out", str(out)])
+    cli.main([*words, "--prompt_text", known, "--seed", "5", "--out", str(out)])
     np.testing.assert_allclose(soundfile.read(out)[0], wave, atol=1 / 32000)
 
 

@@ -96,11 +96,3 @@ def test_english():
     said = say.speak(Recorder(), "It's 3.5 km. Yes!")
     assert [word.text for word in said.words] == "it's three point five kilometers yes".split()
     assert frontend.load("english") is frontend.load("english")
-
-
-def test_prompts_may_be_arrays_or_files(tmp_path):
-    speaker = Recorder()
-    given = speaker.no_prompt()
-    assert say.voice(speaker, given) is given
-    with pytest.raises(UserError, match=r"none\.wav"):
-        say.voice(speaker, str(tmp_path / "none.wav"))

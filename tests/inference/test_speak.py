@@ -17,6 +17,11 @@ pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 @pytest.fixture(scope="module")
 def speaker():
+    return make_speaker()
+
+
+def make_speaker():
+    """A speaker with random weights that knows the phones AA, IY and sil."""
     changes = {"features.kind": "log_mel", "flow.solver": "euler", "flow.sample_steps": 2}
     config = test_tts.make_config(changes)
     features = features_lib.build(config.features)

@@ -2,11 +2,12 @@
 
 import argparse
 import pathlib
+from typing import Any
 
 from uniwav_jax.cli import Run, files
 from uniwav_jax.errors import UserError
 
-COLUMNS = ("id", "text", "prompt")
+COLUMNS = ("id", "text")
 
 
 def speak(parser: argparse.ArgumentParser) -> Run:
@@ -16,14 +17,17 @@ def speak(parser: argparse.ArgumentParser) -> Run:
         uniwav speak story.txt --checkpoint runs/tts --prompt voice.wav --out story.wav --srt
         uniwav speak list.tsv --checkpoint runs/tts --out folder
 
-    TEXT is a text, a file of text (.txt), or a table (.tsv) with the columns id, text and prompt,
-    whose rows become OUT/id.wav; rows that cannot be spoken are named, the others are done, and the
-    status is 1. The prompt is some seconds of speech; without it the voice comes from noise. Long
-    texts are spoken sentence by sentence. Needs pip install "uniwav_jax[speak]".
+    TEXT is a text, a file of text (.txt), or a table (.tsv) with the columns id, text, and perhaps
+    prompt and prompt_text, whose rows become OUT/id.wav; rows that cannot be spoken are named, the
+    others are done, and the status is 1. The prompt is some seconds of speech; without it the voice
+    comes from noise. Long texts are spoken sentence by sentence. With --recognizer the words of the
+    prompt are found in its audio. Needs pip install "uniwav_jax[speak]".
     """
     parser.add_argument("text", metavar="TEXT|FILE")
     parser.add_argument("--checkpoint", required=True, help="workdir of a run with task tts")
     parser.add_argument("--prompt", help="audio file of the voice, 3 to 10 s")
+    parser.add_argument("--prompt_text", help="what is said in it; its rhythm is then continued")
+    parser.add_argument("--recognizer", help="workdir of a run with task asr")
     parser.add_argument("--out", required=True, help="WAV file, or a folder for a table")
     parser.add_argument("--language", default="english", help="or espeak:VOICE, or a lexicon file")
     parser.add_argument("--show_text", action="store_true", help="print what is spoken and why")
@@ -39,12 +43,12 @@ def speak(parser: argparse.ArgumentParser) -> Run:
 
 def _speak(args: argparse.Namespace) -> int:
     from uniwav_jax import api
-    from uniwav_jax.inference import say
+    from uniwav_jax.inference import say, voices
     from uniwav_jax.inference.speak import Settings
     from uniwav_jax.text import frontend
 
     out = pathlib.Path(args.out)
-    rows = _rows(args.text, args.prompt, out)
+    rows = _rows(args, out)
     front_end = frontend.load(args.language)
     settings = Settings(
         seed=args.seed,
@@ -55,16 +59,19 @@ def _speak(args: argparse.Namespace) -> int:
         seconds=args.duration,
     )
     speaker = api.load(args.checkpoint).speaker
-    voices: dict[str | None, object] = {}
+    recognizer = api.load(args.recognizer).recognizer if args.recognizer else None
+    loaded: dict[tuple[str | None, str | None], voices.Prompt] = {}
     failed = 0
-    for target, text, prompt in rows:
+    for target, text, *prompt in rows:
         try:
             spoken = front_end(text)
             if args.show_text:
                 print("\n".join([spoken.text, *(f"  {note}" for note in spoken.notes)]))
-            if prompt not in voices:
-                voices[prompt] = say.voice(speaker, prompt)
-            parts = say.stream(speaker, spoken, voices[prompt], settings)
+            voice = loaded.get(tuple(prompt))
+            if voice is None:
+                known = {"text": prompt[1], "language": args.language, "recognizer": recognizer}
+                voice = loaded[tuple(prompt)] = voices.load(speaker, prompt[0], **known)
+            parts = say.stream(speaker, spoken, voice, settings)
             said = say.joined(parts, speaker.features.sample_rate)
         except UserError as error:
             if len(rows) == 1:
@@ -76,10 +83,11 @@ def _speak(args: argparse.Namespace) -> int:
     return int(failed > 0)
 
 
-def _rows(text: str, prompt: str | None, out: pathlib.Path) -> list[tuple[pathlib.Path, str, str]]:
-    """(file to write, text, prompt) of what is to be spoken."""
+def _rows(args: argparse.Namespace, out: pathlib.Path) -> list[tuple[Any, ...]]:
+    """(file to write, text, prompt or None, its text or None) of what is to be spoken."""
     from uniwav_jax.text.files import read_text
 
+    text = args.text
     source = pathlib.Path(text)
     try:
         exists = source.is_file()
@@ -90,11 +98,12 @@ def _rows(text: str, prompt: str | None, out: pathlib.Path) -> list[tuple[pathli
     if not exists or source.suffix != ".tsv":
         if out.suffix.lower() != ".wav":
             raise UserError(f"--out must name a .wav file; got {out}")
-        return [(out, read_text(source) if exists else text, prompt)]
+        return [(out, read_text(source) if exists else text, args.prompt, args.prompt_text)]
     head, *lines = (line.split("\t") for line in read_text(source).splitlines() if line.strip())
-    missing = [name for name in COLUMNS[:2] if name not in head]
+    missing = [name for name in COLUMNS if name not in head]
     if missing:
-        raise UserError(f"{text} has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
+        needed = " and ".join(COLUMNS)
+        raise UserError(f"{text} has no column {', '.join(missing)}; it needs {needed}")
     rows = []
     for number, line in enumerate(lines, start=2):
         if len(line) != len(head):
@@ -102,10 +111,10 @@ def _rows(text: str, prompt: str | None, out: pathlib.Path) -> list[tuple[pathli
                 f"{text}, line {number}: {len(line)} fields, the header has {len(head)}"
             )
         row = dict(zip(head, line))
-        voice = row.get("prompt") or prompt
-        if voice and not pathlib.Path(voice).is_absolute() and row.get("prompt"):
-            voice = str(source.parent / voice)
-        rows.append((out / f"{row['id']}.wav", row["text"], voice))
+        voice = (args.prompt, row.get("prompt_text") or args.prompt_text)
+        if row.get("prompt"):  # relative to the table
+            voice = (str(source.parent / row["prompt"]), row.get("prompt_text") or None)
+        rows.append((out / f"{row['id']}.wav", row["text"], *voice))
     files.check_names(str(target.relative_to(out)) for target, *_ in rows)
     return rows
 

@@ -6,7 +6,6 @@ Every line has the same prompt, so that the voice does not drift.
 """
 
 import dataclasses
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from uniwav_jax.errors import UserError
 from uniwav_jax.inference import speak as speak_lib
-from uniwav_jax.inference import waves
+from uniwav_jax.inference import voices
 from uniwav_jax.inference.speak import Line, Prompt, Settings, Speaker
 from uniwav_jax.inference.words import Word
 from uniwav_jax.text import frontend
@@ -49,6 +48,8 @@ def speak(
     rate: int | None = None,
     *,
     language: str = "english",
+    prompt_text: str | None = None,
+    recognizer: Any = None,
     **options: Any,
 ) -> Said:
     """Speak a text of any length.
@@ -60,29 +61,19 @@ def speak(
             noise.
         rate: sample rate of an array, in Hz; None: the model's.
         language: see `text.frontend.load`.
+        prompt_text: what is said in the prompt; see `inference.voices.load`.
+        recognizer: a model of task asr, or its `Recognizer`, for the times of the prompt's phones.
         options: of `Settings`.
 
     Raises:
         UserError: the text has no word to speak, or the prompt cannot be used.
     """
     spoken = frontend.load(language)(text)
-    parts = stream(speaker, spoken, voice(speaker, prompt, rate), Settings(**options))
+    recognizer = getattr(recognizer, "recognizer", recognizer)
+    known = {"text": prompt_text, "language": language, "recognizer": recognizer}
+    voice = voices.load(speaker, prompt, rate, **known)
+    parts = stream(speaker, spoken, voice, Settings(**options))
     return joined(parts, speaker.features.sample_rate)
-
-
-def voice(speaker: Speaker, prompt: Any, rate: int | None = None) -> Prompt:
-    """A `Prompt` of speech, which is left as it is if it is one, or an empty one for None."""
-    if prompt is None:
-        return speaker.no_prompt()
-    if isinstance(prompt, Prompt):
-        return prompt
-    blocks = waves.blocks(prompt, rate, sample_rate=speaker.features.sample_rate)
-    audio = np.concatenate([np.zeros(0, np.float32), *blocks])
-    try:
-        return speaker.prompt(audio)
-    except UserError as error:
-        named = f"{prompt}: " if isinstance(prompt, str | os.PathLike) else ""
-        raise UserError(f"{named}{error}") from error
 
 
 def stream(

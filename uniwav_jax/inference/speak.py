@@ -42,12 +42,14 @@ class Prompt:
         phones: numbers of its symbols, int32 [U], where its phones are known; otherwise empty.
         ends: the frame after each phone's last one, int32 [U].
         gain: factor by which the speech was scaled.
+        text: its words, where they are known.
     """
 
     x_TxC: np.ndarray
     phones: np.ndarray
     ends: np.ndarray
     gain: float = 1.0
+    text: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,13 +116,16 @@ class Speaker:
         self._durations = jax.jit(self._log_durations)
         self._generate = jax.jit(self._latents, static_argnames="steps")
 
-    def prompt(self, audio: np.ndarray, phones: Sequence[tuple[float, float, str]] = ()) -> Prompt:
+    def prompt(
+        self, audio: np.ndarray, phones: Sequence[tuple[float, float, str]] = (), text: str = ""
+    ) -> Prompt:
         """A prompt from audio, scaled to a common level, without long silence at its ends.
 
         Args:
             audio: float32 [samples] in [-1, 1], at the features' sample rate.
             phones: (start, end, symbol) in seconds from its start, if they are known; the first
                 starts at 0.
+            text: the words, if they are known.
 
         Raises:
             UserError: the audio is too short or silent.
@@ -138,7 +143,7 @@ class Speaker:
                 ends.append(min(frame, len(x_TxC)))
         if ends:
             ends[-1] = len(x_TxC)
-        return Prompt(x_TxC, np.array(numbers, np.int32), np.array(ends, np.int32), gain)
+        return Prompt(x_TxC, np.array(numbers, np.int32), np.array(ends, np.int32), gain, text)
 
     def no_prompt(self) -> Prompt:
         """An empty prompt: the voice comes from the noise."""

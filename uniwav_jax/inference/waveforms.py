@@ -93,7 +93,7 @@ class Waveforms:
             UserError: the audio is too short or silent.
         """
         rate, hop = self.features.sample_rate, self.features.hop
-        first, last = _speech_in(audio_S, rate)
+        first, last = _speech_in(audio_S, rate, KEPT_SILENCE)
         first -= first % hop
         if last - first < SHORTEST * rate:
             raise UserError(
@@ -102,14 +102,22 @@ class Waveforms:
             )
         return first, first + min(last - first, round(seconds * rate)) // hop * hop
 
+    def sounding(self, audio_S: np.ndarray) -> tuple[int, int]:
+        """First sample, and the sample after the last, of the speech itself, to 0.1 s.
 
-def _speech_in(audio_S: np.ndarray, rate: int) -> tuple[int, int]:
-    """First sample, and the sample after the last, of the speech with a little silence around."""
+        Raises:
+            UserError: the audio is silent.
+        """
+        return _speech_in(audio_S, self.features.sample_rate, 0.0)
+
+
+def _speech_in(audio_S: np.ndarray, rate: int, kept: float) -> tuple[int, int]:
+    """First sample, and the sample after the last, of the speech with `kept` s of silence."""
     step = rate // 10
     blocks = audio_S[: len(audio_S) // step * step].reshape(-1, step)
     level = np.sqrt(np.mean(np.square(blocks), axis=1)) if len(blocks) else np.zeros(1)
     if level.max() < 1e-4:
         raise UserError("the prompt is silent")
     loud = np.flatnonzero(level > QUIET * level.max())
-    margin = round(KEPT_SILENCE * rate)
+    margin = round(kept * rate)
     return max(loud[0] * step - margin, 0), min((loud[-1] + 1) * step + margin, len(audio_S))

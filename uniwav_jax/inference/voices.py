@@ -1,0 +1,211 @@
+"""Voices: prompts of speech synthesis, with the phones of what is said in them.
+
+    audio, its text  ->  words with phones  ->  times  ->  cut after a word  ->  `speak.Prompt`
+
+The times are those of a recogniser, where there is one:
+
+    letters     the times of words; inside a word its phones are spread by their durations
+    phones      the times of phones (ARPAbet, with or without stress)
+
+Without a recogniser all phones are spread over the speech by the durations that the model predicts,
+which is an approximation.
+"""
+
+import itertools
+import os
+from typing import Any
+
+import numpy as np
+
+from uniwav_jax.errors import UserError
+from uniwav_jax.inference import align, waves
+from uniwav_jax.inference.recognize import Recognizer
+from uniwav_jax.inference.speak import LONGEST, Line, Prompt, Speaker
+from uniwav_jax.text import frontend
+from uniwav_jax.text.lexicon import without_stress
+from uniwav_jax.text.textgrid import SILENCE
+
+SLOWEST, FASTEST = 3.0, 25.0  # phones a second; text with others is not that of the audio
+GAP = 0.04  # seconds between two words from which on there is a silence
+Times = list[list[tuple[float, float]]]  # (start, end) in seconds of each phone of each word
+
+
+def load(
+    speaker: Speaker,
+    prompt: Any,
+    rate: int | None = None,
+    *,
+    text: str | None = None,
+    language: str = "english",
+    recognizer: Recognizer | None = None,
+) -> Prompt:
+    """The voice of a prompt.
+
+    Args:
+        speaker: the model.
+        prompt: a `Prompt`, which is left as it is; speech as `inference.waves.blocks` takes it; or
+            None for no prompt.
+        rate: sample rate of an array, in Hz; None: the model's.
+        text: what is said in the prompt; None: a recogniser of letters writes it, and without one
+            the phones stay unknown.
+        language: of the text, see `text.frontend.load`.
+        recognizer: gives the times of the words or phones.
+
+    Raises:
+        UserError: the prompt cannot be used, the text does not fit it, or the recogniser does not
+            know its letters or phones.
+    """
+    if prompt is None or isinstance(prompt, Prompt):
+        if text is not None:
+            what = "a prompt" if prompt is None else "speech, and this prompt is ready"
+            raise UserError(f"a prompt text needs {what}")
+        return prompt or speaker.no_prompt()
+    blocks = waves.blocks(prompt, rate, sample_rate=speaker.features.sample_rate)
+    audio = np.concatenate([np.zeros(0, np.float32), *blocks])
+    try:
+        if text is None and recognizer is None:
+            return speaker.prompt(audio)
+        return _with_text(speaker, audio, text, frontend.load(language), recognizer)
+    except UserError as error:
+        named = f"{prompt}: " if isinstance(prompt, str | os.PathLike) else ""
+        raise UserError(f"{named}{error}") from error
+
+
+def _with_text(
+    speaker: Speaker,
+    audio: np.ndarray,
+    text: str | None,
+    front_end: frontend.FrontEnd,
+    recognizer: Recognizer | None,
+) -> Prompt:
+    rate = speaker.features.sample_rate
+    first, last = speaker.waveforms.voice(audio, LONGEST)
+    if text is None:  # nothing beyond is heard
+        audio = audio[:last]
+    log_probs_TxV = posteriors(recognizer, audio, rate) if recognizer else None
+    if text is None:
+        if recognizer.config.text.units != "letters":  # its phones are in no words
+            return speaker.prompt(audio)
+        text = " ".join(word.text for word in recognizer.greedy(log_probs_TxV)).lower()
+        if not text:
+            raise UserError("the recogniser hears no word in the prompt; give the prompt's text")
+    words = front_end(text).words
+    begin, end = (sample / rate for sample in speaker.waveforms.sounding(audio))
+    count = sum(len(word.phones) for word in words)
+    if not SLOWEST <= count / (end - begin) <= FASTEST:
+        raise UserError(
+            f"the prompt text has {count} phones for {end - begin:.1f} s of speech; people say"
+            f" {SLOWEST:g} to {FASTEST:g} a second, so it is not the text of this audio"
+        )
+    if recognizer:
+        times = _aligned(speaker, recognizer, log_probs_TxV, words)
+    else:
+        times = _spread(speaker, words, begin, end)
+    limit = first / rate + LONGEST
+    kept = sum(phones[-1][1] <= limit for phones in times)
+    if 0 < kept < len(words):
+        cut = round(times[kept - 1][-1][1] * rate)
+        words, times, audio = words[:kept], times[:kept], audio[:cut]
+    rows = _timeline(speaker, words, times, len(audio) / rate)
+    return speaker.prompt(audio, rows, frontend.Speech(words).text)
+
+
+def posteriors(recognizer: Recognizer, audio: np.ndarray, rate: int) -> np.ndarray:
+    """What the recogniser hears in audio float32 [S] of `rate` Hz: log-probabilities [T, V]."""
+    blocks = waves.blocks(audio, rate, sample_rate=recognizer.features.sample_rate)
+    ((_, found),) = recognizer.run([(None, blocks)], few=True)
+    if isinstance(found, UserError):
+        raise found
+    return found
+
+
+def tokens(recognizer: Recognizer, words: tuple[frontend.Word, ...]) -> list[int]:
+    """Tokens of the recogniser for words: their letters with spaces, or their phones.
+
+    Raises:
+        UserError: the recogniser does not know a letter or phone.
+    """
+    config, vocabulary = recognizer.config.text, recognizer.vocabulary
+    if config.units == "letters":
+        text = " ".join(word.text for word in words)
+        spelt = [t for t in (text, text.lower(), text.upper()) if vocabulary.count(t) >= 0]
+        if not spelt:
+            raise UserError(
+                f"the recogniser cannot spell {text!r}; its letters are {' '.join(config.symbols)}"
+            )
+        return vocabulary.encode(spelt[0])
+    numbers = {symbol: number for number, symbol in enumerate(config.symbols, start=1)}
+    found = []
+    for phone in itertools.chain.from_iterable(word.phones for word in words):
+        number = numbers.get(phone, numbers.get(without_stress(phone)))
+        if number is None:
+            raise UserError(
+                f"the recogniser has no phone {phone}, so it cannot align the text; its symbols"
+                f" are {' '.join(config.symbols)}"
+            )
+        found.append(number)
+    return found
+
+
+def _aligned(
+    speaker: Speaker,
+    recognizer: Recognizer,
+    log_probs_TxV: np.ndarray,
+    words: tuple[frontend.Word, ...],
+) -> Times:
+    """Times by a recogniser of letters or phones."""
+    numbers = tokens(recognizer, words)
+    places_Ux2, _ = align.token_times(log_probs_TxV, numbers, recognizer.frame_rate)
+    places = iter(places_Ux2.tolist())
+    if recognizer.config.text.units != "letters":
+        return [[tuple(next(places)) for _ in word.phones] for word in words]
+    weights = iter(_weights(speaker, words))
+    times = []
+    for word in words:
+        letters = [next(places) for _ in word.text]
+        next(places, None)  # the space
+        inside = np.array([next(weights) for _ in word.phones])
+        times.append(_shares(inside, letters[0][0], letters[-1][1]))
+    return times
+
+
+def _spread(speaker: Speaker, words: tuple[frontend.Word, ...], begin: float, end: float) -> Times:
+    """Times by the predicted durations, scaled so that they fill the seconds from begin to end."""
+    symbols = frontend.Speech(words).phones(stress=speaker.config.tts.stress)[1:-1]
+    shares = iter(_shares(_weights(speaker, words, pauses=True), begin, end))
+    sounds = iter([row for symbol, row in zip(symbols, shares, strict=True) if symbol != SILENCE])
+    return [[next(sounds) for _ in word.phones] for word in words]
+
+
+def _weights(
+    speaker: Speaker, words: tuple[frontend.Word, ...], *, pauses: bool = False
+) -> np.ndarray:
+    """Predicted frames of the words' phones, and of the pauses between them where wanted."""
+    spoken = frontend.Speech(words)
+    symbols = spoken.phones(stress=speaker.config.tts.stress)
+    frames = speaker.durations(Line(symbols, speaker.no_prompt()))
+    kept = [pauses or symbol != SILENCE for symbol in symbols[1:-1]]
+    return frames[1:-1][kept]
+
+
+def _shares(weights_U: np.ndarray, begin: float, end: float) -> list[tuple[float, float]]:
+    """(start, end) of U neighbours that fill the time from `begin` to `end`."""
+    ends = begin + np.cumsum(weights_U) / weights_U.sum() * (end - begin)
+    return list(itertools.pairwise([begin, *ends.tolist()]))
+
+
+def _timeline(
+    speaker: Speaker, words: tuple[frontend.Word, ...], times: Times, seconds: float
+) -> list[tuple[float, float, str]]:
+    """(start, end, symbol) without gaps from 0 to `seconds`: phones, and silence between words."""
+    rows: list[tuple[float, float, str]] = []
+    stress = speaker.config.tts.stress
+    for word, phones in zip(words, times, strict=True):
+        place = rows[-1][1] if rows else 0.0
+        if not rows or phones[0][0] - place >= GAP:
+            rows.append((place, phones[0][0], SILENCE))
+        for (_, end), symbol in zip(phones, frontend.positioned(word.phones, stress=stress)):
+            rows.append((rows[-1][1], end, symbol))
+    if seconds - rows[-1][1] >= GAP:
+        rows.append((rows[-1][1], seconds, SILENCE))
+    return rows
