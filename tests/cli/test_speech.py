@@ -72,8 +72,12 @@ def test_the_api_is_the_command(checkpoint, voice, tmp_path):
     known = "this is what somebody says"
     wave = model.speak("Good morning.", voice, seed=5, prompt_text=known)
     out = tmp_path / "x.wav"
-    words = ["speak", "Good morning.", "--checkpoint", checkpoint, "--prompt", voice]
-    cli.main([*words, "--prompt_text", known, "--seed", "5", "--out", str(out)])
+    words = ["speak", "Good morning.", "--checkpoint", checkpoint]
+    saved = str(tmp_path / "voice.npz")
+    words += ["--seed", "5", "--out", str(out), "--prompt"]
+    cli.main([*words, voice, "--prompt_text", known, "--save_voice", saved])
+    np.testing.assert_allclose(soundfile.read(out)[0], wave, atol=1 / 32000)
+    cli.main([*words, saved])
     np.testing.assert_allclose(soundfile.read(out)[0], wave, atol=1 / 32000)
 
 

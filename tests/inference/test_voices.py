@@ -9,7 +9,7 @@ from uniwav_jax.config import default_config, from_dict
 from uniwav_jax.errors import UserError
 from uniwav_jax.inference import speak, voices
 from uniwav_jax.inference.recognize import Recognizer
-from uniwav_jax.text import alphabet, phones
+from uniwav_jax.text import alphabet
 
 LEXICON = "da AA1\nni IY0\ndani AA1 IY0\nzoo ZH IY0\n"
 TEXT = "dani da, ni dani"  # 6 phones
@@ -66,13 +66,7 @@ def speech(clip):
 
 def symbols(speaker, prompt):
     """The phones of a prompt, and their ends in seconds."""
-    names = speaker.vocabulary.phones
-    parts = [phones.parts(int(number)) for number in prompt.phones]
-    found = [
-        names[phone] + phones.STRESSES[stress] + (f"_{phones.PLACES[place]}" if place else "")
-        for phone, stress, place in parts
-    ]
-    return found, prompt.ends / 50
+    return [speaker.vocabulary.symbol(int(n)) for n in prompt.phones], prompt.ends / 50
 
 
 def test_without_a_recogniser_the_text_is_spread_over_the_speech(speaker, speech, language):
@@ -148,6 +142,36 @@ def test_audio_and_text_are_cut_after_a_word(speaker, clip, language):
     found, _ = symbols(speaker, prompt)
     assert found[-1] == "IY0_E" and sum(symbol != "sil" for symbol in found) == 2 * len(words)
     assert len(words) == pytest.approx(25, abs=2)
+
+
+def test_saved_voices(speaker, speech, language, tmp_path):
+    prompt = voices.load(speaker, speech, text=TEXT, language=language)
+    path = tmp_path / "folder" / "voice.npz"
+    voices.save(path, speaker, prompt)
+    again = voices.load(speaker, str(path))
+    np.testing.assert_array_equal(again.x_TxC, prompt.x_TxC)
+    assert again.phones.tolist() == prompt.phones.tolist() and again.text == prompt.text
+    assert again.ends.tolist() == prompt.ends.tolist() and again.gain == prompt.gain
+    with pytest.raises(UserError, match=r"voice\.npz: a prompt text needs speech"):
+        voices.load(speaker, path, text="da")
+    assert [file.name for file in path.parent.iterdir()] == ["voice.npz"]
+    with pytest.raises(UserError, match=r"files of voices end in \.npz"):
+        voices.save(tmp_path / "voice.wav", speaker, prompt)
+    with pytest.raises(UserError, match="no voice to save"):
+        voices.save(path, speaker, speaker.no_prompt())
+
+
+def test_other_files_are_no_voices(speaker, speech, tmp_path, monkeypatch):
+    path = tmp_path / "voice.npz"
+    with pytest.raises(UserError, match="does not exist"):
+        voices.load(speaker, path)
+    path.write_bytes(b"no archive")
+    with pytest.raises(UserError, match="is no voice of --save_voice, or is damaged"):
+        voices.load(speaker, path)
+    voices.save(path, speaker, voices.load(speaker, speech))
+    monkeypatch.setitem(speaker.waveforms.__dict__, "digest", "of another")
+    with pytest.raises(UserError, match=r"is a voice for features \w{16}, but those of this model"):
+        voices.load(speaker, path)
 
 
 def test_prompts_may_be_ready_arrays_or_files(speaker, tmp_path):

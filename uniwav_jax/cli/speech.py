@@ -25,8 +25,9 @@ def speak(parser: argparse.ArgumentParser) -> Run:
     """
     parser.add_argument("text", metavar="TEXT|FILE")
     parser.add_argument("--checkpoint", required=True, help="workdir of a run with task tts")
-    parser.add_argument("--prompt", help="audio file of the voice, 3 to 10 s")
+    parser.add_argument("--prompt", help="audio file of the voice, 3 to 10 s, or a saved voice")
     parser.add_argument("--prompt_text", help="what is said in it; its rhythm is then continued")
+    parser.add_argument("--save_voice", metavar="FILE.npz", help="keep the voice of --prompt")
     parser.add_argument("--recognizer", help="workdir of a run with task asr")
     parser.add_argument("--out", required=True, help="WAV file, or a folder for a table")
     parser.add_argument("--language", default="english", help="or espeak:VOICE, or a lexicon file")
@@ -61,6 +62,11 @@ def _speak(args: argparse.Namespace) -> int:
     speaker = api.load(args.checkpoint).speaker
     recognizer = api.load(args.recognizer).recognizer if args.recognizer else None
     loaded: dict[tuple[str | None, str | None], voices.Prompt] = {}
+    known = {"language": args.language, "recognizer": recognizer}
+    if args.save_voice:
+        own = (args.prompt, args.prompt_text)
+        loaded[own] = voices.load(speaker, own[0], text=own[1], **known)
+        voices.save(args.save_voice, speaker, loaded[own])
     failed = 0
     for target, text, *prompt in rows:
         try:
@@ -69,8 +75,8 @@ def _speak(args: argparse.Namespace) -> int:
                 print("\n".join([spoken.text, *(f"  {note}" for note in spoken.notes)]))
             voice = loaded.get(tuple(prompt))
             if voice is None:
-                known = {"text": prompt[1], "language": args.language, "recognizer": recognizer}
-                voice = loaded[tuple(prompt)] = voices.load(speaker, prompt[0], **known)
+                voice = voices.load(speaker, prompt[0], text=prompt[1], **known)
+                loaded[tuple(prompt)] = voice
             parts = say.stream(speaker, spoken, voice, settings)
             said = say.joined(parts, speaker.features.sample_rate)
         except UserError as error:

@@ -11,7 +11,6 @@ and on its place only.
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
 from uniwav_jax.features import SurfaceFeatures
 from uniwav_jax.inference import representations
-from uniwav_jax.inference.waveforms import FRAME_STEP, Sampling, Waveforms
+from uniwav_jax.inference.waveforms import FRAME_STEP, Sampling, Waveforms, digest
 from uniwav_jax.models import flow, masking, speech_tokens, uniwav
 from uniwav_jax.tokens.value import Tokens
 from uniwav_jax.types import PyTree
@@ -55,13 +54,8 @@ class Tokenizer(representations.Encoder):
     @functools.cached_property
     def digest(self) -> str:
         """16 hexadecimal digits of everything on which the codes depend."""
-        found = hashlib.sha256(str(self.config.tokenizer.layer).encode())
         params = {name: self._arrays["params"][name] for name in CODING}
-        leaves = jax.tree_util.tree_leaves_with_path([params, self._arrays["features"]])
-        for path, leaf in leaves:
-            found.update(jax.tree_util.keystr(path).encode())
-            found.update(np.asarray(leaf, "<f4").tobytes())
-        return found.hexdigest()[:16]
+        return digest(str(self.config.tokenizer.layer), [params, self._arrays["features"]])
 
     def tokens(
         self, files: Iterable[tuple[Any, Iterable[np.ndarray]]], *, few: bool = False

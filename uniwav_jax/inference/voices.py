@@ -8,11 +8,12 @@ The times are those of a recogniser, where there is one:
     phones      the times of phones (ARPAbet, with or without stress)
 
 Without a recogniser all phones are spread over the speech by the durations that the model predicts,
-which is an approximation.
+which is an approximation. `save` keeps a voice in a file.
 """
 
 import itertools
 import os
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,11 @@ from uniwav_jax.inference.speak import LONGEST, Line, Prompt, Speaker
 from uniwav_jax.text import frontend
 from uniwav_jax.text.lexicon import without_stress
 from uniwav_jax.text.textgrid import SILENCE
+from uniwav_jax.tokens import files
 
 SLOWEST, FASTEST = 3.0, 25.0  # phones a second; text with others is not that of the audio
 GAP = 0.04  # seconds between two words from which on there is a silence
+SUFFIX, SCHEMA = ".npz", 1  # of files of voices
 Times = list[list[tuple[float, float]]]  # (start, end) in seconds of each phone of each word
 
 
@@ -44,7 +47,7 @@ def load(
     Args:
         speaker: the model.
         prompt: a `Prompt`, which is left as it is; speech as `inference.waves.blocks` takes it; or
-            None for no prompt.
+            None for no prompt; or the path of a file that `save` wrote.
         rate: sample rate of an array, in Hz; None: the model's.
         text: what is said in the prompt; None: a recogniser of letters writes it, and without one
             the phones stay unknown.
@@ -55,10 +58,13 @@ def load(
         UserError: the prompt cannot be used, the text does not fit it, or the recogniser does not
             know its letters or phones.
     """
+    named = f"{prompt}: " if isinstance(prompt, str | os.PathLike) else ""
+    if named and pathlib.Path(prompt).suffix == SUFFIX:
+        prompt = _read(speaker, prompt)
     if prompt is None or isinstance(prompt, Prompt):
         if text is not None:
             what = "a prompt" if prompt is None else "speech, and this prompt is ready"
-            raise UserError(f"a prompt text needs {what}")
+            raise UserError(f"{named}a prompt text needs {what}")
         return prompt or speaker.no_prompt()
     blocks = waves.blocks(prompt, rate, sample_rate=speaker.features.sample_rate)
     audio = np.concatenate([np.zeros(0, np.float32), *blocks])
@@ -67,8 +73,52 @@ def load(
             return speaker.prompt(audio)
         return _with_text(speaker, audio, text, frontend.load(language), recognizer)
     except UserError as error:
-        named = f"{prompt}: " if isinstance(prompt, str | os.PathLike) else ""
         raise UserError(f"{named}{error}") from error
+
+
+def save(path: str | os.PathLike[str], speaker: Speaker, prompt: Prompt) -> None:
+    """Write a voice of the model; the file appears whole or not at all.
+
+    Args:
+        path: ends in .npz.
+        speaker: the model.
+        prompt: what `load` gives.
+
+    Raises:
+        UserError: the path has another ending, the voice is empty, or the disk refuses.
+    """
+    if pathlib.Path(path).suffix != SUFFIX:
+        raise UserError(f"{path}: files of voices end in {SUFFIX}")
+    if not len(prompt.x_TxC):
+        raise UserError(f"{path}: there is no prompt, so there is no voice to save")
+    symbols = [speaker.vocabulary.symbol(int(number)) for number in prompt.phones]
+    fields = {"schema": SCHEMA, "features": speaker.waveforms.digest, "latents": prompt.x_TxC}
+    fields |= {"symbols": np.array(symbols, str), "ends": prompt.ends}
+    with files.whole(path) as draft, draft.open("wb") as file:
+        np.savez_compressed(file, **fields, gain=prompt.gain, text=prompt.text)
+
+
+def _read(speaker: Speaker, path: str | os.PathLike[str]) -> Prompt:
+    """A voice that `save` wrote, of a model with the same features."""
+    try:
+        with np.load(path) as fields:
+            schema, features = int(fields["schema"]), str(fields["features"])
+            found = {name: fields[name] for name in ("latents", "symbols", "ends")}
+            gain, text = float(fields["gain"]), str(fields["text"])
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except Exception as error:  # numpy, zipfile and zlib each raise errors of their own
+        reason = (str(error).splitlines() or [repr(error)])[0]
+        raise UserError(f"{path} is no voice of --save_voice, or is damaged: {reason}") from error
+    if schema != SCHEMA:
+        raise UserError(f"{path} has schema {schema}, this version reads {SCHEMA}")
+    if features != speaker.waveforms.digest:
+        raise UserError(
+            f"{path} is a voice for features {features}, but those of this model are"
+            f" {speaker.waveforms.digest}; save it again from audio with this model"
+        )
+    numbers = [speaker.vocabulary.number(str(symbol)) for symbol in found["symbols"]]
+    return Prompt(found["latents"], np.array(numbers, np.int32), found["ends"], gain, text)
 
 
 def _with_text(

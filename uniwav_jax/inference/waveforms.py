@@ -1,6 +1,8 @@
 """Waveforms to normalised surface features and back, as speech synthesis needs it, and voices."""
 
 import dataclasses
+import functools
+import hashlib
 
 import jax
 import numpy as np
@@ -43,6 +45,15 @@ class Sampling:
                 raise UserError(f"{name} must be positive; got {value:g}")
 
 
+def digest(settings: str, arrays: PyTree) -> str:
+    """16 hexadecimal digits of settings and of a tree of float32 arrays."""
+    found = hashlib.sha256(settings.encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
+        found.update(jax.tree_util.keystr(path).encode())
+        found.update(np.asarray(leaf, "<f4").tobytes())
+    return found.hexdigest()[:16]
+
+
 class Waveforms:
     """The surface features of a model, compiled.
 
@@ -54,6 +65,11 @@ class Waveforms:
     def __init__(self, features: SurfaceFeatures, weights: PyTree) -> None:
         self.features, self._weights = features, weights
         self._encode, self._decode = jax.jit(features.encode), jax.jit(features.decode)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits of everything on which the features depend."""
+        return digest(f"{self.features.sample_rate} {self.features.hop}", self._weights)
 
     def latents(self, audio_S: np.ndarray) -> np.ndarray:
         """Normalised features, float32 [S // hop, C], of audio in [-1, 1]."""
