@@ -4,7 +4,7 @@
     model.encode(wave, rate)        states of all layers, z, codes, times
     model.transcribe(wave, rate)    text and the times of its words
     model.align(wave, text, rate)   times of the words and letters of a known text
-    model.speak(text, prompt)       speech of a text in the voice of a prompt
+    model.speak(text, prompt)       speech in the voice of a prompt; speak_stream by sentences
     model.tokenize(wave, rate)      discrete tokens, and model.detokenize(tokens, prompt) back
 
 A wave is the path of an audio file or an array; `inference.waves.blocks` says which arrays. It may
@@ -15,7 +15,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import jax
@@ -233,12 +233,13 @@ class Model:
         """
         return say.speak(self.speaker, text, prompt, rate, **options).wave
 
+    def speak_stream(self, text: str, prompt: Any = None, **options: Any) -> Iterator[np.ndarray]:
+        """The waves of `speak`'s sentences, to be played one after the other, as they are ready."""
+        return say.waves(self.speaker, text, prompt, **options)
+
     def edit(self, wave: Any, text: str, span: Any) -> NoReturn:
         """A wave with another text in a span. Not in this version yet."""
-        raise UserError(
-            "edit is not in this version yet: speech editing will come with a later one, which"
-            " trains it with configs named tts_*"
-        )
+        raise UserError("edit is not in this version yet; configs named tts_* will train it")
 
     def extractor(self, layers: Any, *, window: float | None = None) -> representations.Extractor:
         """The model for one choice of layers, whose `run` takes many files."""

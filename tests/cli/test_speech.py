@@ -81,12 +81,56 @@ def test_the_api_is_the_command(checkpoint, voice, tmp_path):
     np.testing.assert_allclose(soundfile.read(out)[0], wave, atol=1 / 32000)
 
 
+def test_sentences_are_streamed_to_a_file_and_to_stdout(checkpoint, tmp_path, capfdbinary):
+    model = uniwav_jax.load(checkpoint)
+    text = "Yes. Good morning. No."
+    parts = list(model.speak_stream(text, seed=5))
+    assert len(parts) == 3
+    out = tmp_path / "a" / "x.wav"
+    words = ["speak", text, "--checkpoint", checkpoint, "--seed", "5"]
+    cli.main([*words, "--out", str(out), "--stream", "--srt"])
+    read, rate = soundfile.read(out, dtype="int16")
+    assert rate == 16000 and {path.name for path in out.parent.iterdir()} == {"x.wav", "x.srt"}
+    np.testing.assert_allclose(read / 32768, np.concatenate(parts), atol=1 / 32000)
+    printed = capfdbinary.readouterr()
+    assert b"first audio after" in printed.err and b"real-time factor" in printed.err
+    cli.main([*words, "--out", "-"])
+    printed = capfdbinary.readouterr()
+    np.testing.assert_array_equal(np.frombuffer(printed.out, "<i2"), read)
+    assert b"4 words" in printed.err
+    with pytest.raises(UserError, match="--out is stdout"):
+        cli.main([*words, "--out", "-", "--srt"])
+
+
+def test_a_stream_begins_with_a_sentence(tmp_path):
+    """The file can be read after each sentence; without speech there is no file."""
+    from uniwav_jax.cli.speech import _streamed
+    from uniwav_jax.inference.speak import Speech
+
+    out = tmp_path / "x.wav"
+    parts = ((Speech(np.full(1600, 0.5, np.float32), []), None) for _ in range(2))
+    stream = _streamed(parts, out, 16000, 0.0)
+    for count in (1, 2):
+        next(stream)
+        assert len(soundfile.read(out)[0]) == 1600 * count
+    stream.close()
+
+    def failing():
+        raise UserError("nothing")
+        yield
+
+    with pytest.raises(UserError, match="nothing"):
+        list(_streamed(failing(), tmp_path / "y.wav", 16000, 0.0))
+    assert not (tmp_path / "y.wav").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "out", "message"),
     [
         ("story.txt", "x.wav", r"story\.txt does not exist"),
         ("Good morning.", "x.mp3", r"--out must name a \.wav file"),
         ("", "x.wav", "no word to speak"),
+        ("", "-", "no word to speak"),
         ("你好", "x.wav", "no word to speak"),
     ],
 )

@@ -46,7 +46,7 @@ def test_sentences_become_lines_and_the_first_comes_alone():
     spoken = Speech((*sentence(2, 3), *sentence(1), *sentence(4, 4)))
     speaker = Recorder()
     said = say.joined(say.stream(speaker, spoken, speaker.no_prompt(), speak.Settings()), RATE)
-    assert [len(lines) for lines in speaker.calls] == [1, 2]
+    assert [len(lines) for lines in speaker.calls] == [1, 2], "then as many again and one more"
     assert [word.text for word in said.words] == ["w0", "w1", "w0", "w0", "w1"]
     # sil, 5 phones, sil; then sil, 1 phone, sil: each symbol lasts 40 ms.
     assert said.words[1].start == pytest.approx(0.04 * 3)

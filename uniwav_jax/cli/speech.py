@@ -1,13 +1,20 @@
 """`uniwav speak`."""
 
 import argparse
+import contextlib
+import os
 import pathlib
+import sys
+import time
+import wave
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from uniwav_jax.cli import Run, files
-from uniwav_jax.errors import UserError
+from uniwav_jax.errors import UserError, disk_errors
 
 COLUMNS = ("id", "text")
+STDOUT = "-"  # as --out: raw samples, int16 in little-endian order, one channel
 
 
 def speak(parser: argparse.ArgumentParser) -> Run:
@@ -21,7 +28,8 @@ def speak(parser: argparse.ArgumentParser) -> Run:
     prompt and prompt_text, whose rows become OUT/id.wav; rows that cannot be spoken are named, the
     others are done, and the status is 1. The prompt is some seconds of speech; without it the voice
     comes from noise. Long texts are spoken sentence by sentence. With --recognizer the words of the
-    prompt are found in its audio. Needs pip install "uniwav_jax[speak]".
+    prompt are found in its audio. With --stream each sentence is written as soon as it is ready,
+    and the delay and the speed are printed. Needs pip install "uniwav_jax[speak]".
     """
     parser.add_argument("text", metavar="TEXT|FILE")
     parser.add_argument("--checkpoint", required=True, help="workdir of a run with task tts")
@@ -29,7 +37,10 @@ def speak(parser: argparse.ArgumentParser) -> Run:
     parser.add_argument("--prompt_text", help="what is said in it; its rhythm is then continued")
     parser.add_argument("--save_voice", metavar="FILE.npz", help="keep the voice of --prompt")
     parser.add_argument("--recognizer", help="workdir of a run with task asr")
-    parser.add_argument("--out", required=True, help="WAV file, or a folder for a table")
+    parser.add_argument(
+        "--out", required=True, help="WAV file, folder for a table, or - for stdout"
+    )
+    parser.add_argument("--stream", action="store_true", help="write sentences as they are ready")
     parser.add_argument("--language", default="english", help="or espeak:VOICE, or a lexicon file")
     parser.add_argument("--show_text", action="store_true", help="print what is spoken and why")
     parser.add_argument("--srt", action="store_true", help="also write subtitles, NAME.srt")
@@ -48,7 +59,8 @@ def _speak(args: argparse.Namespace) -> int:
     from uniwav_jax.inference.speak import Settings
     from uniwav_jax.text import frontend
 
-    out = pathlib.Path(args.out)
+    out, raw = pathlib.Path(args.out), args.out == STDOUT
+    notes = sys.stderr if raw else sys.stdout
     rows = _rows(args, out)
     front_end = frontend.load(args.language)
     settings = Settings(
@@ -60,6 +72,7 @@ def _speak(args: argparse.Namespace) -> int:
         seconds=args.duration,
     )
     speaker = api.load(args.checkpoint).speaker
+    rate = speaker.features.sample_rate
     recognizer = api.load(args.recognizer).recognizer if args.recognizer else None
     loaded: dict[tuple[str | None, str | None], voices.Prompt] = {}
     known = {"language": args.language, "recognizer": recognizer}
@@ -69,24 +82,71 @@ def _speak(args: argparse.Namespace) -> int:
         voices.save(args.save_voice, speaker, loaded[own])
     failed = 0
     for target, text, *prompt in rows:
+        begin = time.monotonic()
         try:
             spoken = front_end(text)
             if args.show_text:
-                print("\n".join([spoken.text, *(f"  {note}" for note in spoken.notes)]))
+                lines = [spoken.text, *(f"  {note}" for note in spoken.notes)]
+                print("\n".join(lines), file=notes)
             voice = loaded.get(tuple(prompt))
             if voice is None:
                 voice = voices.load(speaker, prompt[0], text=prompt[1], **known)
                 loaded[tuple(prompt)] = voice
             parts = say.stream(speaker, spoken, voice, settings)
-            said = say.joined(parts, speaker.features.sample_rate)
+            if args.stream or raw:
+                parts = _streamed(parts, None if raw else target, rate, begin)
+            said = say.joined(parts, rate)
         except UserError as error:
             if len(rows) == 1:
                 raise
             failed += files.report(f"{target.name}: {error}")
             continue
         _write(target, said, args)
-        print(f"{target}: {len(said.wave) / said.rate:.2f} s, {len(said.words)} words")
+        seconds = len(said.wave) / said.rate
+        print(f"{target}: {seconds:.2f} s, {len(said.words)} words", file=notes)
     return int(failed > 0)
+
+
+def _streamed(
+    parts: Iterable[tuple[Any, Any]], target: pathlib.Path | None, rate: int, begin: float
+) -> Iterator[tuple[Any, Any]]:
+    """Parts of `say.stream`, each of which is written as it passes, and the speed at the end.
+
+    Args:
+        parts: speech and its words.
+        target: WAV file, whose header is right after each part; None: raw samples to stdout.
+        rate: of the speech, in Hz.
+        begin: `time.monotonic()` at the beginning.
+    """
+    from uniwav_jax.audio.writer import to_int16
+    from uniwav_jax.inference import say
+
+    first, samples, file, write = 0.0, 0, sys.stdout.buffer, sys.stdout.buffer.write
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(disk_errors(str(target)))
+        for speech, spoken in parts:
+            if not samples:
+                first = time.monotonic() - begin
+            if target and not samples:  # from here on there is something to write
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file = opened.enter_context(target.open("wb"))
+                sink = opened.enter_context(wave.open(file, "wb"))
+                sink.setparams((1, 2, rate, 0, "NONE", ""))
+                write = sink.writeframes
+            try:
+                write(to_int16(say.faded(speech.wave, rate)).astype("<i2").tobytes())
+                file.flush()
+            except BrokenPipeError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise UserError("what reads the speech from stdout has ended") from None
+            samples += len(speech.wave)
+            yield speech, spoken
+    took, seconds = time.monotonic() - begin, samples / rate
+    print(
+        f"first audio after {first:.2f} s; {seconds:.2f} s of speech in {took:.2f} s,"
+        f" real-time factor {took / seconds:.2f}",
+        file=sys.stderr,
+    )
 
 
 def _rows(args: argparse.Namespace, out: pathlib.Path) -> list[tuple[Any, ...]]:
@@ -102,9 +162,13 @@ def _rows(args: argparse.Namespace, out: pathlib.Path) -> list[tuple[Any, ...]]:
     if not exists and source.suffix in (".txt", ".tsv") and " " not in text:
         raise UserError(f"{text} does not exist")
     if not exists or source.suffix != ".tsv":
-        if out.suffix.lower() != ".wav":
+        if args.out == STDOUT and (args.srt or args.textgrid):
+            raise UserError("--srt and --textgrid are written beside a file; --out is stdout")
+        if out.suffix.lower() != ".wav" and args.out != STDOUT:
             raise UserError(f"--out must name a .wav file; got {out}")
         return [(out, read_text(source) if exists else text, args.prompt, args.prompt_text)]
+    if args.out == STDOUT:
+        raise UserError("a table is spoken into a folder; --out is stdout")
     head, *lines = (line.split("\t") for line in read_text(source).splitlines() if line.strip())
     missing = [name for name in COLUMNS if name not in head]
     if missing:
@@ -126,15 +190,21 @@ def _rows(args: argparse.Namespace, out: pathlib.Path) -> list[tuple[Any, ...]]:
 
 
 def _write(target: pathlib.Path, said: object, args: argparse.Namespace) -> None:
-    """The wave, and on request subtitles and a TextGrid; each appears complete or not at all."""
+    """The wave, and on request subtitles and a TextGrid; each appears complete or not at all.
+
+    A wave that was streamed is there already.
+    """
     from uniwav_jax.audio.writer import write_audio
     from uniwav_jax.inference import transcripts
     from uniwav_jax.text import textgrid
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(".part.wav")
-    write_audio(temporary, [said.wave], sample_rate=said.rate)
-    temporary.replace(target)
+    if args.out == STDOUT:
+        return
+    if not args.stream:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_suffix(".part.wav")
+        write_audio(temporary, [said.wave], sample_rate=said.rate)
+        temporary.replace(target)
     if args.srt:
         target.with_suffix(".srt").write_text(transcripts.srt(said.words), encoding="utf-8")
     if args.textgrid:

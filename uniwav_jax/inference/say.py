@@ -42,6 +42,21 @@ class Said:
 
 
 def speak(
+    speaker: Speaker, text: str, prompt: Any = None, rate: int | None = None, **options: Any
+) -> Said:
+    """Speak a text of any length; arguments and errors as in `lines`."""
+    return joined(lines(speaker, text, prompt, rate, **options), speaker.features.sample_rate)
+
+
+def waves(
+    speaker: Speaker, text: str, prompt: Any = None, rate: int | None = None, **options: Any
+) -> Iterator[np.ndarray]:
+    """The waves, float32 [samples], that `speak` puts together, each as soon as it is ready."""
+    for speech, _ in lines(speaker, text, prompt, rate, **options):
+        yield faded(speech.wave, speaker.features.sample_rate)
+
+
+def lines(
     speaker: Speaker,
     text: str,
     prompt: Any = None,
@@ -51,8 +66,8 @@ def speak(
     prompt_text: str | None = None,
     recognizer: Any = None,
     **options: Any,
-) -> Said:
-    """Speak a text of any length.
+) -> Iterator[tuple[speak_lib.Speech, frontend.Speech]]:
+    """Speak a text sentence by sentence; see `stream`.
 
     Args:
         speaker: the model.
@@ -72,16 +87,16 @@ def speak(
     recognizer = getattr(recognizer, "recognizer", recognizer)
     known = {"text": prompt_text, "language": language, "recognizer": recognizer}
     voice = voices.load(speaker, prompt, rate, **known)
-    parts = stream(speaker, spoken, voice, Settings(**options))
-    return joined(parts, speaker.features.sample_rate)
+    return stream(speaker, spoken, voice, Settings(**options))
 
 
 def stream(
     speaker: Speaker, spoken: frontend.Speech, prompt: Prompt, settings: Settings
 ) -> Iterator[tuple[speak_lib.Speech, frontend.Speech]]:
-    """The speech and the words of each line as soon as they are ready; the first one comes alone.
+    """The speech and the words of each line as soon as they are ready.
 
-    With `settings.seconds` the lines share that time by their predicted lengths.
+    The first line comes alone, then two, four, ... are generated together. With `settings.seconds`
+    the lines share that time by their predicted lengths.
     """
     stress = speaker.config.tts.stress
     parts = list(pieces(spoken))
@@ -102,7 +117,7 @@ def stream(
         lines = [dataclasses.replace(line, frames=f) for line, f in zip(lines, split, strict=True)]
     first = 0
     while first < len(lines):
-        last = first + (AT_ONCE if first else 1)
+        last = first + min(first + 1, AT_ONCE)
         yield from zip(speaker.speak(lines[first:last], settings), parts[first:last], strict=True)
         first = last
 
