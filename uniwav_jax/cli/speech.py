@@ -48,6 +48,7 @@ def speak(parser: argparse.ArgumentParser) -> Run:
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
     parser.add_argument("--speed", type=float, default=1.0, help="factor of the tempo")
     parser.add_argument("--duration", type=float, help="seconds of the new speech, exactly")
+    parser.add_argument("--candidates", type=int, default=1, help="per sentence; the best is kept")
     for name, kind in (("guidance", float), ("temperature", float), ("steps", int)):
         parser.add_argument(f"--{name}", type=kind, help="of the sampler; default: of the run")
     return _speak
@@ -56,6 +57,7 @@ def speak(parser: argparse.ArgumentParser) -> Run:
 def _speak(args: argparse.Namespace) -> int:
     from uniwav_jax import api
     from uniwav_jax.inference import say, voices
+    from uniwav_jax.inference.candidates import Candidates
     from uniwav_jax.inference.speak import Settings
     from uniwav_jax.text import frontend
 
@@ -80,6 +82,7 @@ def _speak(args: argparse.Namespace) -> int:
         own = (args.prompt, args.prompt_text)
         loaded[own] = voices.load(speaker, own[0], text=own[1], **known)
         voices.save(args.save_voice, speaker, loaded[own])
+    best = Candidates(recognizer, args.candidates) if args.candidates != 1 else None
     failed = 0
     for target, text, *prompt in rows:
         begin = time.monotonic()
@@ -92,7 +95,7 @@ def _speak(args: argparse.Namespace) -> int:
             if voice is None:
                 voice = voices.load(speaker, prompt[0], text=prompt[1], **known)
                 loaded[tuple(prompt)] = voice
-            parts = say.stream(speaker, spoken, voice, settings)
+            parts = say.stream(speaker, spoken, voice, settings, best)
             if args.stream or raw:
                 parts = _streamed(parts, None if raw else target, rate, begin)
             said = say.joined(parts, rate)
@@ -104,6 +107,12 @@ def _speak(args: argparse.Namespace) -> int:
         _write(target, said, args)
         seconds = len(said.wave) / said.rate
         print(f"{target}: {seconds:.2f} s, {len(said.words)} words", file=notes)
+        for number, choice in enumerate(best.choices if best else (), start=1):
+            losses = ", ".join(f"{loss:.2f}" for loss in choice.losses)
+            what = f"sentence {number}: seed {choice.seed}, of CTC losses {losses}"
+            print(f"  {what} per symbol from seed {args.seed} on", file=notes)
+        if best:
+            best.choices.clear()
     return int(failed > 0)
 
 

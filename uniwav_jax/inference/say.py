@@ -14,6 +14,7 @@ import numpy as np
 from uniwav_jax.errors import UserError
 from uniwav_jax.inference import speak as speak_lib
 from uniwav_jax.inference import voices
+from uniwav_jax.inference.candidates import Candidates
 from uniwav_jax.inference.speak import Line, Prompt, Settings, Speaker
 from uniwav_jax.inference.words import Word
 from uniwav_jax.text import frontend
@@ -65,6 +66,7 @@ def lines(
     language: str = "english",
     prompt_text: str | None = None,
     recognizer: Any = None,
+    candidates: int = 1,
     **options: Any,
 ) -> Iterator[tuple[speak_lib.Speech, frontend.Speech]]:
     """Speak a text sentence by sentence; see `stream`.
@@ -77,7 +79,9 @@ def lines(
         rate: sample rate of an array, in Hz; None: the model's.
         language: see `text.frontend.load`.
         prompt_text: what is said in the prompt; see `inference.voices.load`.
-        recognizer: a model of task asr, or its `Recognizer`, for the times of the prompt's phones.
+        recognizer: a model of task asr, or its `Recognizer`, for the times of the prompt's phones
+            and for ranking.
+        candidates: of each line, of which the recogniser understands the one that is kept best.
         options: of `Settings`.
 
     Raises:
@@ -87,16 +91,22 @@ def lines(
     recognizer = getattr(recognizer, "recognizer", recognizer)
     known = {"text": prompt_text, "language": language, "recognizer": recognizer}
     voice = voices.load(speaker, prompt, rate, **known)
-    return stream(speaker, spoken, voice, Settings(**options))
+    best = Candidates(recognizer, candidates) if candidates != 1 else None
+    return stream(speaker, spoken, voice, Settings(**options), best)
 
 
 def stream(
-    speaker: Speaker, spoken: frontend.Speech, prompt: Prompt, settings: Settings
+    speaker: Speaker,
+    spoken: frontend.Speech,
+    prompt: Prompt,
+    settings: Settings,
+    candidates: Candidates | None = None,
 ) -> Iterator[tuple[speak_lib.Speech, frontend.Speech]]:
     """The speech and the words of each line as soon as they are ready.
 
     The first line comes alone, then two, four, ... are generated together. With `settings.seconds`
-    the lines share that time by their predicted lengths.
+    the lines share that time by their predicted lengths. With `candidates` the best of several is
+    kept for each line.
     """
     stress = speaker.config.tts.stress
     parts = list(pieces(spoken))
@@ -118,7 +128,12 @@ def stream(
     first = 0
     while first < len(lines):
         last = first + min(first + 1, AT_ONCE)
-        yield from zip(speaker.speak(lines[first:last], settings), parts[first:last], strict=True)
+        chosen = lines[first:last], parts[first:last]
+        if candidates:
+            made = candidates.speak(speaker, *chosen, settings)
+        else:
+            made = speaker.speak(chosen[0], settings)
+        yield from zip(made, chosen[1], strict=True)
         first = last
 
 

@@ -14,6 +14,7 @@ which is an approximation. `save` keeps a voice in a file.
 import itertools
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,7 @@ def _with_text(
     first, last = speaker.waveforms.voice(audio, LONGEST)
     if text is None:  # nothing beyond is heard
         audio = audio[:last]
-    log_probs_TxV = posteriors(recognizer, audio, rate) if recognizer else None
+    log_probs_TxV = posteriors(recognizer, [audio], rate)[0] if recognizer else None
     if text is None:
         if recognizer.config.text.units != "letters":  # its phones are in no words
             return speaker.prompt(audio)
@@ -160,12 +161,18 @@ def _with_text(
     return speaker.prompt(audio, rows, frontend.Speech(words).text)
 
 
-def posteriors(recognizer: Recognizer, audio: np.ndarray, rate: int) -> np.ndarray:
-    """What the recogniser hears in audio float32 [S] of `rate` Hz: log-probabilities [T, V]."""
-    blocks = waves.blocks(audio, rate, sample_rate=recognizer.features.sample_rate)
-    ((_, found),) = recognizer.run([(None, blocks)], few=True)
-    if isinstance(found, UserError):
-        raise found
+def posteriors(recognizer: Recognizer, audio: Sequence[np.ndarray], rate: int) -> list[np.ndarray]:
+    """What the recogniser hears in each audio, float32 [S] of `rate` Hz: log-probabilities [T, V].
+
+    Raises:
+        UserError: an audio is empty.
+    """
+    own = recognizer.features.sample_rate
+    blocks = ((None, waves.blocks(audio_S, rate, sample_rate=own)) for audio_S in audio)
+    found = [log_probs_TxV for _, log_probs_TxV in recognizer.run(blocks, few=True)]
+    for result in found:
+        if isinstance(result, UserError):
+            raise result
     return found
 
 
