@@ -83,9 +83,9 @@ def test_the_api_is_the_command(checkpoint, voice, tmp_path):
 
 def test_sentences_are_streamed_to_a_file_and_to_stdout(checkpoint, tmp_path, capfdbinary):
     model = uniwav_jax.load(checkpoint)
-    text = "Yes. Good morning. No."
+    text = "Yes. No."
     parts = list(model.speak_stream(text, seed=5))
-    assert len(parts) == 3
+    assert len(parts) == 2
     out = tmp_path / "a" / "x.wav"
     words = ["speak", text, "--checkpoint", checkpoint, "--seed", "5"]
     cli.main([*words, "--out", str(out), "--stream", "--srt"])
@@ -97,7 +97,7 @@ def test_sentences_are_streamed_to_a_file_and_to_stdout(checkpoint, tmp_path, ca
     cli.main([*words, "--out", "-"])
     printed = capfdbinary.readouterr()
     np.testing.assert_array_equal(np.frombuffer(printed.out, "<i2"), read)
-    assert b"4 words" in printed.err
+    assert b"2 words" in printed.err
     with pytest.raises(UserError, match="--out is stdout"):
         cli.main([*words, "--out", "-", "--srt"])
 
@@ -130,7 +130,6 @@ def test_a_stream_begins_with_a_sentence(tmp_path):
         ("story.txt", "x.wav", r"story\.txt does not exist"),
         ("Good morning.", "x.mp3", r"--out must name a \.wav file"),
         ("", "x.wav", "no word to speak"),
-        ("", "-", "no word to speak"),
         ("你好", "x.wav", "no word to speak"),
     ],
 )

@@ -29,8 +29,9 @@ class Hears(Fake):
 
     def run(self, files, *, few=False):
         for name, blocks in files:
-            loudest = max(np.abs(block).max() for block in blocks)
-            yield name, self.log_probs if loudest == pytest.approx(self.level) else self.silence
+            typical = np.median(np.concatenate(list(blocks)))
+            right = typical == pytest.approx(self.level, rel=0.05)
+            yield name, self.log_probs if right else self.silence
 
 
 def spoken(level, count=3, **options):
