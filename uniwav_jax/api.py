@@ -229,7 +229,8 @@ class Model:
             prompt: some seconds of speech, a path or array; None: a voice from noise.
             rate: sample rate of an array, in Hz; None: the model's.
             options: prompt_text and others of `inference.say.speak`; and of
-                `inference.speak.Settings`: seed, guidance, temperature, steps, speed, seconds.
+                `inference.speak.Settings`: seed, guidance, temperature, steps, speed, seconds,
+                durations.
         """
         return say.speak(self.speaker, text, prompt, rate, **options).wave
 

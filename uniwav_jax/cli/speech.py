@@ -48,6 +48,7 @@ def speak(parser: argparse.ArgumentParser) -> Run:
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
     parser.add_argument("--speed", type=float, default=1.0, help="factor of the tempo")
     parser.add_argument("--duration", type=float, help="seconds of the new speech, exactly")
+    parser.add_argument("--durations", help="model, even or characters; default: the model's")
     parser.add_argument("--candidates", type=int, default=1, help="per sentence; the best is kept")
     for name, kind in (("guidance", float), ("temperature", float), ("steps", int)):
         parser.add_argument(f"--{name}", type=kind, help="of the sampler; default: of the run")
@@ -72,6 +73,7 @@ def _speak(args: argparse.Namespace) -> int:
         steps=args.steps,
         speed=args.speed,
         seconds=args.duration,
+        durations=args.durations,
     )
     speaker = api.load(args.checkpoint).speaker
     rate = speaker.features.sample_rate

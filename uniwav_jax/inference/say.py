@@ -110,7 +110,7 @@ def stream(
     """
     stress = speaker.config.tts.stress
     parts = list(pieces(spoken))
-    lines = [Line(part.phones(stress=stress), prompt) for part in parts]
+    lines = [Line(part.phones(stress=stress), prompt, text=part.text) for part in parts]
     if settings.seconds is not None:
         free = dataclasses.replace(settings, seconds=None)
         predicted = np.concatenate([speaker.durations(line, free) for line in lines])

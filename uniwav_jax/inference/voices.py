@@ -240,7 +240,7 @@ def _weights(
     """Predicted frames of the words' phones, and of the pauses between them where wanted."""
     spoken = frontend.Speech(words)
     symbols = spoken.phones(stress=speaker.config.tts.stress)
-    frames = speaker.durations(Line(symbols, speaker.no_prompt()))
+    frames = speaker.durations(Line(symbols, speaker.no_prompt(), text=spoken.text))
     kept = [pauses or symbol != SILENCE for symbol in symbols[1:-1]]
     return frames[1:-1][kept]
 
