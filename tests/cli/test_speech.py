@@ -81,6 +81,26 @@ def test_the_api_is_the_command(checkpoint, voice, tmp_path):
     np.testing.assert_allclose(soundfile.read(out)[0], wave, atol=1 / 32000)
 
 
+def test_a_recogniser_aligns_the_prompt_and_ranks_candidates(
+    checkpoint, voice, tmp_path, tmp_path_factory, capsys
+):
+    recogniser = make(tmp_path_factory.mktemp("asr"), task="asr", **SMALL)
+    out = tmp_path / "x.wav"
+    words = ["speak", "Yes.", "--checkpoint", checkpoint, "--out", str(out), "--prompt", voice]
+    words += ["--prompt_text", "this is what somebody says", "--candidates", "2"]
+    cli.main([*words, "--recognizer", recogniser])
+    printed = capsys.readouterr().out
+    assert "sentence 1: seed " in printed and " per symbol from seed 0 on" in printed
+    model, asr = uniwav_jax.load(checkpoint), uniwav_jax.load(recogniser)
+    options = {"prompt_text": words[-3], "candidates": 2, "recognizer": asr}
+    wave = model.speak("Yes.", voice, **options)
+    np.testing.assert_allclose(soundfile.read(out)[0], wave, atol=1 / 32000)
+    with pytest.raises(UserError, match="give one"):
+        cli.main(words)
+    with pytest.raises(UserError, match="has no transcribe"):
+        cli.main([*words, "--recognizer", checkpoint])
+
+
 def test_sentences_are_streamed_to_a_file_and_to_stdout(checkpoint, tmp_path, capfdbinary):
     model = uniwav_jax.load(checkpoint)
     text = "Yes. No."
