@@ -4,7 +4,7 @@
     model.encode(wave, rate)        states of all layers, z, codes, times
     model.transcribe(wave, rate)    text and the times of its words
     model.align(wave, text, rate)   times of the words and letters of a known text
-    model.speak(text, prompt)       speech of a text in the voice of a prompt
+    model.speak(text, prompt)       speech in the voice of a prompt; speak_stream by sentences
     model.tokenize(wave, rate)      discrete tokens, and model.detokenize(tokens, prompt) back
 
 A wave is the path of an audio file or an array (`inference.waves.blocks`), of any length and rate.
@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import jax
@@ -226,10 +226,15 @@ class Model:
             text: English; `inference.say` lists what is done with it.
             prompt: some seconds of speech, a path or array; None: a voice from noise.
             rate: sample rate of an array, in Hz; None: the model's.
-            options: of `inference.speak.Settings`: seed, guidance, temperature, steps, speed,
-                seconds.
+            options: prompt_text and others of `inference.say.speak`; and of
+                `inference.speak.Settings`: seed, guidance, temperature, steps, speed, seconds,
+                durations.
         """
         return say.speak(self.speaker, text, prompt, rate, **options).wave
+
+    def speak_stream(self, text: str, prompt: Any = None, **options: Any) -> Iterator[np.ndarray]:
+        """The waves of `speak`'s sentences, to be played one after the other, as they are ready."""
+        return say.waves(self.speaker, text, prompt, **options)
 
     def edit(self, wave: Any, text: str, span: Any) -> NoReturn:
         """A wave with another text in a span. Not in this version yet."""

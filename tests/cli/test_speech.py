@@ -54,22 +54,94 @@ def test_a_text(checkpoint, voice, tmp_path, capsys):
 
 def test_a_table(checkpoint, voice, tmp_path, capsys):
     table = tmp_path / "list.tsv"
-    rows = [f"one\tYes.\t{voice}", "two\t...\t", "three\tGood morning.\t"]
-    table.write_text("id\ttext\tprompt\n" + "\n".join(rows) + "\n")
+    known = "this is what somebody says"
+    rows = [f"one\tYes.\t{voice}\t{known}", "two\t...\t\t", "three\tGood morning.\t\t"]
+    rows.append(f"four\tYes.\t{voice}\tno")
+    table.write_text("id\ttext\tprompt\tprompt_text\n" + "\n".join(rows) + "\n")
     out = tmp_path / "out"
     words = ["speak", str(table), "--checkpoint", checkpoint, "--out", str(out)]
     assert cli.main(words) == 1
     assert {path.name for path in out.iterdir()} == {"one.wav", "three.wav"}
-    assert "two.wav: no word to speak" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "two.wav: no word to speak" in errors
+    assert f"four.wav: {voice}: the prompt text has 2 phones for" in errors
 
 
 def test_the_api_is_the_command(checkpoint, voice, tmp_path):
     model = uniwav_jax.load(checkpoint)
-    wave = model.speak("Good morning.", voice, seed=5)
+    known = "this is what somebody says"
+    wave = model.speak("Good morning.", voice, seed=5, prompt_text=known)
     out = tmp_path / "x.wav"
-    words = ["speak", "Good morning.", "--checkpoint", checkpoint, "--prompt", voice]
-    cli.main([*words, "--seed", "5", "--out", str(out)])
+    words = ["speak", "Good morning.", "--checkpoint", checkpoint]
+    saved = str(tmp_path / "voice.npz")
+    words += ["--seed", "5", "--out", str(out), "--prompt"]
+    cli.main([*words, voice, "--prompt_text", known, "--save_voice", saved])
     np.testing.assert_allclose(soundfile.read(out)[0], wave, atol=1 / 32000)
+    cli.main([*words, saved])
+    np.testing.assert_allclose(soundfile.read(out)[0], wave, atol=1 / 32000)
+
+
+def test_a_recogniser_aligns_the_prompt_and_ranks_candidates(
+    checkpoint, voice, tmp_path, tmp_path_factory, capsys
+):
+    recogniser = make(tmp_path_factory.mktemp("asr"), task="asr", **SMALL)
+    out = tmp_path / "x.wav"
+    words = ["speak", "Yes.", "--checkpoint", checkpoint, "--out", str(out), "--prompt", voice]
+    words += ["--prompt_text", "this is what somebody says", "--candidates", "2"]
+    cli.main([*words, "--recognizer", recogniser])
+    printed = capsys.readouterr().out
+    assert "sentence 1: seed " in printed and " per symbol from seed 0 on" in printed
+    model, asr = uniwav_jax.load(checkpoint), uniwav_jax.load(recogniser)
+    options = {"prompt_text": words[-3], "candidates": 2, "recognizer": asr}
+    wave = model.speak("Yes.", voice, **options)
+    np.testing.assert_allclose(soundfile.read(out)[0], wave, atol=1 / 32000)
+    with pytest.raises(UserError, match="give one"):
+        cli.main(words)
+    with pytest.raises(UserError, match="has no transcribe"):
+        cli.main([*words, "--recognizer", checkpoint])
+
+
+def test_sentences_are_streamed_to_a_file_and_to_stdout(checkpoint, tmp_path, capfdbinary):
+    model = uniwav_jax.load(checkpoint)
+    text = "Yes. No."
+    parts = list(model.speak_stream(text, seed=5))
+    assert len(parts) == 2
+    out = tmp_path / "a" / "x.wav"
+    words = ["speak", text, "--checkpoint", checkpoint, "--seed", "5"]
+    cli.main([*words, "--out", str(out), "--stream", "--srt"])
+    read, rate = soundfile.read(out, dtype="int16")
+    assert rate == 16000 and {path.name for path in out.parent.iterdir()} == {"x.wav", "x.srt"}
+    np.testing.assert_allclose(read / 32768, np.concatenate(parts), atol=1 / 32000)
+    printed = capfdbinary.readouterr()
+    assert b"first audio after" in printed.err and b"real-time factor" in printed.err
+    cli.main([*words, "--out", "-"])
+    printed = capfdbinary.readouterr()
+    np.testing.assert_array_equal(np.frombuffer(printed.out, "<i2"), read)
+    assert b"2 words" in printed.err
+    with pytest.raises(UserError, match="--out is stdout"):
+        cli.main([*words, "--out", "-", "--srt"])
+
+
+def test_a_stream_begins_with_a_sentence(tmp_path):
+    """The file can be read after each sentence; without speech there is no file."""
+    from uniwav_jax.cli.speech import _streamed
+    from uniwav_jax.inference.speak import Speech
+
+    out = tmp_path / "x.wav"
+    parts = ((Speech(np.full(1600, 0.5, np.float32), []), None) for _ in range(2))
+    stream = _streamed(parts, out, 16000, 0.0)
+    for count in (1, 2):
+        next(stream)
+        assert len(soundfile.read(out)[0]) == 1600 * count
+    stream.close()
+
+    def failing():
+        raise UserError("nothing")
+        yield
+
+    with pytest.raises(UserError, match="nothing"):
+        list(_streamed(failing(), tmp_path / "y.wav", 16000, 0.0))
+    assert not (tmp_path / "y.wav").exists()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from tests.inference.test_say import Recorder
 from tests.inference.test_speak import RATE
 from uniwav_jax.audio.writer import write_audio
-from uniwav_jax.data import manifest
+from uniwav_jax.data import manifest, speech_list
 from uniwav_jax.errors import UserError
 from uniwav_jax.evaluation import speech
 from uniwav_jax.evaluation.heard import Heard
@@ -86,6 +86,32 @@ def test_the_prompt_is_another_clip_of_the_speaker(tmp_path):
     assert clips[0].phones[1] == (0.5, 1.0, "HH_B")
     with pytest.raises(UserError, match="speaker 'c' has one clip"):
         speech.pairs(Speaker(), corpus(tmp_path, "aac"), None)
+
+
+def test_prompts_of_a_list(tmp_path):
+    """Of a continuation the first 3 s stay the recording, and the rest is what is judged."""
+    corpus(tmp_path)
+    for protocol in ("cross", "continuation"):
+        path = tmp_path / f"{protocol}.tsv"
+        speech_list.write(str(tmp_path / "m.tsv"), str(path), protocol=protocol)
+        listed = manifest.load(str(path), cache=str(tmp_path))
+        clips, prompts = speech.pairs(Speaker(), listed, None)
+        own = protocol == "continuation"
+        numbers = "0123" if own else "1032"
+        assert [p.clip.name[0] for p in prompts] == list(numbers)
+        assert all(len(p.clip.audio) == 3 * RATE for p in prompts)
+        assert [clip.start for clip in clips] == [3 * RATE * own] * 4
+    speaker = Speaker()
+    heard, embedded = [], []
+    jury = Judges(
+        lambda audio: heard.append(len(audio)) or "hi there",
+        lambda audio: embedded.append(len(audio)) or np.array([1.0, 0.0]),
+    )
+    got = speech.evaluate(speaker, listed, jury, rows=("real", "oracle"))
+    line = speaker.calls[0][0]
+    assert list(line.symbols) == ["sil"] and line.frames.tolist() == [50]
+    assert heard == [4 * RATE] * 8 and set(embedded) == {3 * RATE, RATE}
+    assert got["rows"]["oracle"]["loudness_db"]["mean"] > got["rows"]["real"]["loudness_db"]["mean"]
 
 
 def test_a_manifest_without_phones(tmp_path):

@@ -1,5 +1,7 @@
 """Speech synthesis with random weights: lengths, batches, prompts, durations."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -17,6 +19,11 @@ pytestmark = pytest.mark.usefixtures("fast_compilation")
 
 @pytest.fixture(scope="module")
 def speaker():
+    return make_speaker()
+
+
+def make_speaker():
+    """A speaker with random weights that knows the phones AA, IY and sil."""
     changes = {"features.kind": "log_mel", "flow.solver": "euler", "flow.sample_steps": 2}
     config = test_tts.make_config(changes)
     features = features_lib.build(config.features)
@@ -75,6 +82,29 @@ def test_durations_follow_speed_and_seconds(speaker, voice):
         assert exact.sum() == round(50 * seconds)
 
 
+def test_lengths_may_be_spread_evenly_or_come_from_characters(speaker, voice):
+    text = speak.Line(SYMBOLS, voice, text="a" * 28)
+    predicted = speaker.durations(text)
+    even = speaker.durations(text, speak.Settings(durations="even"))
+    assert even.sum() == predicted.sum() and even.max() - even.min() <= 1
+    settings = speak.Settings(durations="characters", speed=2.0)
+    assert speaker.durations(text, settings).tolist() == [13, 13, 12, 12], "1 s"
+    known = dataclasses.replace(voice, text="b" * 7)
+    slow = speaker.durations(dataclasses.replace(text, prompt=known), settings)
+    assert slow.sum() == pytest.approx(2 * len(voice.x_TxC), abs=1)
+    with pytest.raises(UserError, match="need the text of the line"):
+        speaker.durations(speak.Line(SYMBOLS, voice), settings)
+
+
+def test_a_model_without_durations(speaker, voice, monkeypatch):
+    params = {n: v for n, v in speaker._arrays["params"].items() if n != "durations"}
+    monkeypatch.setitem(speaker._arrays, "params", params)
+    text = speak.Line(SYMBOLS, voice, text="a" * 28)
+    assert speaker.durations(text).tolist() == [25] * 4
+    with pytest.raises(UserError, match="trained without durations"):
+        speaker.durations(text, speak.Settings(durations="model"))
+
+
 def test_prompts_are_trimmed_and_scaled(speaker, clip):
     speech = clip[: 2 * RATE].astype(np.float32)
     first = speaker.prompt(speech)
@@ -112,7 +142,12 @@ def test_bad_prompts(speaker, audio, message):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"speed": 9.0}, "speed"), ({"seconds": -1.0}, "seconds"), ({"temperature": 0.0}, "temper")],
+    [
+        ({"speed": 9.0}, "speed"),
+        ({"durations": "odd"}, "durations must be one of model, even"),
+        ({"seconds": -1.0}, "seconds"),
+        ({"temperature": 0.0}, "temper"),
+    ],
 )
 def test_bad_settings(options, message):
     with pytest.raises(UserError, match=message):

@@ -35,6 +35,7 @@ def test_numbers_hold_phone_stress_and_place():
     symbols = ["AH0_B", "AH1_B", "AH0_E", "T_S", "sil"]
     numbers = np.array([vocabulary.number(symbol) for symbol in symbols])
     assert len(set(numbers)) == len(symbols)
+    assert [vocabulary.symbol(int(number)) for number in numbers] == list(symbols)
     phone, stress, place = phones.parts(numbers)
     assert phone.tolist() == [0, 0, 0, 1, 2]
     assert stress.tolist() == [1, 2, 1, 0, 0]

@@ -31,6 +31,7 @@ COMMANDS = {
     "data cut": Command("data", "cut long clips at their pauses, by TextGrids"),
     "data latents": Command("data", "encode a corpus with a codec once"),
     "data phones": Command("data", "add aligned phones to a manifest, for speech synthesis"),
+    "data speech_list": Command("data", "list clips and prompts, to judge speech synthesis"),
     "data stats": Command("data", "measure the feature statistics for several runs"),
     "data lm": Command("data", "build an n-gram model of words for transcribe --lm"),
     "transcribe": Command("recognition", "speech to text"),

@@ -233,6 +233,31 @@ def phones(parser: argparse.ArgumentParser) -> Run:
     return run
 
 
+def speech_list(parser: argparse.ArgumentParser) -> Run:
+    """Make the list of clips and prompts with which speech synthesis is judged.
+
+    --protocol continuation: the first 3 s of each clip are kept, and the rest is spoken.
+    --protocol cross: each clip is spoken in the voice of the first 3 s of another clip of its
+    speaker. The list is a manifest with the columns prompt and prompt_text, and, if MANIFEST has
+    phones, prompt_phones and prompt_phone_ends: uniwav evaluate speech --manifest OUT. The same
+    manifest always gives the same list.
+    """
+    parser.add_argument("manifest", metavar="MANIFEST", help="with texts, speakers and phones")
+    parser.add_argument("--protocol", required=True, help="continuation or cross")
+    parser.add_argument("--out", required=True, help="list to write (.tsv)")
+    parser.add_argument("--min_seconds", type=float, default=4.0, help="of clips; default: 4")
+    parser.add_argument("--max_seconds", type=float, default=10.0, help="of clips; default: 10")
+
+    def run(args: argparse.Namespace) -> int:
+        from uniwav_jax.data import speech_list as lists
+
+        options = vars(args)
+        lists.write(options.pop("manifest"), options.pop("out"), **options)
+        return 0
+
+    return run
+
+
 def lm(parser: argparse.ArgumentParser) -> Run:
     """Build an n-gram model of words from text, for beam search: uniwav transcribe --lm OUT.
 

@@ -171,7 +171,8 @@ def speech(parser: argparse.ArgumentParser) -> Run:
             --out results/tts.json --page results/tts.html
 
     Each clip of the manifest, which needs phones (`uniwav data phones`), texts and speakers, is
-    spoken in the voice of the first 3 s of another clip of its speaker. Rows: real, round trip
+    spoken in the voice of the first 3 s of another clip of its speaker, or with the prompts of a
+    list of `uniwav data speech_list`, which may be continued. Rows: real, round trip
     (through the codec), oracle (generated with the durations of the recording), predicted (with
     those of the model) and even (spread evenly). Needs pip install "uniwav_jax[judges]".
     """

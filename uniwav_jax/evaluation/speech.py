@@ -1,7 +1,9 @@
 """Text-to-speech, judged: word error, similarity to the prompt, loudness, beside real speech.
 
 Each clip of a manifest with phones is spoken with another clip of its speaker as the prompt (the
-cross-sentence protocol). The rows of the table are
+cross-sentence protocol), or with the prompts of a list (data/speech_list.py). Where the prompt is
+the clip's own beginning, the words are those of the whole clip, which begins with the recording;
+similarity and loudness are those of the rest. The rows of the table are
 
     real        the recordings
     round trip  the recordings through the surface features and back
@@ -11,6 +13,7 @@ cross-sentence protocol). The rows of the table are
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -20,20 +23,20 @@ from uniwav_jax.audio.reader import BadAudioError
 from uniwav_jax.data import manifest as manifest_lib
 from uniwav_jax.data import sources
 from uniwav_jax.data.phone_labels import ADVICE, COLUMNS
+from uniwav_jax.data.speech_list import PROMPT, PROMPT_COLUMNS
 from uniwav_jax.errors import UserError
 from uniwav_jax.evaluation import codec_table, systems
 from uniwav_jax.evaluation import seeds as seeds_lib
 from uniwav_jax.evaluation.heard import Heard, notes
 from uniwav_jax.evaluation.judges import Judges
 from uniwav_jax.evaluation.page import Sound
-from uniwav_jax.inference import speak
+from uniwav_jax.inference import speak, waves
 from uniwav_jax.terminal import progress
 
 ROWS = ("real", "round trip", "oracle", "predicted", "even")
 GENERATED = ROWS[2:]
 MEASURES = ("word_error", "speaker_cosine", "loudness_db")
 HEARD = ROWS[:4]  # the rows on a page
-PROMPT = 3.0  # seconds (paper)
 
 
 class Source(NamedTuple):
@@ -42,10 +45,12 @@ class Source(NamedTuple):
     Attributes:
         clip: name, audio and text.
         phones: (start, end, symbol) in seconds.
+        start: samples at the clip's beginning that are its prompt.
     """
 
     clip: systems.Clip
     phones: list[tuple[float, float, str]]
+    start: int = 0
 
 
 def _spans(phones: Sequence[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
@@ -88,18 +93,18 @@ def evaluate(
     rate = speaker.features.sample_rate
     each: dict[str, list[list[dict[str, Any]]]] = {}
     if heard:
-        heard.begin([clip.name for clip, _ in clips], [clip.text for clip, _ in clips])
+        heard.begin([s.clip.name for s in clips], [s.clip.text for s in clips])
         heard.add([Sound("prompt", p.clip.audio, rate, spans=_spans(p.phones)) for p in prompts])
     for row in rows:
         each[row] = []
         for seed in seeds if row in GENERATED else seeds[:1]:
-            chosen = speak.Settings(**{**(settings or {}), "seed": seed})
+            chosen = speak.Settings(**{"durations": "model", **(settings or {}), "seed": seed})
             spoken = _spoken(speaker, row, clips, prompts, chosen)
             scores = []
             judged = progress(list(zip(clips, prompts, spoken, strict=True)), label=row)
-            for (clip, _), (prompt, _), speech in judged:
-                wave = speech.wave
-                found = judges.understood(clip.text, wave, sample_rate=rate)
+            for (clip, _, start), (prompt, *_), speech in judged:
+                found = judges.understood(clip.text, speech.wave, sample_rate=rate)
+                wave = speech.wave[start:]
                 found |= judges.similar(prompt, wave, sample_rate=rate)
                 found["loudness_db"] = abs(_level(wave) - _level(prompt.audio))
                 scores.append({"name": clip.name, "seed": seed, **found})
@@ -119,12 +124,13 @@ def evaluate(
 def pairs(
     speaker: speak.Speaker, corpus: manifest_lib.Manifest, limit: int | None
 ) -> tuple[list[Source], list[Source]]:
-    """The clips, and for each the next clip of its speaker, whose first 3 s are the prompt.
+    """The clips, and for each its prompt: that of the list, or of the speaker's next clip; 3 s.
 
     Raises:
         UserError: the manifest has no phones, a clip cannot be read, or a speaker has one clip.
     """
-    if not set(COLUMNS) <= set(corpus.more):
+    listed = PROMPT_COLUMNS[0] in corpus.more
+    if not {*COLUMNS, *(PROMPT_COLUMNS if listed else ())} <= set(corpus.more):
         raise UserError(f"{corpus.source} has no phones; {ADVICE}")
     rows = list(range(len(corpus)))
     if limit is not None and limit < len(rows):
@@ -141,14 +147,26 @@ def pairs(
             audio = reader.read(row, start=0, samples=samples).astype(np.float32) / 32768.0
         except BadAudioError as error:
             raise UserError(f"{reader.name(row)} {error}") from error
-        ends = [float(end) for end in corpus.label(row, COLUMNS[1]).split()]
-        symbols = corpus.label(row, COLUMNS[0]).split()
-        phones = list(zip([0.0, *ends[:-1]], ends, symbols, strict=True))
+        phones = _phones(corpus, row, *COLUMNS)
         name = corpus.name(row) if samples == lengths[row] else f"{corpus.name(row)} (prompt)"
         return Source(systems.Clip(name, audio, corpus.label(row, "text")), phones)
 
+    def prompt_of(row: int) -> Source:
+        name, *columns = PROMPT_COLUMNS
+        path = os.path.join(corpus.folder, corpus.label(row, name))
+        blocks = waves.blocks(path, None, sample_rate=rate)
+        audio = np.concatenate(list(blocks))[: round(PROMPT * rate)]
+        clip = systems.Clip(f"{corpus.label(row, name)} (prompt)", audio, "")
+        return Source(clip, _phones(corpus, row, *columns[1:]))
+
     clips, prompts = [], []
     for row in rows:
+        if listed:
+            prompts.append(prompt_of(row))
+            own = corpus.label(row, PROMPT_COLUMNS[0]) == corpus.name(row)
+            start = len(prompts[-1].clip.audio) if own else 0
+            clips.append(read(row, int(lengths[row]))._replace(start=start))
+            continue
         same = by_speaker[corpus.label(row, "speaker")]
         if len(same) < 2:
             raise UserError(
@@ -161,6 +179,15 @@ def pairs(
     return clips, prompts
 
 
+def _phones(
+    corpus: manifest_lib.Manifest, row: int, symbols: str, ends: str
+) -> list[tuple[float, float, str]]:
+    """(start, end, symbol) in seconds, of two columns."""
+    times = [float(end) for end in corpus.label(row, ends).split()]
+    names = corpus.label(row, symbols).split()
+    return list(zip([0.0, *times[:-1]], times, names, strict=True))
+
+
 def _spoken(
     speaker: speak.Speaker,
     row: str,
@@ -171,11 +198,14 @@ def _spoken(
     """Waveform and phones of each clip in one row of the table."""
     if row in ("real", "round trip"):
         change = speaker.waveforms.round_trip if row == "round trip" else np.asarray
-        return [speak.Speech(change(clip.audio), phones) for clip, phones in clips]
+        return [speak.Speech(change(clip.audio), phones) for clip, phones, _ in clips]
     rate, lines = speaker.features.frame_rate, []
     for source, prompt in zip(clips, prompts, strict=True):
-        symbols = [symbol for *_, symbol in source.phones]
-        ends = np.round([end * rate for _, end, _ in source.phones]).astype(int)
+        begin = source.start / speaker.features.sample_rate
+        new = [(end - begin, symbol) for _, end, symbol in source.phones]
+        new = [(end, symbol) for end, symbol in new if round(end * rate) > 0]
+        symbols = [symbol for _, symbol in new]
+        ends = np.round([end * rate for end, _ in new]).astype(int)
         voice = speaker.prompt(prompt.clip.audio, prompt.phones)
         line = speak.Line(symbols, voice, np.diff(ends, prepend=0))
         if row != "oracle":
@@ -184,7 +214,19 @@ def _spoken(
                 frames = speak.evenly(len(frames), frames.sum())
             line = dataclasses.replace(line, frames=frames)
         lines.append(line)
-    return speaker.speak(lines, settings)
+    made = speaker.speak(lines, settings)
+    return [_whole(*pair, speaker.features.sample_rate) for pair in zip(clips, made, strict=True)]
+
+
+def _whole(source: Source, speech: speak.Speech, rate: int) -> speak.Speech:
+    """A continuation after the recording that it continues; other speech as it is."""
+    if not source.start:
+        return speech
+    begin = source.start / rate
+    phones = [(a, min(b, begin), symbol) for a, b, symbol in source.phones if a < begin]
+    phones += [(a + begin, b + begin, symbol) for a, b, symbol in speech.phones]
+    before = source.clip.audio[: source.start]
+    return speak.Speech(np.concatenate([before, speech.wave]), phones)
 
 
 def _level(wave: np.ndarray) -> float:

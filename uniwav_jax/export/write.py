@@ -156,7 +156,7 @@ def describe(
         described |= {"decoder": values["model"]["decoder"], "flow": values["flow"]}
     described |= {group: values[group] for group in checkpoint.task.export_groups}
     if "books" in params:
-        described["digest"] = tokenizer.digest(config, params)
+        described["digest"] = tokenizer.digest_of(config, params)
         described["tokenizer"]["units"] = ""  # a path on this machine
     c = config.model.encoder
     return {

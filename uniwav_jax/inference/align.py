@@ -10,6 +10,7 @@ import functools
 import os
 import pathlib
 import tempfile
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +66,34 @@ def align(recognizer: Recognizer, log_probs_TxV: np.ndarray, text: str) -> Align
         tokens = recognizer.vocabulary.encode(text)
     except text_lib.UnknownSymbolError as error:
         raise UserError(f"text {error}") from error
-    if not tokens:
+    places, score = token_times(log_probs_TxV, tokens, rate)
+    symbols = [config.symbols[token - 1] for token in tokens]
+    timed = [Word(s, a, b) for s, (a, b) in zip(symbols, places.tolist())]
+    words, place = [], 0
+    for word in text_lib.normalize(text, config).split():
+        length = len(word) if config.units == "letters" else 1
+        if config.lexicon:
+            length = len(text_lib.pronounce(word, config))
+        part = timed[place : place + length]
+        words.append(Word(word, part[0].start, part[-1].end))
+        place += length + (config.units == "letters")  # the space
+    return Alignment(words, [t for t in timed if t.text != text_lib.SPACE], score)
+
+
+def token_times(
+    log_probs_TxV: np.ndarray, tokens: Sequence[int], rate: float
+) -> tuple[np.ndarray, float]:
+    """Start and end of each token in seconds, float [U, 2], and the score of `Alignment`.
+
+    Args:
+        log_probs_TxV: float32, of the audio.
+        tokens: U numbers of symbols, from 1 on.
+        rate: frames per second.
+
+    Raises:
+        UserError: there are no tokens, or too many for the audio.
+    """
+    if not len(tokens):
         raise UserError("no text to align")
     frames, count = len(log_probs_TxV), len(tokens)
     total, most = (-(-n // step) * step for n, step in ((frames, FRAME_STEP), (count, TOKEN_STEP)))
@@ -83,17 +111,7 @@ def align(recognizer: Recognizer, log_probs_TxV: np.ndarray, text: str) -> Align
         needed = int(ctc.needed_frames(tokens_U[None])[0])
         raise UserError(f"the text needs {needed} frames, the audio has {frames}")
     places = _filled(spans(np.asarray(state_BxT)[0], count), frames, round(PAUSE * rate))
-    symbols = [config.symbols[token - 1] for token in tokens]
-    timed = [Word(s, a / rate, b / rate) for s, (a, b) in zip(symbols, places)]
-    words, place = [], 0
-    for word in text_lib.normalize(text, config).split():
-        length = len(word) if config.units == "letters" else 1
-        if config.lexicon:
-            length = len(text_lib.pronounce(word, config))
-        part = timed[place : place + length]
-        words.append(Word(word, part[0].start, part[-1].end))
-        place += length + (config.units == "letters")  # the space
-    return Alignment(words, [t for t in timed if t.text != text_lib.SPACE], score / frames)
+    return places / rate, score / frames
 
 
 def _filled(places_Ux2: np.ndarray, frames: int, pause: int) -> np.ndarray:

@@ -6,7 +6,6 @@ Every line has the same prompt, so that the voice does not drift.
 """
 
 import dataclasses
-import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,7 +13,8 @@ import numpy as np
 
 from uniwav_jax.errors import UserError
 from uniwav_jax.inference import speak as speak_lib
-from uniwav_jax.inference import waves
+from uniwav_jax.inference import voices
+from uniwav_jax.inference.candidates import Candidates
 from uniwav_jax.inference.speak import Line, Prompt, Settings, Speaker
 from uniwav_jax.inference.words import Word
 from uniwav_jax.text import frontend
@@ -43,15 +43,33 @@ class Said:
 
 
 def speak(
+    speaker: Speaker, text: str, prompt: Any = None, rate: int | None = None, **options: Any
+) -> Said:
+    """Speak a text of any length; arguments and errors as in `lines`."""
+    return joined(lines(speaker, text, prompt, rate, **options), speaker.features.sample_rate)
+
+
+def waves(
+    speaker: Speaker, text: str, prompt: Any = None, rate: int | None = None, **options: Any
+) -> Iterator[np.ndarray]:
+    """The waves, float32 [samples], that `speak` puts together, each as soon as it is ready."""
+    for speech, _ in lines(speaker, text, prompt, rate, **options):
+        yield faded(speech.wave, speaker.features.sample_rate)
+
+
+def lines(
     speaker: Speaker,
     text: str,
     prompt: Any = None,
     rate: int | None = None,
     *,
     language: str = "english",
+    prompt_text: str | None = None,
+    recognizer: Any = None,
+    candidates: int = 1,
     **options: Any,
-) -> Said:
-    """Speak a text of any length.
+) -> Iterator[tuple[speak_lib.Speech, frontend.Speech]]:
+    """Speak a text sentence by sentence; see `stream`.
 
     Args:
         speaker: the model.
@@ -60,41 +78,39 @@ def speak(
             noise.
         rate: sample rate of an array, in Hz; None: the model's.
         language: see `text.frontend.load`.
+        prompt_text: what is said in the prompt; see `inference.voices.load`.
+        recognizer: a model of task asr, or its `Recognizer`, for the times of the prompt's phones
+            and for ranking.
+        candidates: of each line, of which the recogniser understands the one that is kept best.
         options: of `Settings`.
 
     Raises:
         UserError: the text has no word to speak, or the prompt cannot be used.
     """
     spoken = frontend.load(language)(text)
-    parts = stream(speaker, spoken, voice(speaker, prompt, rate), Settings(**options))
-    return joined(parts, speaker.features.sample_rate)
-
-
-def voice(speaker: Speaker, prompt: Any, rate: int | None = None) -> Prompt:
-    """A `Prompt` of speech, which is left as it is if it is one, or an empty one for None."""
-    if prompt is None:
-        return speaker.no_prompt()
-    if isinstance(prompt, Prompt):
-        return prompt
-    blocks = waves.blocks(prompt, rate, sample_rate=speaker.features.sample_rate)
-    audio = np.concatenate([np.zeros(0, np.float32), *blocks])
-    try:
-        return speaker.prompt(audio)
-    except UserError as error:
-        named = f"{prompt}: " if isinstance(prompt, str | os.PathLike) else ""
-        raise UserError(f"{named}{error}") from error
+    recognizer = getattr(recognizer, "recognizer", recognizer)
+    known = {"text": prompt_text, "language": language, "recognizer": recognizer}
+    voice = voices.load(speaker, prompt, rate, **known)
+    best = Candidates(recognizer, candidates) if candidates != 1 else None
+    return stream(speaker, spoken, voice, Settings(**options), best)
 
 
 def stream(
-    speaker: Speaker, spoken: frontend.Speech, prompt: Prompt, settings: Settings
+    speaker: Speaker,
+    spoken: frontend.Speech,
+    prompt: Prompt,
+    settings: Settings,
+    candidates: Candidates | None = None,
 ) -> Iterator[tuple[speak_lib.Speech, frontend.Speech]]:
-    """The speech and the words of each line as soon as they are ready; the first one comes alone.
+    """The speech and the words of each line as soon as they are ready.
 
-    With `settings.seconds` the lines share that time by their predicted lengths.
+    The first line comes alone, then two, four, ... are generated together. With `settings.seconds`
+    the lines share that time by their predicted lengths. With `candidates` the best of several is
+    kept for each line.
     """
     stress = speaker.config.tts.stress
     parts = list(pieces(spoken))
-    lines = [Line(part.phones(stress=stress), prompt) for part in parts]
+    lines = [Line(part.phones(stress=stress), prompt, text=part.text) for part in parts]
     if settings.seconds is not None:
         free = dataclasses.replace(settings, seconds=None)
         predicted = np.concatenate([speaker.durations(line, free) for line in lines])
@@ -111,8 +127,13 @@ def stream(
         lines = [dataclasses.replace(line, frames=f) for line, f in zip(lines, split, strict=True)]
     first = 0
     while first < len(lines):
-        last = first + (AT_ONCE if first else 1)
-        yield from zip(speaker.speak(lines[first:last], settings), parts[first:last], strict=True)
+        last = first + min(first + 1, AT_ONCE)
+        chosen = lines[first:last], parts[first:last]
+        if candidates:
+            made = candidates.speak(speaker, *chosen, settings)
+        else:
+            made = speaker.speak(chosen[0], settings)
+        yield from zip(made, chosen[1], strict=True)
         first = last
 
 

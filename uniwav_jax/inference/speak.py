@@ -19,6 +19,7 @@ from uniwav_jax.config import Config
 from uniwav_jax.data import phone_labels
 from uniwav_jax.errors import UserError
 from uniwav_jax.features import SurfaceFeatures
+from uniwav_jax.inference import characters
 from uniwav_jax.inference.waveforms import FRAME_STEP, Sampling, Waveforms
 from uniwav_jax.models import durations, flow, masking
 from uniwav_jax.tasks import tts
@@ -31,6 +32,7 @@ PHONE_STEP = 32  # lengths are padded to multiples, so that few programs compile
 BATCH_FRAMES = 4000  # frames that are generated at once, padding included
 PAUSES = 0.5  # exponent with which --speed changes pauses; it changes phones with exponent 1
 LEAST, MOST = 0.25, 4.0  # factors of speed
+DURATIONS = ("model", "even", "characters")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +44,14 @@ class Prompt:
         phones: numbers of its symbols, int32 [U], where its phones are known; otherwise empty.
         ends: the frame after each phone's last one, int32 [U].
         gain: factor by which the speech was scaled.
+        text: its words, where they are known.
     """
 
     x_TxC: np.ndarray
     phones: np.ndarray
     ends: np.ndarray
     gain: float = 1.0
+    text: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +62,13 @@ class Line:
         symbols: phones with their places in words (text/phones.py), silences included.
         frames: the durations, int [U]; None: the model predicts them.
         prompt: the voice.
+        text: its words and marks, for durations by characters.
     """
 
     symbols: Sequence[str]
     prompt: Prompt
     frames: np.ndarray | None = None
+    text: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,16 +78,23 @@ class Settings(Sampling):
     Attributes:
         speed: factor of the predicted tempo.
         seconds: of the new speech, exact to a frame; None: as predicted.
+        durations: "model"; "even": the predicted length, spread evenly over the phones; or
+            "characters": a length by the characters of the text, spread evenly. None: those of the
+            model, if it was trained with durations, otherwise by characters.
     """
 
     speed: float = 1.0
     seconds: float | None = None
+    durations: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.require_positive("seconds")
         if not LEAST <= self.speed <= MOST:
             raise UserError(f"the speed must be between {LEAST} and {MOST}; got {self.speed:g}")
+        if self.durations not in (None, *DURATIONS):
+            known = ", ".join(DURATIONS)
+            raise UserError(f"durations must be one of {known}; got {self.durations!r}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,13 +127,16 @@ class Speaker:
         self._durations = jax.jit(self._log_durations)
         self._generate = jax.jit(self._latents, static_argnames="steps")
 
-    def prompt(self, audio: np.ndarray, phones: Sequence[tuple[float, float, str]] = ()) -> Prompt:
+    def prompt(
+        self, audio: np.ndarray, phones: Sequence[tuple[float, float, str]] = (), text: str = ""
+    ) -> Prompt:
         """A prompt from audio, scaled to a common level, without long silence at its ends.
 
         Args:
             audio: float32 [samples] in [-1, 1], at the features' sample rate.
             phones: (start, end, symbol) in seconds from its start, if they are known; the first
                 starts at 0.
+            text: the words, if they are known.
 
         Raises:
             UserError: the audio is too short or silent.
@@ -138,7 +154,7 @@ class Speaker:
                 ends.append(min(frame, len(x_TxC)))
         if ends:
             ends[-1] = len(x_TxC)
-        return Prompt(x_TxC, np.array(numbers, np.int32), np.array(ends, np.int32), gain)
+        return Prompt(x_TxC, np.array(numbers, np.int32), np.array(ends, np.int32), gain, text)
 
     def no_prompt(self) -> Prompt:
         """An empty prompt: the voice comes from the noise."""
@@ -149,11 +165,40 @@ class Speaker:
         """Frames of each symbol of a line, int [U], at least 1 each.
 
         Raises:
-            UserError: the model was trained without durations.
+            UserError: the model was trained without durations, and they are wanted; or durations by
+                characters are, and the line has no text.
         """
-        if "durations" not in self._arrays["params"]:
-            raise UserError("the model was trained without durations (tts.duration_weight=0)")
         new = self._numbers(line)
+        trained = "durations" in self._arrays["params"]
+        kind = settings.durations or ("model" if trained else "characters")
+        if kind == "characters":
+            weights = np.full(len(new), self._by_characters(line) / len(new) / settings.speed)
+        elif trained:
+            weights = self._predicted(line, new)
+            pause = np.array([symbol == SILENCE for symbol in line.symbols])
+            weights /= np.where(pause, settings.speed**PAUSES, settings.speed)
+        else:
+            raise UserError(
+                "the model was trained without durations (tts.duration_weight=0); those by"
+                " characters need none"
+            )
+        total = weights.sum()
+        if kind == "even":
+            weights = np.ones(len(new))
+        if settings.seconds is not None:
+            total = settings.seconds * self.features.frame_rate
+        return shared_out(weights, max(round(total), len(new)))
+
+    def _by_characters(self, line: Line) -> float:
+        """Frames of a line, by its text and that of its prompt."""
+        if not line.text:
+            raise UserError("durations by characters need the text of the line")
+        rate = self.features.frame_rate
+        prompt = line.prompt
+        return rate * characters.seconds(line.text, prompt.text, len(prompt.x_TxC) / rate)
+
+    def _predicted(self, line: Line, new: list[int]) -> np.ndarray:
+        """Frames of each new phone by the model, float [U], at least 1 each."""
         known = np.diff(line.prompt.ends, prepend=0)
         count = len(known) + len(new)
         width = -(-count // PHONE_STEP) * PHONE_STEP
@@ -163,13 +208,7 @@ class Speaker:
         frames[0, : len(known)] = known
         visible[0, 1 : max(len(known) - 1, 1)] = 1  # the first and the last may have been cut
         logs = self._durations(self._arrays["params"], numbers, frames, visible.astype(bool))
-        predicted = np.maximum(np.expm1(np.asarray(logs)[0, len(known) : count]), 1.0)
-        pause = np.array([symbol == SILENCE for symbol in line.symbols])
-        predicted /= np.where(pause, settings.speed**PAUSES, settings.speed)
-        total = predicted.sum()
-        if settings.seconds is not None:
-            total = settings.seconds * self.features.frame_rate
-        return shared_out(predicted, max(round(total), len(new)))
+        return np.maximum(np.expm1(np.asarray(logs)[0, len(known) : count]), 1.0)
 
     def _log_durations(self, params: PyTree, *rows: jax.Array) -> jax.Array:
         return durations.predict(params["durations"], *rows, None, self.config)

@@ -11,7 +11,6 @@ and on its place only.
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
 from uniwav_jax.features import SurfaceFeatures
 from uniwav_jax.inference import representations
-from uniwav_jax.inference.waveforms import FRAME_STEP, Sampling, Waveforms
+from uniwav_jax.inference.waveforms import FRAME_STEP, Sampling, Waveforms, digest
 from uniwav_jax.models import flow, masking, speech_tokens, uniwav
 from uniwav_jax.tokens.value import Tokens
 from uniwav_jax.types import PyTree
@@ -55,7 +54,8 @@ class Tokenizer(representations.Encoder):
     @functools.cached_property
     def digest(self) -> str:
         """16 hexadecimal digits of everything on which the codes depend."""
-        return digest(self.config, {**self._arrays["params"], "features": self._arrays["features"]})
+        parts = {**self._arrays["params"], "features": self._arrays["features"]}
+        return digest_of(self.config, parts)
 
     def tokens(
         self, files: Iterable[tuple[Any, Iterable[np.ndarray]]], *, few: bool = False
@@ -86,19 +86,15 @@ class Tokenizer(representations.Encoder):
         return Tokens(codes_TxK, sizes, samples=samples, model=self.digest, **rates)
 
 
-def digest(config: Config, params: PyTree) -> str:
+def digest_of(config: Config, params: PyTree) -> str:
     """The digest of a model's tokens, 16 hexadecimal digits.
 
     Args:
         config: the configuration.
         params: parameters by part, with "books" and "features".
     """
-    found = hashlib.sha256(str(config.tokenizer.layer).encode())
     parts = {name: params[name] for name in (*CODING, "features")}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(parts):
-        found.update(jax.tree_util.keystr(path).encode())
-        found.update(np.asarray(leaf, "<f4").tobytes())
-    return found.hexdigest()[:16]
+    return digest(str(config.tokenizer.layer), parts)
 
 
 @dataclasses.dataclass(frozen=True)

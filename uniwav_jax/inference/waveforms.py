@@ -1,6 +1,8 @@
 """Waveforms to normalised surface features and back, as speech synthesis needs it, and voices."""
 
 import dataclasses
+import functools
+import hashlib
 
 import jax
 import numpy as np
@@ -43,6 +45,15 @@ class Sampling:
                 raise UserError(f"{name} must be positive; got {value:g}")
 
 
+def digest(settings: str, arrays: PyTree) -> str:
+    """16 hexadecimal digits of settings and of a tree of float32 arrays."""
+    found = hashlib.sha256(settings.encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(arrays):
+        found.update(jax.tree_util.keystr(path).encode())
+        found.update(np.asarray(leaf, "<f4").tobytes())
+    return found.hexdigest()[:16]
+
+
 class Waveforms:
     """The surface features of a model, compiled.
 
@@ -54,6 +65,11 @@ class Waveforms:
     def __init__(self, features: SurfaceFeatures, weights: PyTree) -> None:
         self.features, self._weights = features, weights
         self._encode, self._decode = jax.jit(features.encode), jax.jit(features.decode)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits of everything on which the features depend."""
+        return digest(f"{self.features.sample_rate} {self.features.hop}", self._weights)
 
     def latents(self, audio_S: np.ndarray) -> np.ndarray:
         """Normalised features, float32 [S // hop, C], of audio in [-1, 1]."""
@@ -93,7 +109,7 @@ class Waveforms:
             UserError: the audio is too short or silent.
         """
         rate, hop = self.features.sample_rate, self.features.hop
-        first, last = _speech_in(audio_S, rate)
+        first, last = _speech_in(audio_S, rate, KEPT_SILENCE)
         first -= first % hop
         if last - first < SHORTEST * rate:
             raise UserError(
@@ -102,14 +118,22 @@ class Waveforms:
             )
         return first, first + min(last - first, round(seconds * rate)) // hop * hop
 
+    def sounding(self, audio_S: np.ndarray) -> tuple[int, int]:
+        """First sample, and the sample after the last, of the speech itself, to 0.1 s.
 
-def _speech_in(audio_S: np.ndarray, rate: int) -> tuple[int, int]:
-    """First sample, and the sample after the last, of the speech with a little silence around."""
+        Raises:
+            UserError: the audio is silent.
+        """
+        return _speech_in(audio_S, self.features.sample_rate, 0.0)
+
+
+def _speech_in(audio_S: np.ndarray, rate: int, kept: float) -> tuple[int, int]:
+    """First sample, and the sample after the last, of the speech with `kept` s of silence."""
     step = rate // 10
     blocks = audio_S[: len(audio_S) // step * step].reshape(-1, step)
     level = np.sqrt(np.mean(np.square(blocks), axis=1)) if len(blocks) else np.zeros(1)
     if level.max() < 1e-4:
         raise UserError("the prompt is silent")
     loud = np.flatnonzero(level > QUIET * level.max())
-    margin = round(KEPT_SILENCE * rate)
+    margin = round(kept * rate)
     return max(loud[0] * step - margin, 0), min((loud[-1] + 1) * step + margin, len(audio_S))

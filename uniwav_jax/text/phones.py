@@ -100,6 +100,12 @@ class Vocabulary:
         which = STRESSES.index(stress) if stress in STRESSES else 0
         return (self._numbers[phone] * len(STRESSES) + which) * len(PLACES) + PLACES.index(place)
 
+    def symbol(self, number: int) -> str:
+        """The symbol that `number` makes the number of."""
+        phone, stress, place = parts(number)
+        end = f"_{PLACES[place]}" if place else ""
+        return f"{self.phones[phone]}{STRESSES[stress]}{end}"
+
 
 def parts(numbers: object) -> tuple[object, object, object]:
     """(phone, stress, place) of numbers of symbols, an int or an integer array."""

@@ -31,7 +31,7 @@ def write(path: str | os.PathLike[str], tokens: Tokens) -> None:
         content = uwt.encode(tokens) if suffix == ".uwt" else _npz(tokens)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    with _whole(path) as draft:
+    with whole(path) as draft:
         draft.write_bytes(content)
 
 
@@ -51,7 +51,7 @@ def write_rows(path: str | os.PathLike[str], clips: Iterable[Tokens]) -> int:
     """
     from uniwav_jax.tokens import rows  # pyarrow
 
-    with _whole(path) as draft:
+    with whole(path) as draft:
         return rows.write(draft, clips, name=str(path))
 
 
@@ -120,7 +120,7 @@ def _suffix(path: str | os.PathLike[str]) -> str:
 
 
 @contextlib.contextmanager
-def _whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+def whole(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
     """Yield the path of a draft, which becomes `path` at the end or is deleted on failure."""
     target = pathlib.Path(path)
     draft = target.with_name(f".{target.name}.part")
