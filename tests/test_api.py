@@ -213,8 +213,6 @@ def test_a_missing_method_names_the_config_that_trains_it(model, recogniser, wav
     ):
         with pytest.raises(UserError, match=r"--config=tokenizer_demo .*init_from=PRETRAINED"):
             call()
-    with pytest.raises(UserError, match=r"edit is not in this version yet.*tts_\*"):
-        model.edit(wave, "go", (0, 1))
 
 
 def test_errors_name_folders_that_are_not_models(tmp_path):

@@ -15,7 +15,7 @@ import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import numpy as np
@@ -226,19 +226,14 @@ class Model:
             text: English; `inference.say` lists what is done with it.
             prompt: some seconds of speech, a path or array; None: a voice from noise.
             rate: sample rate of an array, in Hz; None: the model's.
-            options: prompt_text and others of `inference.say.speak`; and of
-                `inference.speak.Settings`: seed, guidance, temperature, steps, speed, seconds,
-                durations.
+            options: of `inference.say.speak` (prompt_text, ...) and of `inference.speak.Settings`
+                (seed, guidance, temperature, steps, speed, seconds, durations).
         """
         return say.speak(self.speaker, text, prompt, rate, **options).wave
 
     def speak_stream(self, text: str, prompt: Any = None, **options: Any) -> Iterator[np.ndarray]:
         """The waves of `speak`'s sentences, to be played one after the other, as they are ready."""
         return say.waves(self.speaker, text, prompt, **options)
-
-    def edit(self, wave: Any, text: str, span: Any) -> NoReturn:
-        """A wave with another text in a span. Not in this version yet."""
-        raise UserError("edit is not in this version yet; configs named tts_* will train it")
 
     def extractor(self, layers: Any, *, window: float | None = None) -> representations.Extractor:
         """The model for one choice of layers, whose `run` takes many files."""

@@ -30,8 +30,7 @@ from uniwav_jax.types import PyTree
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
 SCHEMA = 1
 EXACT = ("books", "features")  # parts that stay in float32
-# Parts of the parameters that only training reads.
-DROPPED = {"tokenizer": (), "pretrain": ("mfcc_head",), "asr": (), "tts": ()}
+DROPPED = ("mfcc_head",)  # parts of the parameters that only training reads
 
 
 class Weights(NamedTuple):
@@ -68,8 +67,8 @@ def save(path: str, out: str) -> int:
     """
     checkpoint = reader.open(path)
     config = checkpoint.config
-    if config.task not in DROPPED:
-        raise UserError(f"{path} is of task {config.task}; this is for {', '.join(DROPPED)}")
+    if "encoder" not in checkpoint.task.parts:
+        raise UserError(f"{path} is of task {config.task}, which has no encoder")
     arrays = checkpoint.arrays("params", "ema", "frozen/features", "state/books")
     params = {**arrays["params"], **arrays["ema"], **arrays.get("state", {})}
     features = {name: arrays["frozen"]["features"][name] for name in ("mean", "std")}
@@ -78,7 +77,7 @@ def save(path: str, out: str) -> int:
         document["codec"] = files.digest(config.features.codec)
         _check_codec(path, config, arrays["frozen"]["features"]["network"])
     document["config"] = json.loads(_without_paths(config).to_json())
-    kept = {k: v for k, v in params.items() if k not in DROPPED[config.task]}
+    kept = {k: v for k, v in params.items() if k not in DROPPED}
     flat = traverse_util.flatten_dict({**kept, "features": features}, sep=".")
     tensors = {
         name: np.asarray(value, np.float32 if name.startswith(EXACT) else np.float16)
@@ -162,7 +161,7 @@ def _check_shapes(path: pathlib.Path, config: Config, params: PyTree) -> None:
             raise UserError(
                 f"{path / WEIGHTS}: {name} is {value.shape}, expected {wanted[name].shape}"
             )
-    missing = {name.split(".")[0] for name in wanted} - set(params) - {"updates", "mfcc_head"}
+    missing = {name.split(".")[0] for name in wanted} - set(params) - {"updates", *DROPPED}
     missing -= set(state) - {"books"}
     if missing:
         raise UserError(f"{path / WEIGHTS} lacks {', '.join(sorted(missing))}")

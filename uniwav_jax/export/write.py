@@ -159,7 +159,13 @@ def describe(
         described["digest"] = tokenizer.digest_of(config, params)
         described["tokenizer"]["units"] = ""  # a path on this machine
     c = config.model.encoder
+    of_tokens = {}
+    if "books" in params:  # as in the configurations of Mimi and EnCodec
+        of_tokens = {"sampling_rate": features.sample_rate, "frame_rate": features.frame_rate}
+        of_tokens |= {"num_quantizers": config.tokenizer.books}
+        of_tokens |= {"codebook_size": config.tokenizer.codewords}
     return {
+        **of_tokens,
         "model_type": "uniwav",
         "architectures": ["UniWavModel"],
         "auto_map": {

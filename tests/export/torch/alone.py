@@ -44,7 +44,7 @@ def run(
 
 
 def documented() -> list[str]:
-    """The blocks of the documentation on exports: torch, torch, then two of transformers."""
+    """The blocks of the documentation on an export in "exported": torch, torch, transformers."""
     pages = [(REPOSITORY / name).read_text() for name in ("README.md", "docs/pytorch.md")]
     pattern = r"<!-- test: torch -->\n```python\n(.*?)```"
     return [block for page in pages for block in re.findall(pattern, page, re.S)]

@@ -34,7 +34,7 @@ def test_lines_of_the_model_card_and_the_documentation(exported, speech, tmp_pat
     np.save(tmp_path / "audio.npy", speech[0])
     card = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
     card = card.replace("FOLDER", str(folder)) + MORE
-    in_readme, on_page, *_ = alone.documented()
+    in_readme, on_page, _ = alone.documented()
     on_page += "print(output.hidden_states.shape)"
     *shown, two = alone.run((card, in_readme, on_page, TWO), tmp_path)
     for printed in shown:

@@ -119,9 +119,7 @@ def printed(exported, speech, tmp_path_factory):
     write.export(run, str(place / "tokens"))
     np.savez(place / "clips.npz", *(a[:n] for a, n in zip(*speech, strict=True)))
     blocks = [START + block for block in (NUMBERS, RECOGNITION, OF_TOKENS)]
-    blocks += alone.documented()[-2:]
-    *printed, _, said = alone.run(blocks, place, blocked=alone.OURS)
-    assert said == "torch.Size([1, 3, 50]) torch.Size([1, 1, 16000])\n"
+    *printed, _ = alone.run((*blocks, alone.documented()[-1]), place, blocked=alone.OURS)
     return [json.loads(text.splitlines()[-1]) for text in printed], place
 
 

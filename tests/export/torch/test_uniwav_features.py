@@ -146,14 +146,3 @@ def test_features_stay_in_float32(clip):
     model = torch.nn.Sequential(features, torch.nn.Linear(2, 2)).half()
     assert model[1].weight.dtype == torch.float16
     assert torch.equal(features.encode(audio), exact)
-
-
-def test_padding_is_silent_and_on_the_right():
-    audio = torch.arange(1.0, 9.0).reshape(2, 4)
-    mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]])
-    for given in (mask, mask[:, None]):
-        found, samples = uniwav_features.unpadded(audio, given)
-        assert found.tolist() == [[1, 2, 0, 0], [5, 6, 7, 8]] and samples.tolist() == [2, 4]
-    assert uniwav_features.unpadded(audio, None) == (audio, None)
-    with pytest.raises(ValueError, match="pad waveforms on the right"):
-        uniwav_features.unpadded(audio, 1 - mask)

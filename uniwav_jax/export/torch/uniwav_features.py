@@ -48,7 +48,19 @@ def build(c: dict[str, Any]) -> nn.Module:
     return {"log_mel": LogMel, "codec": Codec}[c["kind"]](c)
 
 
-class Features(nn.Module):
+class Float32(nn.Module):
+    """A module whose arrays stay in float32 when the model's dtype changes."""
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "Float32":
+        def in_float32(tensor: torch.Tensor) -> torch.Tensor:
+            moved = fn(tensor)
+            kept = moved.dtype in (tensor.dtype, torch.float32)
+            return moved if kept else tensor.to(moved.device)
+
+        return super()._apply(in_float32, recurse)
+
+
+class Features(Float32):
     """Base of both kinds: frame rate, and normalisation per channel.
 
     The weights stay in float32 when the model that contains them is converted, as by `half()`.
@@ -67,16 +79,6 @@ class Features(nn.Module):
         self.sample_rate, self.hop, channels = c["sample_rate"], c["hop"], c["channels"]
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
-
-    def _apply(
-        self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True
-    ) -> "Features":
-        def in_float32(tensor: torch.Tensor) -> torch.Tensor:
-            moved = fn(tensor)
-            kept = moved.dtype in (tensor.dtype, torch.float32)
-            return moved if kept else tensor.to(moved.device)
-
-        return super()._apply(in_float32, recurse)
 
     def encode(self, audio_BxS: torch.Tensor, *, surrounded: bool = False) -> torch.Tensor:
         """Normalised frames, float32 [B, ceil(S / hop), C], of a waveform, int16 or in [-1, 1].

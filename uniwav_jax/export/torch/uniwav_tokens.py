@@ -10,12 +10,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .uniwav_features import Float32
 from .uniwav_layers import plain_layer_norm
 
 BEFORE, AFTER, NEW = 1.0, 0.5, 4.0  # seconds of windows, as in uniwav_jax/inference/tokenizer.py
+FRAME_STEP = 100  # the codec decodes multiples of it, as in uniwav_jax/inference/waveforms.py
 
 
-class Tokens(nn.Module):
+class Tokens(Float32):
     """Book 1 on a layer's states, later books on what it leaves of z, as running sums and counts.
 
     Args:
@@ -109,10 +111,18 @@ class Tokenizing:
             frames_B: real frames of each row; None: all of them.
             noise_BxTxC: standard Gaussian noise [B, P + T, C], first that of the prompt; None:
                 drawn with `generator`.
-            generator: of the noise.
+            generator: of the noise; None: one with seed 0.
             settings: steps, solver, guidance, temperature and sway, as of `sample`.
+
+        Raises:
+            ValueError: there are more books than the model has, or a code is no codeword.
         """
-        tokens, (rows, _, total) = self._part("tokens"), codes_BxKxT.shape
+        tokens, (rows, count, total) = self._part("tokens"), codes_BxKxT.shape
+        c = self.c["tokenizer"]
+        if not 1 <= count <= c["books"]:
+            raise ValueError(f"codes are [B, 1 to {c['books']}, T]; got {tuple(codes_BxKxT.shape)}")
+        if codes_BxKxT.numel() and not 0 <= codes_BxKxT.min() <= codes_BxKxT.max() < c["codewords"]:
+            raise ValueError(f"codes must lie between 0 and {c['codewords'] - 1}")
         z_BxTxE = tokens.embed(codes_BxKxT).to(self.condition.null.dtype)
         prompt = prompt_BxPxC
         if prompt is None:
@@ -121,7 +131,20 @@ class Tokenizing:
         first = prompt.shape[1]
         if noise_BxTxC is None:
             shape = (rows, first + total, prompt.shape[-1])
+            generator = generator or torch.Generator(prompt.device).manual_seed(0)
             noise_BxTxC = torch.randn(shape, generator=generator, device=prompt.device)
+        if frames_B is not None and len(frames_B.unique()) > 1:  # windows depend on the length
+            waves = [
+                self.detokenize(
+                    codes_BxKxT[row : row + 1, :, :frames],
+                    None if prompt_BxPxC is None else prompt_BxPxC[row : row + 1],
+                    noise_BxTxC=noise_BxTxC[row : row + 1, : first + frames],
+                    **settings,
+                )
+                for row, frames in enumerate(frames_B.tolist())
+            ]
+            size = total * self.features.hop
+            return torch.cat([F.pad(wave, (0, size - wave.shape[1])) for wave in waves])
         real = torch.full((rows,), total, device=prompt.device) if frames_B is None else frames_B
         rate = self.features.sample_rate / self.features.hop
         before, after = round(BEFORE * rate), round(AFTER * rate)
@@ -143,5 +166,6 @@ class Tokenizing:
             fresh = x[:, seen:] if end == total else x[:, seen : seen + new]
             made, done = torch.cat([made, fresh], dim=1), done + fresh.shape[1]
         around = prompt[:, max(first - before, 0) :]
-        wave = self.features.decode(torch.cat([around, made], dim=1))
-        return wave[:, around.shape[1] * self.features.hop :]
+        whole = torch.cat([around, made], dim=1)
+        wave = self.features.decode(F.pad(whole, (0, 0, 0, -whole.shape[1] % FRAME_STEP)))
+        return wave[:, around.shape[1] * self.features.hop : whole.shape[1] * self.features.hop]
