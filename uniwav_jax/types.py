@@ -4,6 +4,7 @@
     C  channels of features       D  model width                 H  attention heads
     L  layers                     K  codebooks                   V  codewords, or symbols
     U  tokens of a text           W  samples of a window         F  frequency bins
+    E  width of the decoder
 
 There is one codebook per predicted layer, or per stage of a codec's quantiser. Functions that use
 other letters define them in their docstrings.

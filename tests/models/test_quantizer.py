@@ -224,7 +224,7 @@ def test_residual_skips_stages_and_rows():
     targets, _, books = problem()
     books = jax.tree.map(jnp.asarray, books)
     z, order = jnp.asarray(targets[0]), jnp.arange(ROWS * FRAMES).reshape(ROWS, FRAMES)
-    counted, stages = jnp.array([True, True, False]), jnp.array([1, 2, 2])
+    counted, stages = jnp.array([[True], [True], [False]]), jnp.array([1, 2, 2])
     quantised, distances, sums = quantizer.residual(books, z, counted, order, stages)
     words = quantizer.codewords(books)
     codes = quantizer.encode(words, z)

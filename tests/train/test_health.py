@@ -12,6 +12,7 @@ from uniwav_jax.config import (
     Config,
     HealthConfig,
     OptimConfig,
+    TokenizerConfig,
     TrainConfig,
     default_config,
     from_dict,
@@ -53,6 +54,13 @@ RVQ = dataclasses.replace(
 )
 
 
+TOKENS = dataclasses.replace(
+    CONFIG,
+    task="tokenizer",
+    tokenizer=TokenizerConfig(layer=1, books=2, codewords=256, later=0.0),
+)
+
+
 def test_healthy_runs_raise_no_alarm():
     health = Health(CONFIG)
     assert all(health.check(step, HEALTHY) == [] for step in range(0, 1000, 10))
@@ -69,6 +77,8 @@ UNHEALTHY = [
     (CODEC, {"latent_rms": 0.02}, "noise"),  # a fifth of codec.noise
     (RVQ, {"latent_rms": 1e-5}, "shrink to zero"),
     (RVQ, {"codebook_perplexity": 3.0}, "few codewords"),
+    (TOKENS, {"book_1_perplexity": 9.0}, "choose another tokenizer.layer"),
+    (TOKENS, {"book_2_perplexity": 9.0}, "a lower tokenizer.commitment"),
     (MDCT, {"dead_channels": 0.2}, "20% of the latent channels hardly vary"),
 ]
 

@@ -208,7 +208,7 @@ def _latents_of(model: Model, audio: np.ndarray) -> np.ndarray:
 
 
 def _fit(model: Model, manifest: str, books: int) -> np.ndarray:
-    """Codewords of a residual quantiser of surface features, float32 [K, V, C], by k-means."""
+    """Codewords of a residual quantiser, float32 [K, V, C], by k-means on N frames of features."""
     clips, _ = systems.read(manifest, sample_rate=model.sample_rate, limit=FIT_CLIPS)
     x_NxC = np.concatenate([_latents_of(model, clip.audio) for clip in clips])
     random = np.random.default_rng(0)

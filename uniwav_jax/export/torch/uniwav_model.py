@@ -196,6 +196,7 @@ class Networks(Tokenizing):
             steps, solver, guidance, temperature, sway: settings of the sampler; None: those of
                 config.json.
         """
+        self._part("decoder")
         mask = output.frame_mask
         generate_BxT = mask if generate_BxT is None else generate_BxT
         settings = {"steps": steps, "solver": solver, "guidance": guidance, "sway": sway}
