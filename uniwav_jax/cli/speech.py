@@ -65,7 +65,6 @@ def _speak(args: argparse.Namespace) -> int:
     out, raw = pathlib.Path(args.out), args.out == STDOUT
     notes = sys.stderr if raw else sys.stdout
     rows = _rows(args, out)
-    front_end = frontend.load(args.language)
     settings = Settings(
         seed=args.seed,
         guidance=args.guidance,
@@ -76,6 +75,7 @@ def _speak(args: argparse.Namespace) -> int:
         durations=args.durations,
     )
     speaker = api.load(args.checkpoint).speaker
+    front_end = frontend.load(args.language)
     rate = speaker.features.sample_rate
     recognizer = api.load(args.recognizer).recognizer if args.recognizer else None
     loaded: dict[tuple[str | None, str | None], voices.Prompt] = {}
