@@ -20,7 +20,7 @@ from uniwav_jax.data import phone_labels
 from uniwav_jax.errors import UserError
 from uniwav_jax.features import SurfaceFeatures
 from uniwav_jax.inference import characters
-from uniwav_jax.inference.waveforms import FRAME_STEP, Sampling, Waveforms
+from uniwav_jax.inference.waveforms import FRAME_STEP, Sampling, Waveforms, with_steps
 from uniwav_jax.models import durations, flow, masking
 from uniwav_jax.tasks import tts
 from uniwav_jax.text.textgrid import SILENCE
@@ -283,9 +283,7 @@ class Speaker:
         steps: int,
     ) -> jax.Array:
         known, prompt_B, frames_B, numbers, ends = rows
-        changes = {"sample_steps": steps, "temperature": 1.0}
-        flow_config = dataclasses.replace(self.config.flow, **changes)
-        config = dataclasses.replace(self.config, flow=flow_config)
+        config = with_steps(self.config, steps)
         total = known.shape[1]
         mask = masking.frame_mask(frames_B, total)
         hidden = mask & (jnp.arange(total) >= prompt_B[:, None])

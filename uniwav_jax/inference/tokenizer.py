@@ -22,7 +22,7 @@ from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
 from uniwav_jax.features import SurfaceFeatures
 from uniwav_jax.inference import representations
-from uniwav_jax.inference.waveforms import FRAME_STEP, Sampling, Waveforms, digest
+from uniwav_jax.inference.waveforms import FRAME_STEP, Sampling, Waveforms, digest, with_steps
 from uniwav_jax.models import flow, masking, speech_tokens, uniwav
 from uniwav_jax.tokens.value import Tokens
 from uniwav_jax.types import PyTree
@@ -251,9 +251,7 @@ class Detokenizer:
         steps: int,
     ) -> jax.Array:
         known_BxTxC, visible_B, frames_B, read_BxTxE, x0_BxTxC = rows
-        changes = {"sample_steps": steps, "temperature": 1.0}
-        flow_config = dataclasses.replace(self.config.flow, **changes)
-        config = dataclasses.replace(self.config, flow=flow_config)
+        config = with_steps(self.config, steps)
         total = known_BxTxC.shape[1]
         mask_BxT = masking.frame_mask(frames_B, total)
         hidden_BxT = mask_BxT & (jnp.arange(total) >= visible_B[:, None])

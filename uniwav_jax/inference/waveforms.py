@@ -7,6 +7,7 @@ import hashlib
 import jax
 import numpy as np
 
+from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
 from uniwav_jax.features import SurfaceFeatures
 from uniwav_jax.types import PyTree
@@ -52,6 +53,12 @@ def digest(settings: str, arrays: PyTree) -> str:
         found.update(jax.tree_util.keystr(path).encode())
         found.update(np.asarray(leaf, "<f4").tobytes())
     return found.hexdigest()[:16]
+
+
+def with_steps(config: Config, steps: int) -> Config:
+    """A configuration whose sampler takes `steps` steps and leaves the noise as it is."""
+    flow = dataclasses.replace(config.flow, sample_steps=steps, temperature=1.0)
+    return dataclasses.replace(config, flow=flow)
 
 
 class Waveforms:
