@@ -11,6 +11,8 @@ import sys
 import threading
 from collections.abc import Callable
 
+import jax
+
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["uniwav_jax.main", "uniwav_jax.train.loop"])
 
@@ -71,7 +73,12 @@ def _begin(
     for number in (1, 2):
         os.dup2(output.fileno(), number)
     output.close()
-    function(*given)
+    try:
+        function(*given)
+    finally:
+        # JAX leaves its group in a function that runs at exit; forked processes have no such end,
+        # and the first to go, if it serves the others, would make JAX abort them.
+        jax.distributed.shutdown()
 
 
 def train(arguments: list[str]) -> None:
