@@ -7,6 +7,7 @@ from tests.cli.test_tokens import make_run
 from tests.evaluation.test_speech import corpus
 from tests.inference.test_speak import RATE
 from uniwav_jax import api
+from uniwav_jax.errors import UserError
 from uniwav_jax.evaluation import tokens
 from uniwav_jax.evaluation.heard import Heard
 from uniwav_jax.evaluation.judges import Judges
@@ -52,7 +53,13 @@ def test_rows(document):
     np.testing.assert_allclose(rows["real"]["speaker_cosine"]["mean"], 1.0)
     assert all(0 < book["use"] <= 1 for book in document["books"]) and len(document["books"]) == 2
     assert rows["2 books"]["stoi"]["mean"] == 0.5
+    assert list(document["minus_latents"]) == list(rows)[2:-1]
+    found = document["minus_latents"]["1 book"]
+    means = [rows[row]["word_error"]["mean"] for row in ("1 book", "latents")]
+    np.testing.assert_allclose(found["mean"], means[0] - means[1], atol=1e-9)
+    assert found["low"] <= found["mean"] <= found["high"]
     table = tokens.render(document)
+    assert "Word error of 1 book minus that of latents: " in table
     assert "| 2 books, voice " in table and "Payload 400, entropy" in table
 
 
@@ -73,3 +80,15 @@ def test_the_residual_quantiser_of_latents(model, prompts, tmp_path):
     words = tokens._fit(model, str(tmp_path / "m.tsv"), 2)
     assert words.shape[::2] == (2, model.detokenizer.features.channels)
     assert len(tokens._quantised(model, audio, words)) == 3 * RATE
+
+
+def test_choice_of_rows(model, tmp_path):
+    corpus(tmp_path, "aa")
+    path = str(tmp_path / "m.tsv")
+    judges = Judges(lambda audio: "hi", loudness)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("uniwav_jax.evaluation.judges.signal.scores", lambda *_, **__: {})
+        found = tokens.evaluate(model, path, judges, rows=["1 book", "real"])
+    assert list(found["rows"]) == ["real", "1 book"] and not found["minus_latents"]
+    with pytest.raises(UserError, match=r"no row 'latents'; rows are real, .*needs fit_manifest"):
+        tokens.evaluate(model, path, judges, rows=["latents"])

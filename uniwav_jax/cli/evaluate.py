@@ -217,6 +217,7 @@ def tokens(parser: argparse.ArgumentParser) -> Run:
     """
     _add_judged(parser, "tokenizer", "with texts and speakers")
     parser.add_argument("--fit_manifest", help="speech of other speakers, for the row latents")
+    parser.add_argument("--rows", metavar="ROW;ROW", help='only these, as "2 books, voice;latents"')
     return _evaluate_tokens
 
 
@@ -228,6 +229,7 @@ def _evaluate_tokens(args: argparse.Namespace) -> int:
     model.require("tokenize")  # before the judges are loaded
     jury, options = _jury(args)
     options["fit_manifest"] = args.fit_manifest
+    options["rows"] = args.rows.split(";") if args.rows else None
     document = tokens_lib.evaluate(model, args.manifest, jury, **options)
     return _show(args, document, tokens_lib.render(document), "Speech tokens", options["heard"])
 

@@ -31,12 +31,12 @@ from uniwav_jax.evaluation.judges import Judges
 from uniwav_jax.evaluation.page import Sound
 from uniwav_jax.inference.tokenizer import Source
 from uniwav_jax.inference.waveforms import Sampling
-from uniwav_jax.measures import information
+from uniwav_jax.measures import bootstrap, information, word_error
 from uniwav_jax.models import quantizer
 from uniwav_jax.terminal import progress
 from uniwav_jax.tokens.tally import Tally
 
-VOICE = ", voice"
+VOICE, LATENTS = ", voice", "latents"
 ROUNDS = 30  # of k-means for the residual quantiser of latents
 FIT_CLIPS, FIT_FRAMES = 400, 50_000  # of the latents to which it is fitted, at most
 
@@ -60,6 +60,7 @@ def evaluate(
     settings: dict[str, Any] | None = None,
     limit: int | None = None,
     fit_manifest: str | None = None,
+    rows: Sequence[str] | None = None,
     heard: Heard | None = None,
 ) -> dict[str, Any]:
     """Judge a model of task tokenizer.
@@ -73,29 +74,34 @@ def evaluate(
         limit: largest number of clips, spread over the manifest; None: all.
         fit_manifest: speech of other speakers, to which the residual quantiser of the row "latents"
             is fitted; None leaves the row out.
+        rows: names of rows of the table; None: all.
         heard: receives the speech of the first clips, with its codes.
 
     Returns:
         {"clips", "seeds", "payload", "entropy", "run_entropy": bit/s with all books, "prompt":
         bits of a prompt on average, "books": [{"use", "perplexity"}], "rows": {row: {measure:
-        {"mean", "low", "high", "clips"}}}, "each": {row: [scores of each clip and seed]}}. The
-        intervals of 95 % are over clips and seeds.
+        {"mean", "low", "high", "clips"}}}, "minus_latents": {generated row: {"mean", "low", "high",
+        "clips"} of its word error minus that of "latents", clip by clip}, "each": {row: [scores of
+        each clip and seed]}}. The intervals of 95 % are over clips and seeds.
 
     Raises:
-        UserError: no clip can be read.
+        UserError: no clip can be read, or there is no such row.
     """
-    rate = model.sample_rate
-    material, tally = _read(model, manifest, limit)
-    books = len(tally.counts)
-    rows = {"real": (), "round trip": (), **_generated(books)}
-    latents = None
+    rate, books = model.sample_rate, model.config.tokenizer.books
+    kinds = {"real": (), "round trip": (), **_generated(books)}
     if fit_manifest:
-        latents = _fit(model, fit_manifest, books)
-        rows["latents"] = ()
+        kinds[LATENTS] = ()
+    for row in rows or ():
+        if row not in kinds:
+            more = "" if fit_manifest else " (latents needs fit_manifest)"
+            raise UserError(f"there is no row '{row}'; rows are {', '.join(kinds)}{more}")
+    kinds = {row: kind for row, kind in kinds.items() if rows is None or row in rows}
+    material, tally = _read(model, manifest, limit)
+    latents = _fit(model, fit_manifest, books) if LATENTS in kinds else None
     each: dict[str, list[list[dict[str, Any]]]] = {}
     if heard:
         heard.begin([clip.name for clip in material.clips], [clip.text for clip in material.clips])
-    for row, kind in rows.items():
+    for row, kind in kinds.items():
         each[row] = []
         for seed in seeds if kind else seeds[:1]:
             sampling = Sampling(**{**(settings or {}), "seed": seed})
@@ -107,7 +113,7 @@ def evaluate(
             ]
             each[row].append(scores)
             if heard and seed == seeds[0]:
-                books = kind[0] if kind else 0
+                shown = kind[0] if kind else 0
                 heard.add(
                     [
                         Sound(
@@ -115,7 +121,7 @@ def evaluate(
                             wave,
                             rate,
                             notes(score),
-                            codes=codes[:, :books] if books else None,
+                            codes=codes[:, :shown] if shown else None,
                             frame_rate=model.frame_rate,
                         )
                         for wave, score, codes in zip(waves, scores, material.codes, strict=True)
@@ -134,8 +140,26 @@ def evaluate(
             for counts in tally.counts
         ],
         "rows": {row: seeds_lib.means(runs, judges.names) for row, runs in each.items()},
+        "minus_latents": _minus_latents(each, [row for row, kind in kinds.items() if kind]),
         "each": {row: [score for run in runs for score in run] for row, runs in each.items()},
     }
+
+
+def _minus_latents(
+    each: dict[str, list[list[dict[str, Any]]]], generated: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Word error of the generated rows minus that of the row "latents"; see `evaluate`."""
+    found = {}
+    for row in generated if LATENTS in each else ():
+        runs, theirs = each[row], each[LATENTS][0]
+        both = [n for n in range(len(theirs)) if all("errors" in run[n] for run in (theirs, *runs))]
+        if len(both) > 1:
+            ours = [np.array([run[n]["errors"] for n in both], np.float64) for run in runs]
+            minus = [np.array([theirs[n]["errors"] for n in both], np.float64)] * len(runs)
+            low, high = bootstrap.over_seeds(ours, word_error.rate, minus=minus)
+            mean = (low + high) / 2
+            found[row] = {"mean": mean, "low": low, "high": high, "clips": len(both)}
+    return found
 
 
 def _generated(books: int) -> dict[str, tuple[int, bool]]:
@@ -187,7 +211,7 @@ def _waves(
         return [clip.audio for clip in material.clips]
     if row == "round trip":
         return [waveforms.round_trip(clip.audio) for clip in material.clips]
-    if row == "latents":
+    if row == LATENTS:
         return [_quantised(model, clip.audio, latents) for clip in material.clips]
     books, with_voice = kind
     sources = [
@@ -252,8 +276,13 @@ def render(document: dict[str, Any]) -> str:
         f" {book['perplexity']:.0f}"
         for number, book in enumerate(document["books"], start=1)
     )
+    less = "".join(
+        f"Word error of {row} minus that of {LATENTS}: {cell(value)}.\n\n"
+        for row, value in document["minus_latents"].items()
+    )
     return (
-        f"{table}\n\nPayload {document['payload']:.0f}, entropy {document['entropy']:.0f}, runs"
+        f"{table}\n\n{less}"
+        f"Payload {document['payload']:.0f}, entropy {document['entropy']:.0f}, runs"
         f" {document['run_entropy']:.0f} bit/s; {books}. A voice has {document['prompt']:.0f} bits"
         f" beside them. {document['clips']} clips; noise seeds"
         f" {', '.join(map(str, document['seeds']))}; 95 % intervals over clips and seeds.\n"
