@@ -51,7 +51,9 @@ setup(
     packages=[*find_packages(include=["uniwav_jax", "uniwav_jax.*"]), "uniwav_jax.configs"],
     package_dir={"uniwav_jax.configs": "configs"},
     package_data={
-        "uniwav_jax": ["codec/installed/*/*", "text/installed/*", "evaluation/page.*s"],
+        "uniwav_jax": [
+            *("installed/*/*", "codec/installed/*/*", "text/installed/*", "evaluation/page.*s")
+        ],
     },
     entry_points={"console_scripts": ["uniwav = uniwav_jax.cli:script"]},
     python_requires=f">={PYTHONS[0]}",

@@ -48,7 +48,7 @@ from uniwav_jax.tokens.value import Tokens
 from uniwav_jax.types import PyTree
 
 # Name of a model that ships with the package: its folder.
-SHIPPED = {"codec": str(files.INSTALLED / "codec")}
+SHIPPED = {"codec": str(files.INSTALLED / "codec"), **weights.shipped()}
 
 
 class Model:

@@ -2,9 +2,11 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from flax import traverse_util
 
 from tests.cli.test_tokens import make_run
 from tests.export.conftest import make
@@ -71,10 +73,50 @@ def test_what_does_not_fit_is_named(folder, tmp_path):
     refused("schema 9 is not 1", schema=9)
     refused("needs codec 0000, but .* is ", codec="0000")
     less = {k: v for k, v in tensors.items() if not k.startswith("decoder")}
-    refused("lacks decoder", tensors=less)
+    refused(r"lacks decoder\.\S+ \(\d+ arrays in all\)", tensors=less)
     more = {**tensors, "tokens.kernel": np.zeros((3, 2), np.float32)}
     refused(r"tokens.kernel is \(3, 2\), expected \(32, 32\)", tensors=more)
     refused("has tokens.more, which", tensors={**tensors, "tokens.more": np.zeros(2, np.float32)})
     (tmp_path / "bad" / weights.WEIGHTS).write_bytes(b"no")
     with pytest.raises(UserError, match="is not a folder of weights, or is damaged"):
         weights.load(str(tmp_path / "bad"))
+
+
+def test_differences_from_a_base(run, folder, tmp_path):
+    """A part that is the same costs nothing, others a byte a number; the rounding is bounded."""
+    base, out = tmp_path / "base", tmp_path / "tuned"
+    tensors = safetensors.numpy.load_file(folder / weights.WEIGHTS)
+    random = np.random.default_rng(0)
+    moved = {
+        name: value + 0.01 * random.normal(size=value.shape).astype(value.dtype)
+        for name, value in tensors.items()
+        if name.startswith("decoder") and value.dtype == np.float16
+    }
+    base.mkdir()
+    safetensors.numpy.save_file({**tensors, **moved}, base / weights.WEIGHTS)
+    (base / weights.DESCRIPTION).write_text((folder / weights.DESCRIPTION).read_text())
+    whole = weights.save(run, str(tmp_path / "whole"))
+    small = weights.save(run, str(out), base=str(base))
+    stored = safetensors.numpy.load_file(out / weights.WEIGHTS)
+    assert not any(name.startswith(("encoder", "books", "tokens")) for name in stored)
+    assert small < 0.7 * whole
+    found = weights.load(str(out))
+    exact = weights.load(str(tmp_path / "whole"))
+    assert jax.tree.structure(found.params) == jax.tree.structure(exact.params)
+    flat = traverse_util.flatten_dict(exact.params, sep=".")
+    for name, value in traverse_util.flatten_dict(found.params, sep=".").items():
+        step = stored.get(f"{name}/step", np.zeros(1, np.float32))
+        bound = 0.5 * step + 1e-3 * np.abs(flat[name])  # the other is rounded to float16
+        assert (np.abs(value - flat[name]) <= bound).all(), name
+    with pytest.raises(UserError, match="must lie in the same folder"):
+        weights.save(run, str(tmp_path / "sub" / "tuned"), base=str(base))
+    safetensors.numpy.save_file(tensors, base / weights.WEIGHTS)
+    with pytest.raises(UserError, match=r"needs the weights \S+base of digest \w+"):
+        weights.load(str(out))
+
+
+def test_parts_that_are_left_out(run, tmp_path):
+    weights.save(run, str(tmp_path / "small"), without=["decoder"])
+    assert "decoder" not in weights.load(str(tmp_path / "small")).params
+    with pytest.raises(UserError, match="has no part head to leave out"):
+        weights.save(run, str(tmp_path / "other"), without=["head"])

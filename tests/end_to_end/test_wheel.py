@@ -101,7 +101,7 @@ def test_the_wheel_has_code_configs_and_requirements(wheel, monkeypatch):
         metadata = archive.read(next(n for n in names if n.endswith("METADATA"))).decode()
     sources = {str(p.relative_to(REPOSITORY)) for p in REPOSITORY.glob("uniwav_jax/**/*.py")}
     sources |= {f"uniwav_jax/{p.relative_to(REPOSITORY)}" for p in REPOSITORY.glob("configs/*.py")}
-    for files in ("codec/installed/*/*", "text/installed/*", "evaluation/page.*s"):
+    for files in ("installed/*/*", "codec/installed/*/*", "text/installed/*", "evaluation/page.*s"):
         sources |= {str(p.relative_to(REPOSITORY)) for p in REPOSITORY.glob(f"uniwav_jax/{files}")}
     assert {name for name in names if ".dist-info/" not in name} == sources
     assert "uniwav_jax/codec/installed/codec/model.safetensors" in names

@@ -5,11 +5,21 @@
 
 There is no optimizer, no teacher and no codec: the latents are those of an installed codec, or of
 the codec folder that the configuration names. The configuration has no paths of data.
+
+A model that was tuned from another one may name that one's folder, beside its own, as its base. Of
+an array NAME of the base it stores nothing if the array is the same, and otherwise the difference:
+
+    NAME/difference   int8
+    NAME/step         float32, of a matrix one for each column, of a vector one
+
+The array is base + step * difference, which is off by half a step at most.
 """
 
 import dataclasses
+import hashlib
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +39,7 @@ from uniwav_jax.types import PyTree
 
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
 SCHEMA = 1
+INSTALLED = pathlib.Path(__file__).parents[1] / "installed"  # folders of the package's own weights
 EXACT = ("books", "features")  # parts that stay in float32
 DROPPED = ("mfcc_head",)  # parts of the parameters that only training reads
 
@@ -51,19 +62,28 @@ class Weights(NamedTuple):
     structure: Structure | None
 
 
-def save(path: str, out: str) -> int:
+def shipped() -> dict[str, str]:
+    """{name of a model that ships with the package: its folder}."""
+    return {path.parent.name: str(path.parent) for path in sorted(INSTALLED.glob(f"*/{WEIGHTS}"))}
+
+
+def save(path: str, out: str, *, base: str = "", without: Sequence[str] = ()) -> int:
     """Write a checkpoint as such a folder; the folder appears whole or not at all.
 
     Args:
         path: workdir, checkpoints folder or step folder of a run on the latents of a codec whose
             folder still exists, such as the installed one, or on log-mel features.
         out: new folder.
+        base: folder of weights in the same folder as `out`, from which the model was tuned; "":
+            all arrays are stored.
+        without: parts that are left out, such as the decoder of a model that only encodes.
 
     Returns:
         Bytes of the weights.
 
     Raises:
-        UserError: there is no such checkpoint, its codec is another one, or `out` exists.
+        UserError: there is no such checkpoint, its codec is another one, `out` exists, or the base
+            lies in another folder.
     """
     checkpoint = reader.open(path)
     config = checkpoint.config
@@ -73,16 +93,27 @@ def save(path: str, out: str) -> int:
     params = {**arrays["params"], **arrays["ema"], **arrays.get("state", {})}
     features = {name: arrays["frozen"]["features"][name] for name in ("mean", "std")}
     document: dict[str, Any] = {"schema": SCHEMA, "step": checkpoint.step}
+    if unknown := set(without) - set(params):
+        raise UserError(f"{path} has no part {', '.join(sorted(unknown))} to leave out")
+    if without:
+        document["without"] = list(without)
     if config.features.kind == "codec":
         document["codec"] = files.digest(config.features.codec)
         _check_codec(path, config, arrays["frozen"]["features"]["network"])
     document["config"] = json.loads(_without_paths(config).to_json())
-    kept = {k: v for k, v in params.items() if k not in DROPPED}
+    kept = {k: v for k, v in params.items() if k not in (*DROPPED, *without)}
     flat = traverse_util.flatten_dict({**kept, "features": features}, sep=".")
     tensors = {
         name: np.asarray(value, np.float32 if name.startswith(EXACT) else np.float16)
         for name, value in flat.items()
     }
+    if base:
+        if pathlib.Path(base).resolve().parent != pathlib.Path(out).resolve().parent:
+            raise UserError(f"{base} and {out} must lie in the same folder")
+        document["base"] = pathlib.Path(base).name
+        document["base_digest"] = _digest(pathlib.Path(base))
+        exact = {name: np.asarray(value, np.float32) for name, value in flat.items()}
+        tensors = _minus(tensors, exact, _arrays(pathlib.Path(base)))
     if bad := [name for name, value in tensors.items() if not np.isfinite(value).all()]:
         raise UserError(f"{path}: {bad[0]} does not fit float16")
     with files.new_folder(out) as draft:
@@ -104,13 +135,15 @@ def load(folder: str) -> Weights:
         if document["schema"] != SCHEMA:
             raise UserError(f"{path / DESCRIPTION}: schema {document['schema']} is not {SCHEMA}")
         config, step = config_lib.from_dict(document["config"]), int(document["step"])
-        tensors = safetensors.numpy.load_file(path / WEIGHTS)
+        base = _base(path, document)
+        tensors = _plus(safetensors.numpy.load_file(path / WEIGHTS), base)
     except UserError as error:
         raise UserError(f"{path / DESCRIPTION}: {error}") from error
     except Exception as error:  # safetensors raises many types
         raise UserError(f"{path} is not a folder of weights, or is damaged: {error!r}") from error
-    arrays = {name: np.asarray(value, np.float32) for name, value in tensors.items()}
-    params = traverse_util.unflatten_dict(arrays, sep=".")
+    wanted = _shapes(config)
+    inherited = {k: v for k, v in base.items() if k in wanted or k.startswith("features.")}
+    params = traverse_util.unflatten_dict({**inherited, **tensors}, sep=".")
     features, structure = params.pop("features", {}), None
     if config.features.kind == "codec":
         found = files.digest(config.features.codec)
@@ -120,7 +153,7 @@ def load(folder: str) -> Weights:
             )
         structure, codec = files.load(config.features.codec)
         features["network"] = codec["network"]
-    _check_shapes(path, config, params)
+    _check_shapes(path, wanted, params, (*DROPPED, *document.get("without", ())))
     return Weights(config, params, features, step, structure)
 
 
@@ -148,20 +181,89 @@ def _check_codec(path: str, config: Config, trained: PyTree) -> None:
         )
 
 
-def _check_shapes(path: pathlib.Path, config: Config, params: PyTree) -> None:
-    """Raise if an array has another shape than a fresh model of the configuration."""
+def _shapes(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
+    """{name: shape} of the parameters of a fresh model, with "books" where there are any."""
     channels = features_lib.build(config.features).channels
     init = tasks.get(config.task).init
     fresh, state = jax.eval_shape(lambda: init(jax.random.key(0), config, channels))
-    wanted = traverse_util.flatten_dict({**fresh, **state}, sep=".")
-    for name, value in traverse_util.flatten_dict(params, sep=".").items():
+    kept = {name: value for name, value in state.items() if name == "books"}
+    return traverse_util.flatten_dict({**fresh, **kept}, sep=".")
+
+
+def _check_shapes(
+    path: pathlib.Path,
+    wanted: dict[str, jax.ShapeDtypeStruct],
+    params: PyTree,
+    absent: Sequence[str],
+) -> None:
+    """Raise if an array is missing, or has another shape than a fresh model's."""
+    found = traverse_util.flatten_dict(params, sep=".")
+    for name, value in found.items():
         if name not in wanted:
             raise UserError(f"{path / WEIGHTS} has {name}, which the model does not have")
         if value.shape != wanted[name].shape:
             raise UserError(
                 f"{path / WEIGHTS}: {name} is {value.shape}, expected {wanted[name].shape}"
             )
-    missing = {name.split(".")[0] for name in wanted} - set(params) - {"updates", *DROPPED}
-    missing -= set(state) - {"books"}
-    if missing:
-        raise UserError(f"{path / WEIGHTS} lacks {', '.join(sorted(missing))}")
+    if missing := sorted({n for n in wanted if n.split(".")[0] not in absent} - found.keys()):
+        raise UserError(f"{path / WEIGHTS} lacks {missing[0]} ({len(missing)} arrays in all)")
+
+
+# Differences from a base.
+
+
+def _digest(folder: pathlib.Path) -> str:
+    return hashlib.blake2b((folder / WEIGHTS).read_bytes(), digest_size=8).hexdigest()
+
+
+def _base(path: pathlib.Path, document: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays of the base that the document names; {} without one."""
+    if "base" not in document:
+        return {}
+    folder = path.parent / document["base"]
+    if not (folder / WEIGHTS).is_file() or _digest(folder) != document["base_digest"]:
+        raise UserError(f"needs the weights {folder} of digest {document['base_digest']}")
+    return _arrays(folder)
+
+
+def _arrays(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    """All arrays of a folder of weights, float32."""
+    document = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    base = _base(folder, document)
+    return {**base, **_plus(safetensors.numpy.load_file(folder / WEIGHTS), base)}
+
+
+def _minus(
+    tensors: dict[str, np.ndarray], exact: dict[str, np.ndarray], base: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What is stored of arrays with a base.
+
+    Args:
+        tensors: the arrays as they are stored without a base.
+        exact: the same in float32.
+        base: arrays of the base, float32.
+    """
+    found = {}
+    for name, tensor in tensors.items():
+        if name not in base or base[name].shape != tensor.shape:
+            found[name] = tensor
+        elif not np.array_equal(tensor.astype(np.float32), base[name]):
+            difference = exact[name] - base[name]
+            axis = difference.ndim - min(difference.ndim, 2)
+            step = np.abs(difference).max(axis=axis, keepdims=True) / 127
+            found[f"{name}/step"] = np.maximum(step, np.finfo(np.float32).tiny)
+            steps = np.round(difference / found[f"{name}/step"])
+            found[f"{name}/difference"] = np.clip(steps, -127, 127).astype(np.int8)
+    return found
+
+
+def _plus(tensors: dict[str, np.ndarray], base: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The inverse of `_minus`, float32, of the arrays that are stored."""
+    found = {}
+    for name, tensor in tensors.items():
+        if name.endswith("/difference"):
+            name = name.removesuffix("/difference")
+            found[name] = base[name] + tensors[f"{name}/step"] * tensor.astype(np.float32)
+        elif not name.endswith("/step"):
+            found[name] = np.asarray(tensor, np.float32)
+    return found

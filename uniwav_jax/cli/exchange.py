@@ -10,7 +10,7 @@ from uniwav_jax.cli import Run
 from uniwav_jax.errors import UserError
 
 # Options of a model's export.
-MODEL = ("encoder", "decoder", "data", "weights", "check", "audio", "onnx")
+MODEL = ("encoder", "decoder", "data", "weights", "base", "without", "check", "audio", "onnx")
 
 
 def export(parser: argparse.ArgumentParser) -> Run:
@@ -36,6 +36,8 @@ def export(parser: argparse.ArgumentParser) -> Run:
     model.add_argument("--decoder", choices=("average", "trained"), help="default: average")
     model.add_argument("--data", help="for the model card: training data and its licences")
     model.add_argument("--weights", action="store_true", help="float16 for uniwav_jax, no code")
+    model.add_argument("--base", default="", help="weights beside --out: store the differences")
+    model.add_argument("--without", default="", help="parts to leave out of --weights, as decoder")
     model.add_argument("--check", action="store_true", help="compare with the checkpoint")
     model.add_argument("--audio", nargs="+", help="files to compare on; default: noise")
     model.add_argument("--onnx", action="store_true", help="also encoder.onnx (and ctc.onnx)")
@@ -59,10 +61,14 @@ def _export(args: argparse.Namespace) -> int:
             raise UserError(f"--{option} has no meaning for {args.checkpoint}, which is a {kind}")
     if is_codec:
         return _export_codec(checkpoint, args)
+    if (args.base or args.without) and not args.weights:
+        raise UserError("--base and --without need --weights")
     if args.weights:
         from uniwav_jax.checkpoint import weights
 
-        print(f"{args.out}: {weights.save(checkpoint, args.out)} bytes, for uniwav_jax.load")
+        parts = [part for part in args.without.split(",") if part]
+        size = weights.save(checkpoint, args.out, base=args.base, without=parts)
+        print(f"{args.out}: {size} bytes, for uniwav_jax.load")
         return 0
     from uniwav_jax.export import write
 

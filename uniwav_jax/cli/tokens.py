@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from uniwav_jax.tokens.value import Tokens
 
 LONGEST = 70  # characters of a text that are shown
-CHECKPOINT = "workdir of a run with task tokenizer"
+CHECKPOINT = "run with task tokenizer, or its export; default: mini-tokenizer"
 PROMPT = "audio file of the voice to speak in, about 3 s"
 TABLE = "tokens.parquet"
 
@@ -28,7 +28,7 @@ TABLE = "tokens.parquet"
 def tokenize(parser: argparse.ArgumentParser) -> Run:
     r"""Speech to discrete tokens, for audio files of any length.
 
-        uniwav tokenize speech/ --checkpoint runs/tokens --out tokens/
+        uniwav tokenize speech/ --out tokens/
         uniwav tokenize train.tsv --checkpoint runs/tokens --out tokens/ --format parquet
 
     The formats are uwt, npz of NumPy, and parquet: one table OUT/tokens.parquet
@@ -39,7 +39,7 @@ def tokenize(parser: argparse.ArgumentParser) -> Run:
     A file that cannot be read is named and left out; the others are done, and the status is 1.
     """
     parser.add_argument("sources", nargs="+", metavar="FILE|FOLDER|MANIFEST")
-    parser.add_argument("--checkpoint", required=True, help=CHECKPOINT)
+    parser.add_argument("--checkpoint", default="mini-tokenizer", help=CHECKPOINT)
     parser.add_argument("--out", required=True, help="folder for NAME.FORMAT")
     parser.add_argument("--format", default="uwt", choices=("uwt", "npz", "parquet"))
     parser.add_argument("--books", type=int, help="the first ones only; default: all")
@@ -155,7 +155,7 @@ def detokenize(parser: argparse.ArgumentParser) -> Run:
 
 
 def _add_speaking(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", required=True, help=CHECKPOINT)
+    parser.add_argument("--checkpoint", default="mini-tokenizer", help=CHECKPOINT)
     parser.add_argument("--out", required=True, help="folder for NAME.wav")
     parser.add_argument("--prompt", help=PROMPT)
     parser.add_argument("--books", type=int, help="the first ones only; default: all")
