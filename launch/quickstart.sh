@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Pretrains a model on CPU, with all steps: environment, speech, manifest, ArrayRecord, training.
 #
+#   bash launch/quickstart.sh --try                 no training: a page to listen to, made by the
+#                                                   models that ship, of a recording that ships
 #   bash launch/quickstart.sh                       recorded English prompts (0.4 h, one voice)
 #   bash launch/quickstart.sh AUDIO_FOLDER          your own recordings
 #   bash launch/quickstart.sh --librispeech[=PART]  LibriSpeech dev-clean (337 MB), or another PART:
@@ -64,13 +66,14 @@ download_librispeech() { # PART
   touch "$data/LibriSpeech/$part.unpacked"
 }
 
-audio="" librispeech="" workdir="" settings=()
+audio="" librispeech="" workdir="" try="" settings=()
 while [ $# -gt 0 ]; do
   case "$1" in
     -h | --help)
       sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"
       exit 0
       ;;
+    --try) try=1 ;;
     --librispeech) librispeech=dev-clean ;;
     --librispeech=*) librispeech="${1#*=}" ;;
     --workdir | --steps)
@@ -84,7 +87,8 @@ while [ $# -gt 0 ]; do
     -*) fail "unknown option $1; see bash launch/quickstart.sh --help" ;;
     *)
       [ -z "$audio" ] || fail "two folders given: $audio and $1; give one folder with both"
-      [ -d "$1" ] || fail "$1 is not a folder; give the folder of the audio files"
+      [ -d "$1" ] || [ -n "$try" ] && [ -f "$1" ] ||
+        fail "$1 is not a folder; give the folder of the audio files"
       audio="$(realpath "$1")"
       ;;
   esac
@@ -94,7 +98,14 @@ done
 
 stage "environment"
 # shellcheck source=launch/venv.sh
-source "$repository/launch/venv.sh" cpu
+source "$repository/launch/venv.sh" "$([ -n "$try" ] && echo speak || echo cpu)"
+
+if [ -n "$try" ]; then
+  stage "what the models that ship make of a recording"
+  [ ${#settings[@]} = 0 ] || fail "--try trains nothing; leave out ${settings[*]}"
+  python -m uniwav_jax.cli tour ${audio:+"$audio"} --out "${workdir:-$repository/runs/try}"
+  exit
+fi
 
 stage "speech"
 if [ -n "$audio" ]; then
