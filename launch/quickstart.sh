@@ -87,13 +87,13 @@ while [ $# -gt 0 ]; do
     -*) fail "unknown option $1; see bash launch/quickstart.sh --help" ;;
     *)
       [ -z "$audio" ] || fail "two folders given: $audio and $1; give one folder with both"
-      [ -d "$1" ] || [ -n "$try" ] && [ -f "$1" ] ||
-        fail "$1 is not a folder; give the folder of the audio files"
-      audio="$(realpath "$1")"
+      audio="$(realpath -m "$1")"
       ;;
   esac
   shift
 done
+[ -z "$audio" ] || [ -d "$audio" ] || [ -n "$try" ] ||
+  fail "$audio is not a folder; give the folder of the audio files"
 [ -z "$audio" ] || [ -z "$librispeech" ] || fail "give either a folder or --librispeech, not both"
 
 stage "environment"

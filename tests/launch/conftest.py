@@ -39,7 +39,7 @@ with open(os.environ["CALLS"], "a") as calls:
 for option in ("--out", "--eval_out"):
     if option in arguments:
         out = pathlib.Path(arguments[arguments.index(option) + 1])
-        out.write_text("made") if out.suffix else out.mkdir(exist_ok=True)
+        out.write_text("made") if out.suffix else out.mkdir(parents=True, exist_ok=True)
 script = "uniwav_jax.main" if "uniwav_jax.main" in arguments else os.path.basename(arguments[0])
 status = json.loads(os.environ.get("EXITS", "{{}}")).get(script, 0)
 sys.exit(signal.pause() if status == "SIGTERM" else status)

@@ -31,6 +31,22 @@ def recordings(ready, small_corpus) -> pathlib.Path:
     return folder
 
 
+def test_try_trains_nothing(ready, recordings):
+    (call,) = _tours(ready)
+    assert call["argv"] == ["-m", "uniwav_jax.cli", "tour", "--out", f"{ready.repository}/runs/try"]
+    voice = next(recordings.rglob("*.flac"))
+    (call,) = _tours(ready, str(voice), "--workdir", "page")
+    assert call["argv"] == ["-m", "uniwav_jax.cli", "tour", str(voice), "--out", "page"]
+    done = ready.run("quickstart.sh", "--try", "--steps", "7")
+    assert done.returncode == 2 and "--try trains nothing" in error_line(done)
+
+
+def _tours(ready, *words):
+    done = ready.run("quickstart.sh", "--try", *words)
+    assert done.returncode == 0, done.stderr
+    return [call for call in ready.calls() if "pip" not in call["argv"]]
+
+
 def test_quickstart_runs_each_stage_once_and_trains_again(ready, recordings):
     first = ready.run("quickstart.sh", "my speech", "--steps", "7", "--config.seed=3")
     assert first.returncode == 0, first.stderr
