@@ -187,6 +187,7 @@ def test_notebook_runs(place):
             exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
     assert names["encoding"].states.shape[0] == SMALL["model.encoder.layers"] + 1
     assert soundfile.read(place / "decoded.wav")[0].size == names["decoded"].size
+    assert soundfile.read(place / "again.wav")[0].size == names["tokens"].samples
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
