@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from uniwav_jax.config import Config
 from uniwav_jax.data.labels import Labels
@@ -22,28 +21,8 @@ from uniwav_jax.models import flow, masking, quantizer, speech_tokens, uniwav
 from uniwav_jax.tasks.parts import ENCODER
 from uniwav_jax.tasks.task import FOREVER, Part, Task
 from uniwav_jax.tasks.tokenizer_alarms import ALARMS
+from uniwav_jax.tasks.tokenizer_draws import NULL, UNQUANTISED, Draws, draw, weight
 from uniwav_jax.types import AddUp, Example, Metrics, PyTree, Variables
-
-NULL, UNQUANTISED = 0, -1  # what the decoder reads; 1 to K is a number of books
-
-
-@struct.dataclass
-class Draws:
-    """All random choices of an update except dropout.
-
-    Attributes:
-        hidden_BxT: bool, True on the frames that are generated.
-        t_B: float32, flow time in [0, 1).
-        x0_BxTxC: float32, unit Gaussian noise at which the flow starts.
-        level_B: int32, what the decoder reads: a number of books, or `NULL`, or `UNQUANTISED`.
-        candidates_BxT: int32, the codeword that may move to this frame; V or more for none.
-    """
-
-    hidden_BxT: jax.Array
-    t_B: jax.Array
-    x0_BxTxC: jax.Array
-    level_B: jax.Array
-    candidates_BxT: jax.Array
 
 
 def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]:
@@ -59,8 +38,13 @@ def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]
 def warm_start(
     key: jax.Array, variables: Variables, example: Example, config: Config, add_up: AddUp
 ) -> PyTree:
-    """Book 1 by k-means on the first batch, from random frames; the other books start later."""
+    """Book 1 by k-means on the first batch, from random frames; the other books start later.
+
+    The grid of FSQ is there from the start.
+    """
     state, words = variables.state, config.tokenizer.codewords
+    if config.tokenizer.levels:
+        return state
     mask_BxT = masking.frame_mask(example.frames_B, example.x_BxTxC.shape[1])
     chosen_BxT = quantizer.choose_frames(key, mask_BxT, words)
 
@@ -89,42 +73,6 @@ def warm_start(
     return {**state, "books": {**state["books"], "first": first}}
 
 
-def draw(key: jax.Array, example: Example, config: Config) -> Draws:
-    """Random choices of an update, each field of `Draws` with the rows of `example`."""
-    names = ("span", "prompt", "t", "noise", "level", "candidates")
-    keys = dict(zip(names, jax.random.split(key, len(names))))
-    rows, total, _ = example.x_BxTxC.shape
-    options, frames_B = config.tokenizer, example.frames_B
-    mask_BxT = masking.frame_mask(frames_B, total)
-    span_BxT = masking.sample_span(
-        keys["span"], frames_B, low=options.mask_low, high=options.mask_high, total=total
-    )
-    prompted_B = jax.random.bernoulli(keys["prompt"], options.prompt, (rows,))
-    u_B = jax.random.uniform(keys["level"], (rows,))
-    bounds = jnp.cumsum(jnp.array([options.drop, options.unquantised, options.first_book]))
-    level_B = jnp.array([NULL, UNQUANTISED, 1, options.books])[(u_B[:, None] >= bounds).sum(1)]
-    return Draws(
-        hidden_BxT=jnp.where(prompted_B[:, None], span_BxT, mask_BxT),
-        t_B=flow.times(keys["t"], rows, stratified=config.flow.stratified),
-        x0_BxTxC=jax.random.normal(keys["noise"], example.x_BxTxC.shape),
-        level_B=level_B,
-        candidates_BxT=quantizer.choose_frames(keys["candidates"], mask_BxT, options.codewords),
-    )
-
-
-def weight(example: Example, draws: Draws) -> jax.Array:
-    """Number of hidden frames in the global batch, float32 [], at least 1."""
-    del example
-    return jnp.maximum(draws.hidden_BxT.sum(), 1).astype(jnp.float32)
-
-
-def begun(updates: jax.Array, config: Config) -> jax.Array:
-    """Whether the later books have started, bool [K - 1]."""
-    options = config.tokenizer
-    start = jnp.arange(1, options.books) * options.later * config.train.steps
-    return (updates >= start) | options.fixed_codes
-
-
 def loss(
     variables: Variables,
     example: Example,
@@ -137,7 +85,8 @@ def loss(
 
     The loss is L_dec on the hidden frames, the commitment of z to the later books, and the distance
     of book 1's projection to z. The gradient of L_dec passes the later books unchanged to z (the
-    straight-through estimator); P is trained by the rows of book 1 and by its distance.
+    straight-through estimator); P, and with FSQ the map before it, learn from the rows of book 1
+    and from its distance.
 
     Args:
         variables: `params` and `state` as returned by `init`.
@@ -163,11 +112,11 @@ def loss(
     z_BxTxE = uniwav.condition(params["condition"], encoded, None).astype(jnp.float32)
 
     # Book 1, and its projection.
-    first_1xBxT = quantizer.assign(books["first"], h_BxTxD[None])
-    first_BxTxE = speech_tokens.embed(params["tokens"], books, first_1xBxT)
+    squeezed_BxTxL = speech_tokens.squeeze(params["tokens"], books, h_BxTxD)
+    first_1xBxT, first_BxTxE = speech_tokens.first(params["tokens"], books, squeezed_BxTxL)
     error_BxT = jnp.square(first_BxTxE - jax.lax.stop_gradient(z_BxTxE)).mean(-1)
-    targets = (h_BxTxD[None], first_1xBxT, mask_BxT, options.codewords)
-    candidates = (h_BxTxD[None], draws.candidates_BxT, options.codewords)
+    targets = (squeezed_BxTxL[None], first_1xBxT, mask_BxT, options.codewords)
+    candidates = (squeezed_BxTxL[None], draws.candidates_BxT, options.codewords)
     sums = {
         "hidden_frames": hidden_BxT.sum().astype(jnp.float32),
         "projection": (error_BxT * hidden_BxT).sum() / weight,
@@ -232,7 +181,10 @@ def _begun(updates: jax.Array, config: Config) -> tuple[jax.Array, jax.Array]:
 
 
 def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) -> PyTree:
-    """The books after an update of the optimizer; a book that starts takes frames of the batch."""
+    """The books after an update of the optimizer; a book that starts takes frames of the batch.
+
+    The grid of FSQ stays as it is.
+    """
     del step
     state, options = variables.state, config.tokenizer
     counted = {**state, "updates": state["updates"] + 1}
@@ -244,7 +196,9 @@ def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) 
         targets, candidates = found["targets"], found["candidates"]
         return quantizer.update_and_revive(book, targets, candidates, options.decay, dead)
 
-    books = {"first": moved(state["books"]["first"], sums["first"])}
+    books = {"first": state["books"]["first"]}
+    if not options.levels:
+        books["first"] = moved(books["first"], sums["first"])
     if options.books > 1:
         begun_K, begins_K = _begun(state["updates"], config)
         old = state["books"]["later"]
@@ -374,7 +328,7 @@ TASK = Task(
             ("params/tokens", "state/books"),
             (
                 *("model.encoder", "model.decoder.width", "tokenizer.layer"),
-                *("tokenizer.books", "tokenizer.codewords"),
+                *("tokenizer.books", "tokenizer.codewords", "tokenizer.levels"),
             ),
         ),
     },
