@@ -139,6 +139,8 @@ def test_speech_synthesis_needs_frames():
         ),
         ({"books": 9, "later": 0.2}, "tokenizer.later = 0.2 starts book 9 after the end"),
         ({"commitment": -1.0}, "tokenizer.commitment must not be negative"),
+        ({"ctc": -1.0}, "tokenizer.ctc must not be negative; got -1.0"),
+        ({"ctc": 0.1, "fixed_codes": True}, "tokenizer.ctc trains .* tokenizer.fixed_codes keeps"),
         ({"mask_low": 0.9, "mask_high": 0.5}, "tokenizer.mask_low and .* got 0.9, 0.5"),
     ],
 )

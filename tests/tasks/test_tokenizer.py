@@ -210,7 +210,12 @@ def step_on(devices, accumulate, more):
         "latents": np.asarray(example.x_BxTxC + noise, np.float16),
         "samples": np.asarray(example.frames_B * 320, np.int32),
         "bad": np.zeros(ROWS, bool),
+        "labels": {},
     }
+    if config.tokenizer.ctc:
+        phones = np.random.default_rng(1).integers(1, 4, (ROWS, 5), np.int32)
+        phones[0, 2:] = phones[5] = -1  # rows differ, and one has none
+        local["labels"]["phones"] = phones
     with jax.set_mesh(mesh):
         batch = to_global(local, mesh, ROWS)
         state, shardings = train_step.init_state(tokenizer.TASK, config, features, frozen, mesh)
@@ -222,7 +227,10 @@ def step_on(devices, accumulate, more):
         return test_pretrain.host((state.params, state.state)), test_pretrain.host(metrics)
 
 
-@pytest.mark.parametrize("more", [{}, FINITE], ids=["vector", "finite scalar"])
+RECOGNISED = {**FINITE, "tokenizer.ctc": 0.3, "tts.phones": tuple("abc")}
+
+
+@pytest.mark.parametrize("more", [{}, RECOGNISED], ids=["vector", "finite scalar with CTC"])
 def test_devices_and_microbatches_change_nothing(more):
     whole, whole_metrics = step_on(1, 1, more)
     parts, parts_metrics = step_on(8, 2, more)
@@ -236,7 +244,7 @@ def test_devices_and_microbatches_change_nothing(more):
     books = whole[1]["books"]
     assert whole[1]["updates"] == 2 and (books["later"]["counts"] != 1).any()
     if more:
-        assert whole_metrics["book_1_perplexity"] > 2
+        assert whole_metrics["book_1_perplexity"] > 2 and whole_metrics["loss_ctc"] > 0
         np.testing.assert_array_equal(books["first"]["sums"][0], speech_tokens.grid((2, 2, 2, 2)))
 
 

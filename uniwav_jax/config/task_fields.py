@@ -143,6 +143,9 @@ class TokenizerConfig:
     prompt: float = 0.5
     mask_low: float = 0.4
     mask_high: float = 0.9
+    # Weight of a CTC loss of the aligned phones on what the decoder reads of the books, where clips
+    # have phones (SiTok); 0: phones are not read. `tts.phones` are its symbols.
+    ctc: float = 0.0
     fixed_codes: bool = False  # True trains only the decoder, for a second stage with these codes
 
     def validate(self, config: Any, require: Require) -> None:
@@ -186,9 +189,13 @@ class TokenizerConfig:
             self.later * (self.books - 1) < 1,
             f"tokenizer.later = {self.later:g} starts book {self.books} after the end of the run",
         )
-        for name in ("commitment", "projection"):
+        for name in ("commitment", "projection", "ctc"):
             value = getattr(self, name)
             require(value >= 0, f"tokenizer.{name} must not be negative; got {value}")
+        require(
+            not (self.ctc and self.fixed_codes),
+            "tokenizer.ctc trains the codes, which tokenizer.fixed_codes keeps; set one of the two",
+        )
         low, high = self.mask_low, self.mask_high
         require(
             0 < low <= high <= 1,

@@ -4,7 +4,8 @@ The encoder reads unmasked speech and is not trained. Book 1 quantises the state
 others what it leaves of z (models/speech_tokens.py). The decoder and the projections are tuned with
 L_dec. What the decoder reads differs from row to row: the tokens of all books, those of book 1, z
 before quantisation, or the null vector. Rows may keep a visible part as the prompt that gives the
-voice; its frames have no tokens.
+voice; its frames have no tokens. Where clips have aligned phones, a linear head may recognise them
+in the tokens by CTC (as in SiTok).
 """
 
 import dataclasses
@@ -15,9 +16,11 @@ import jax
 import jax.numpy as jnp
 
 from uniwav_jax.config import Config
+from uniwav_jax.data import phone_labels
 from uniwav_jax.data.labels import Labels
 from uniwav_jax.errors import UserError
 from uniwav_jax.models import flow, masking, quantizer, speech_tokens, uniwav
+from uniwav_jax.tasks import tokenizer_ctc
 from uniwav_jax.tasks.parts import ENCODER
 from uniwav_jax.tasks.task import FOREVER, Part, Task
 from uniwav_jax.tasks.tokenizer_alarms import ALARMS
@@ -26,12 +29,17 @@ from uniwav_jax.types import AddUp, Example, Metrics, PyTree, Variables
 
 
 def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]:
-    """Fresh {"encoder", "condition", "decoder", "tokens"}, and {"books", "updates" []}."""
+    """Fresh {"encoder", "condition", "decoder", "tokens"}, and {"books", "updates" []}.
+
+    With `tokenizer.ctc` there is also the head "tokens_ctc".
+    """
     model_key, tokens_key, books_key = jax.random.split(key, 3)
     params = uniwav.init(model_key, config, channels)
     parts = {name: params[name] for name in ("encoder", "condition", "decoder")}
     parts["tokens"] = speech_tokens.init(tokens_key, config)
     books = speech_tokens.init_books(books_key, config)
+    if config.tokenizer.ctc:
+        parts["tokens_ctc"] = tokenizer_ctc.init(jax.random.fold_in(key, 1), config)
     return parts, {"books": books, "updates": jnp.zeros(())}
 
 
@@ -88,9 +96,12 @@ def loss(
     straight-through estimator); P, and with FSQ the map before it, learn from the rows of book 1
     and from its distance.
 
+    The CTC loss reads what all books that have started say of z, on all real frames. Its gradient
+    passes to z and to what book 1 says of it.
+
     Args:
         variables: `params` and `state` as returned by `init`.
-        example: this microbatch's rows.
+        example: this microbatch's rows; with `tokenizer.ctc` with the label "phones", int32 [B, U].
         draws: this microbatch's rows of `draw`.
         weight: number of hidden frames in the whole global batch, [].
         key: dropout key; None for evaluation.
@@ -100,7 +111,7 @@ def loss(
         The loss [] and sums, float32: "loss_decoder", "commitment", "projection" [], divided by
         `weight`; "levels" {name: (sum of errors, frames)} of L_dec by what the decoder read;
         "first" and "later", each {"targets", "candidates"} of `quantizer.statistics`; and
-        "hidden_frames" [].
+        "hidden_frames" []. With `tokenizer.ctc` also those of `tokenizer_ctc.sums`.
     """
     params, books, options = variables.params, variables.state["books"], config.tokenizer
     x_BxTxC, hidden_BxT, level_B = example.x_BxTxC, draws.hidden_BxT, draws.level_B
@@ -115,20 +126,20 @@ def loss(
     squeezed_BxTxL = speech_tokens.squeeze(params["tokens"], books, h_BxTxD)
     first_1xBxT, first_BxTxE = speech_tokens.first(params["tokens"], books, squeezed_BxTxL)
     error_BxT = jnp.square(first_BxTxE - jax.lax.stop_gradient(z_BxTxE)).mean(-1)
-    targets = (squeezed_BxTxL[None], first_1xBxT, mask_BxT, options.codewords)
+    of_frames = (squeezed_BxTxL[None], first_1xBxT, mask_BxT, options.codewords)
     candidates = (squeezed_BxTxL[None], draws.candidates_BxT, options.codewords)
     sums = {
         "hidden_frames": hidden_BxT.sum().astype(jnp.float32),
         "projection": (error_BxT * hidden_BxT).sum() / weight,
         "commitment": jnp.zeros(()),
         "first": {
-            "targets": quantizer.statistics(*targets),
+            "targets": quantizer.statistics(*of_frames),
             "candidates": quantizer.chosen_statistics(*candidates),
         },
     }
 
     # The other books, of which the first ones have started.
-    all_BxTxE = first_BxTxE
+    all_BxTxE = recognised_BxTxE = first_BxTxE
     if options.books > 1:
         begun_K, begins_K = _begun(variables.state["updates"], config)
         stages_B = jnp.broadcast_to(begun_K.sum(), level_B.shape)
@@ -141,7 +152,10 @@ def loss(
             fits * (distance.mean(-1) * hidden_BxT).sum() / weight for distance in distances
         )
         straight = jax.lax.stop_gradient(first_BxTxE + quantised_BxTxE - z_BxTxE) + z_BxTxE
-        all_BxTxE = jnp.where(fits & begun_K.any(), straight, first_BxTxE)
+        started = fits & begun_K.any()
+        all_BxTxE = jnp.where(started, straight, first_BxTxE)
+        both = straight + first_BxTxE - jax.lax.stop_gradient(first_BxTxE)
+        recognised_BxTxE = jnp.where(started, both, first_BxTxE)
 
     # The decoder.
     level_Bx1x1 = level_B[:, None, None]
@@ -160,6 +174,10 @@ def loss(
     sums["loss_decoder"] = flow.squared_error_sum(v, u, hidden_BxT) / weight
     value = sums["loss_decoder"]
     value += options.commitment * sums["commitment"] + options.projection * sums["projection"]
+    if options.ctc:
+        read = (recognised_BxTxE, mask_BxT, example.labels["phones"])
+        sums |= tokenizer_ctc.sums(params["tokens_ctc"], *read)
+        value += options.ctc * sums["ctc"] * draws.per_phone_B[0]
     return value, jax.lax.stop_gradient(sums)
 
 
@@ -221,7 +239,10 @@ def mean(total: PyTree) -> PyTree:
 
 
 def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
-    """The losses, and of each book the perplexity and the share of the codewords of this batch."""
+    """The losses, and of each book the perplexity and the share of the codewords of this batch.
+
+    "loss_ctc" is in nats per phone, of "ctc_phones" phones; "ctc_impossible_rows" have too many.
+    """
     del step
     options = config.tokenizer
     found = {name: sums[name] for name in ("loss_decoder", "commitment", "projection")}
@@ -229,6 +250,10 @@ def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
     found["loss"] += options.projection * found["projection"]
     for name in levels(config):
         found[name] = sums[name][0] / jnp.maximum(sums[name][1], 1e-9)
+    if options.ctc:
+        found["loss_ctc"] = sums["ctc"] / jnp.maximum(sums["phones"], 1)
+        found["loss"] += options.ctc * found["loss_ctc"]
+        found |= {"ctc_phones": sums["phones"], "ctc_impossible_rows": sums["impossible"]}
     counts = [sums["first"]["targets"]["counts"][0]]
     if options.books > 1:
         counts += list(sums["later"]["targets"]["counts"])
@@ -305,6 +330,17 @@ def with_layer(config: Config, cache: str) -> Config:
     return dataclasses.replace(config, tokenizer=dataclasses.replace(options, layer=best))
 
 
+def _with_layer_and_phones(config: Config, cache: str) -> Config:
+    return with_layer(phone_labels.TARGETS.prepare(config, cache), cache)
+
+
+def labels(config: Config) -> Labels:
+    """The phones of crops for the CTC term, or none without it."""
+    if not config.tokenizer.ctc:
+        return Labels(prepare=with_layer)
+    return dataclasses.replace(phone_labels.TARGETS, prepare=_with_layer_and_phones)
+
+
 TASK = Task(
     name="tokenizer",
     init=init,
@@ -315,7 +351,7 @@ TASK = Task(
     update=update,
     mean=mean,
     metrics=metrics,
-    labels=Labels(prepare=with_layer),
+    labels=labels,
     freezes=freezes,
     averages=lambda config: {"decoder": config.flow.ema_decay},
     parts={
@@ -331,12 +367,14 @@ TASK = Task(
                 *("tokenizer.books", "tokenizer.codewords", "tokenizer.levels"),
             ),
         ),
+        "tokens_ctc": Part(("params/tokens_ctc",), ("model.decoder.width", "tts.phones")),
     },
     samples=samples,
     alarms=ALARMS,
     headline=(
         ("loss", "loss {:.3f}"),
         ("loss_decoder", "dec {:.3f}"),
+        ("loss_ctc", "ctc {:.3f}"),
         ("book_1_perplexity", "perplexity {:.0f}"),
     ),
     exports=exports,

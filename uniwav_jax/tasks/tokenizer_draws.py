@@ -6,6 +6,7 @@ from flax import struct
 
 from uniwav_jax.config import Config
 from uniwav_jax.models import flow, masking, quantizer
+from uniwav_jax.tasks import tokenizer_ctc
 from uniwav_jax.types import Example
 
 NULL, UNQUANTISED = 0, -1  # what the decoder reads; 1 to K is a number of books
@@ -21,6 +22,8 @@ class Draws:
         x0_BxTxC: float32, unit Gaussian noise at which the flow starts.
         level_B: int32, what the decoder reads: a number of books, or `NULL`, or `UNQUANTISED`.
         candidates_BxT: int32, the codeword that may move to this frame; V or more for none.
+        per_phone_B: float32, one divided by the number of phones of the global batch, the same in
+            all rows; None without a CTC term.
     """
 
     hidden_BxT: jax.Array
@@ -28,6 +31,7 @@ class Draws:
     x0_BxTxC: jax.Array
     level_B: jax.Array
     candidates_BxT: jax.Array
+    per_phone_B: jax.Array | None = None
 
 
 def draw(key: jax.Array, example: Example, config: Config) -> Draws:
@@ -44,12 +48,17 @@ def draw(key: jax.Array, example: Example, config: Config) -> Draws:
     u_B = jax.random.uniform(keys["level"], (rows,))
     bounds = jnp.cumsum(jnp.array([options.drop, options.unquantised, options.first_book]))
     level_B = jnp.array([NULL, UNQUANTISED, 1, options.books])[(u_B[:, None] >= bounds).sum(1)]
+    per_phone_B = None
+    if options.ctc:
+        phones = tokenizer_ctc.targets(mask_BxT, example.labels["phones"])[1].sum()
+        per_phone_B = jnp.broadcast_to(1.0 / jnp.maximum(phones, 1), (rows,))
     return Draws(
         hidden_BxT=jnp.where(prompted_B[:, None], span_BxT, mask_BxT),
         t_B=flow.times(keys["t"], rows, stratified=config.flow.stratified),
         x0_BxTxC=jax.random.normal(keys["noise"], example.x_BxTxC.shape),
         level_B=level_B,
         candidates_BxT=quantizer.choose_frames(keys["candidates"], mask_BxT, options.codewords),
+        per_phone_B=per_phone_B,
     )
 
 
