@@ -117,7 +117,8 @@ def step_of(config: Config, rows: int, chips: tuple[Any, ...]) -> dict[str, Any]
         samples = round(config.data.buckets[-1] * features.sample_rate) + sum(features.context)
         by_rows = NamedSharding(mesh, mesh_lib.ROWS)
         symbols = round(config.data.buckets[-1] * TOKENS_A_SECOND)
-        labels = task.labels.empty(1, dict.fromkeys(task.labels.sequences, symbols))
+        given = task.labels_of(config)
+        labels = given.empty(1, dict.fromkeys(given.sequences, symbols))
 
         def placed(shape: tuple[int, ...], dtype: Any) -> jax.ShapeDtypeStruct:
             return jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=by_rows)

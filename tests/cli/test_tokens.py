@@ -83,8 +83,8 @@ def test_it_needs_no_jax(tmp_path):
     subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
 
 
-def make_run(folder):
-    """A run of random weights with two books of 16 codewords."""
+def make_run(folder, **more):
+    """A run of random weights with two books of 16 codewords; `more` are other settings."""
     settings = {
         "task": "tokenizer",
         "init_from": "elsewhere",
@@ -93,6 +93,7 @@ def make_run(folder):
         "tokenizer__codewords": 16,
         "flow__sample_steps": 1,
         "flow__solver": "euler",
+        **more,
     }
     return make(folder, codec="mdct", **SMALL, **settings)
 

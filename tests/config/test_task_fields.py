@@ -126,6 +126,11 @@ def test_speech_synthesis_needs_frames():
         ({"layer": -1}, "tokenizer.layer=-1 needs tokenizer.units"),
         ({"books": 0}, "tokenizer.books must be at least 1; got 0"),
         ({"codewords": 1}, "tokenizer.codewords must be at least 2"),
+        ({"levels": (8, 1, 128)}, r"tokenizer.levels must be numbers of .* 2; got \(8, 1, 128\)"),
+        (
+            {"levels": (8, 5, 5, 5)},
+            "tokenizer.codewords must be 1000, the product of tokenizer.levels; got 1024",
+        ),
         ({"rounds": -1}, "tokenizer.rounds must be at least 0"),
         ({"decay": 1.0}, "tokenizer.decay must be at least 0 and below 1; got 1.0"),
         (
@@ -134,6 +139,8 @@ def test_speech_synthesis_needs_frames():
         ),
         ({"books": 9, "later": 0.2}, "tokenizer.later = 0.2 starts book 9 after the end"),
         ({"commitment": -1.0}, "tokenizer.commitment must not be negative"),
+        ({"ctc": -1.0}, "tokenizer.ctc must not be negative; got -1.0"),
+        ({"ctc": 0.1, "fixed_codes": True}, "tokenizer.ctc trains .* tokenizer.fixed_codes keeps"),
         ({"mask_low": 0.9, "mask_high": 0.5}, "tokenizer.mask_low and .* got 0.9, 0.5"),
     ],
 )

@@ -75,3 +75,25 @@ def test_mistakes_are_named(corpus):
     assert phone_labels.left_out(phone_labels.sizes(empty, Config()))["without phones"].all()
     with pytest.raises(UserError, match="no clip has phones"):
         config_of(empty)
+
+
+def test_targets_are_phones_where_there_are_any(corpus, tmp_path):
+    """Numbers from 1 on, of the crop; manifests may lack the columns, unless all of them do."""
+    targets, spoken = phone_labels.TARGETS, corpus()
+    plain = tmp_path / "plain.tsv"
+    plain.write_text("path\tsamples\tsample_rate\nx.wav\t16000\t16000\n")
+    data = dataclasses.replace(Config().data, manifest=f"{plain},{spoken.source}")
+    config = targets.prepare(dataclasses.replace(Config(), data=data), str(tmp_path))
+    assert config.tts.phones == ("AH", "AY", "DH", "sil")
+    assert targets.encode(spoken, 0, config, (0, 16000))["phones"].tolist() == [4, 3, 1, 2, 4]
+    assert targets.encode(spoken, 0, config, (3200, 3200))["phones"].tolist() == [2]
+    assert targets.sizes(spoken, config)["phones"].tolist() == [5]
+    silent = manifest.load(str(plain), cache=str(tmp_path))
+    assert targets.sizes(silent, config)["phones"].tolist() == [0]
+    nothing = targets.encode(silent, 0, config, (0, 16000))["phones"]
+    assert nothing.dtype == np.int32 and not len(nothing)
+    assert not len(targets.encode(corpus("", ""), 0, config, (0, 16000))["phones"])
+    assert not targets.left_out({"phones": np.zeros(1)})
+    alone = dataclasses.replace(Config(), data=dataclasses.replace(data, manifest=str(plain)))
+    with pytest.raises(UserError, match=r"no clip has phones; add them with .uniwav data phones"):
+        targets.prepare(alone, str(tmp_path))

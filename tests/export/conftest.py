@@ -16,6 +16,7 @@ from uniwav_jax.checkpoint import store
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import LyraConfig, MdctConfig, SEANetConfig
 from uniwav_jax.export import write
+from uniwav_jax.models import speech_tokens
 
 CODECS = {
     "small": SEANetConfig(filters=4, dimension=16, lstm=0),
@@ -89,6 +90,10 @@ def state(config: config_lib.Config) -> dict[str, Any]:
         books = random_tree(state_shapes["books"])
         for book in books.values():
             book["counts"] = 0.5 + np.abs(book["counts"])
+        if config.tokenizer.levels:
+            books["first"] = jax.tree.map(np.array, speech_tokens.init_books(key, config)["first"])
+            # Otherwise the random map would give the same code to almost all frames.
+            found["params"]["tokens"]["down"]["kernel"] *= 10
         found["state"] = {"books": books, "updates": np.zeros((), np.float32)}
         found["ema"] = {"decoder": random_tree(shapes["decoder"])}
     level = -4.0 if config.features.kind == "log_mel" else 0.0

@@ -45,11 +45,12 @@ def test_graphs_give_the_models_numbers(speech, tmp_path):
             assert apart < 1e-4, (name, apart)
 
 
-def test_tokens(speech, tmp_path):
+@pytest.mark.parametrize("levels", [(), (4, 2, 2)], ids=["vector", "finite scalar"])
+def test_tokens(levels, speech, tmp_path):
     pytest.importorskip("onnxscript", reason="writes ONNX; see tests/requirements-oracles.txt")
     runtime = pytest.importorskip("onnxruntime", reason="see tests/requirements-oracles.txt")
     settings = {"task": "tokenizer", "init_from": "elsewhere", "tokenizer__layer": 1}
-    settings |= {"tokenizer__books": 2, "tokenizer__codewords": 16}
+    settings |= {"tokenizer__books": 2, "tokenizer__codewords": 16, "tokenizer__levels": levels}
     folder = tmp_path / "export"
     write.export(make(tmp_path, **SMALL, **settings), str(folder))
     assert {path.stem for path in onnx.write(str(folder))} == {"encoder", "tokens"}

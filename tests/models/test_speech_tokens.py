@@ -49,6 +49,47 @@ def test_codes_and_what_is_read_equal_a_loop():
         assert got.shape == z.shape and (count < BOOKS or np.allclose(rest, left, atol=1e-5))
 
 
+def test_finite_scalar_codes_are_roundings():
+    """Each number is rounded to its nearest level; the later books read what that leaves of z."""
+    levels = (4, 3, 2)
+    config = test_pretrain.make_config(
+        {**SMALL, "tokenizer.levels": levels, "tokenizer.codewords": 24}
+    )
+    keys = jax.random.split(jax.random.key(1), 4)
+    books = speech_tokens.init_books(keys[0], config)
+    params = test_pretrain.noisy(speech_tokens.init(keys[1], config))
+    h, z = (jax.random.normal(key, (2, 50, WIDTH)) for key in keys[2:])
+    assert params["down"]["kernel"].shape == (WIDTH, 3) and params["kernel"].shape == (3, WIDTH)
+    assert books["first"]["sums"].shape == (1, 24, 3) and books["later"]["sums"].shape[1] == 24
+    codes, left = speech_tokens.encode(params, books, h, z)
+    numbers = np.tanh(np.asarray(h) @ params["down"]["kernel"] + params["down"]["bias"])
+    most = np.array(levels) - 1
+    steps = np.rint((numbers + 1) / 2 * most).astype(int)
+    np.testing.assert_array_equal(codes[0], np.ravel_multi_index(np.moveaxis(steps, -1, 0), levels))
+    assert len(np.unique(codes[0])) > 12
+    read = (steps - most / 2) @ params["kernel"] + params["bias"]
+    np.testing.assert_allclose(speech_tokens.embed(params, books, codes[:1]), read, atol=1e-5)
+    np.testing.assert_allclose(
+        left, z - speech_tokens.embed(params, books, codes), rtol=1e-5, atol=1e-5
+    )
+
+    # The gradient passes the rounding as if it were not there.
+    def product(params, rounded):
+        squeezed = speech_tokens.squeeze(params, books, h)
+        same, got = speech_tokens.first(params, books, squeezed)
+        smooth = speech_tokens.project(params, squeezed)
+        return ((got if rounded else smooth) * z).sum(), (same, got)
+
+    gradient = jax.grad(product, has_aux=True)
+    (found, (same, got)), (smooth, _) = gradient(params, True), gradient(params, False)
+    np.testing.assert_array_equal(same, codes[:1])
+    np.testing.assert_allclose(got, read, atol=1e-5)
+    np.testing.assert_allclose(found["down"]["kernel"], smooth["down"]["kernel"], rtol=1e-4)
+    assert jnp.any(found["down"]["kernel"]) and jnp.any(found["kernel"])
+    fresh = speech_tokens.init(keys[1], config)  # no gradient would pass a P of 0
+    assert jnp.any(fresh["kernel"]) and jnp.any(fresh["down"]["kernel"])
+
+
 def test_one_book_needs_no_others():
     _, params, books, h, z = problem()
     alone = {"first": books["first"]}

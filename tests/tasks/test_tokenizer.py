@@ -85,22 +85,6 @@ def test_warm_start_is_k_means(started):
     assert error < 0.5 * jnp.square(h - h[mask].mean(0)).mean(-1)[mask].mean()
 
 
-def test_draws(started):
-    config = started[0]
-    example = language(jax.random.key(1), rows=4000)
-    draws = tokenizer.draw(jax.random.key(2), example, config)
-    level = np.asarray(draws.level_B)
-    shares = {kind: (level == kind).mean() for kind in (0, -1, 1, 2)}
-    for kind, expected in {0: 0.1, -1: 0.2, 1: 0.3, 2: 0.4}.items():
-        assert abs(shares[kind] - expected) < 0.03
-    hidden = np.asarray(draws.hidden_BxT.sum(1))[:-1]
-    assert abs((hidden == FRAMES).mean() - 0.5) < 0.03 and hidden.min() >= 0.4 * FRAMES - 1
-    assert not draws.hidden_BxT[-1, 28:].any()
-    assert tokenizer.weight(example, draws) == draws.hidden_BxT.sum()
-    chosen = np.asarray(draws.candidates_BxT)
-    assert sorted(chosen[chosen < 16]) == list(range(16)) and (chosen[-1, 28:] >= 16).all()
-
-
 @pytest.fixture(scope="module")
 def loss(started):
     config = started[0]
@@ -209,10 +193,13 @@ def test_the_layer_comes_from_a_report(tmp_path):
         tokenizer.with_layer(config, "")
 
 
-def step_on(devices, accumulate):
+FINITE = {"tokenizer.levels": (2, 2, 2, 2)}  # 16 codewords
+
+
+def step_on(devices, accumulate, more):
     """State and metrics after k-means and two updates, at the start of book 2."""
     changes = {"train.accumulate": accumulate, "optim.eps": 1.0, "tokenizer.later": 0.0}
-    config = make_config({**changes, "optim.warmup": 0.0, "optim.hold": 0.5})
+    config = make_config({**changes, "optim.warmup": 0.0, "optim.hold": 0.5, **more})
     sizes = MeshConfig(fsdp=2, tensor=2) if devices > 1 else MeshConfig()
     mesh = make_mesh(sizes, devices=jax.devices()[:devices])
     features = features_lib.build(config.features)
@@ -223,7 +210,12 @@ def step_on(devices, accumulate):
         "latents": np.asarray(example.x_BxTxC + noise, np.float16),
         "samples": np.asarray(example.frames_B * 320, np.int32),
         "bad": np.zeros(ROWS, bool),
+        "labels": {},
     }
+    if config.tokenizer.ctc:
+        phones = np.random.default_rng(1).integers(1, 4, (ROWS, 5), np.int32)
+        phones[0, 2:] = phones[5] = -1  # rows differ, and one has none
+        local["labels"]["phones"] = phones
     with jax.set_mesh(mesh):
         batch = to_global(local, mesh, ROWS)
         state, shardings = train_step.init_state(tokenizer.TASK, config, features, frozen, mesh)
@@ -235,9 +227,13 @@ def step_on(devices, accumulate):
         return test_pretrain.host((state.params, state.state)), test_pretrain.host(metrics)
 
 
-def test_devices_and_microbatches_change_nothing():
-    whole, whole_metrics = step_on(1, 1)
-    parts, parts_metrics = step_on(8, 2)
+RECOGNISED = {**FINITE, "tokenizer.ctc": 0.3, "tts.phones": tuple("abc")}
+
+
+@pytest.mark.parametrize("more", [{}, RECOGNISED], ids=["vector", "finite scalar with CTC"])
+def test_devices_and_microbatches_change_nothing(more):
+    whole, whole_metrics = step_on(1, 1, more)
+    parts, parts_metrics = step_on(8, 2, more)
 
     def assert_near(path, a, b):
         assert np.abs(a - b).max() <= 2e-5 * np.abs(a).max() + 1e-6, jax.tree_util.keystr(path)
@@ -245,10 +241,15 @@ def test_devices_and_microbatches_change_nothing():
     jax.tree_util.tree_map_with_path(assert_near, whole, parts)
     for name, value in whole_metrics.items():
         np.testing.assert_allclose(parts_metrics[name], value, rtol=1e-4, err_msg=name)
-    assert whole[1]["updates"] == 2 and (whole[1]["books"]["later"]["counts"] != 1).any()
+    books = whole[1]["books"]
+    assert whole[1]["updates"] == 2 and (books["later"]["counts"] != 1).any()
+    if more:
+        assert whole_metrics["book_1_perplexity"] > 2 and whole_metrics["loss_ctc"] > 0
+        np.testing.assert_array_equal(books["first"]["sums"][0], speech_tokens.grid((2, 2, 2, 2)))
 
 
-def test_it_learns_the_units_of_a_language():
+@pytest.mark.parametrize("more", [{}, FINITE], ids=["vector", "finite scalar"])
+def test_it_learns_the_units_of_a_language(more):
     """Book 1 finds the units, and the decoder speaks them: new rows from tokens alone."""
     config = make_config(
         {
@@ -261,6 +262,7 @@ def test_it_learns_the_units_of_a_language():
             "features.kind": "log_mel",
             "features.mel_bands": CHANNELS,
             "tokenizer.layer": 0,
+            **more,
         }
     )
     features = features_lib.build(config.features)
@@ -282,7 +284,9 @@ def test_it_learns_the_units_of_a_language():
     for number in range(200):
         state, metrics = step(state, batches[number % 10])
     jax.tree.map(np.testing.assert_array_equal, state.params["encoder"], encoder)
-    assert metrics["book_1_perplexity"] > UNITS and metrics["loss_1_book"] < 0.5
+    # Codewords that start from frames divide the units further than a grid does.
+    least = UNITS - 2 if more else UNITS
+    assert metrics["book_1_perplexity"] > least and metrics["loss_1_book"] < 0.5
     # The optimizer has no moments for the frozen encoder.
     named = jax.tree_util.tree_leaves_with_path(state.opt_state)
     assert not any("encoder" in jax.tree_util.keystr(path) for path, _ in named)
@@ -296,4 +300,4 @@ def test_it_learns_the_units_of_a_language():
     real = np.asarray(example.x_BxTxC)[mask]
     for name in ("unquantised", "1_book", "2_books"):
         error = np.square(np.asarray(got[name])[mask] - real).mean() / real.var()
-        assert error < 0.3, (name, error)
+        assert error < (0.5 if more else 0.3), (name, error)  # FSQ learns its codes too

@@ -1,6 +1,7 @@
 """Options of the tasks, and options that several tasks share; see config/fields.py."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -120,6 +121,9 @@ class TokenizerConfig:
     units: str = ""  # result of `uniwav evaluate units --out`, for layer=-1
     books: int = 1  # book 1 on the layer, the others on what it leaves of z
     codewords: int = 1024  # of each book; 10 bits a frame (paper)
+    # Levels of each dimension of book 1 as a finite scalar quantiser (FSQ), for example 8, 5, 5, 5;
+    # their product must be `codewords`. Empty: book 1 is a vector quantiser.
+    levels: tuple[int, ...] = ()
     decay: float = 0.99  # of the codewords' running averages, per update (Mimi)
     dead: float = 0.1  # codewords below this share of uniform use move to a frame (Mimi)
     rounds: int = 10  # of k-means on the first batch, from which book 1 starts
@@ -139,6 +143,9 @@ class TokenizerConfig:
     prompt: float = 0.5
     mask_low: float = 0.4
     mask_high: float = 0.9
+    # Weight of a CTC loss of the aligned phones on what the decoder reads of the books, where clips
+    # have phones (SiTok); 0: phones are not read. `tts.phones` are its symbols.
+    ctc: float = 0.0
     fixed_codes: bool = False  # True trains only the decoder, for a second stage with these codes
 
     def validate(self, config: Any, require: Require) -> None:
@@ -159,6 +166,16 @@ class TokenizerConfig:
         for name, least in (("books", 1), ("codewords", 2), ("rounds", 0)):
             value = getattr(self, name)
             require(value >= least, f"tokenizer.{name} must be at least {least}; got {value}")
+        require(
+            all(count >= 2 for count in self.levels),
+            f"tokenizer.levels must be numbers of at least 2; got {self.levels}",
+        )
+        product = math.prod(self.levels)
+        require(
+            not self.levels or product == self.codewords,
+            f"tokenizer.codewords must be {product}, the product of tokenizer.levels; got"
+            f" {self.codewords}",
+        )
         for name in ("decay", "dead", "drop", "unquantised", "first_book", "prompt", "later"):
             value = getattr(self, name)
             require(0 <= value < 1, f"tokenizer.{name} must be at least 0 and below 1; got {value}")
@@ -172,9 +189,13 @@ class TokenizerConfig:
             self.later * (self.books - 1) < 1,
             f"tokenizer.later = {self.later:g} starts book {self.books} after the end of the run",
         )
-        for name in ("commitment", "projection"):
+        for name in ("commitment", "projection", "ctc"):
             value = getattr(self, name)
             require(value >= 0, f"tokenizer.{name} must not be negative; got {value}")
+        require(
+            not (self.ctc and self.fixed_codes),
+            "tokenizer.ctc trains the codes, which tokenizer.fixed_codes keeps; set one of the two",
+        )
         low, high = self.mask_low, self.mask_high
         require(
             0 < low <= high <= 1,

@@ -1,5 +1,6 @@
 """The labels "phones" and "ends": aligned phones of a crop, for speech synthesis.
 
+`TARGETS` are the phones alone, as the symbols of CTC, for tasks that use them where there are any.
 They are read from two columns of the manifest, which `uniwav data phones` adds:
 
     phones        symbols with single spaces between them (text/phones.py), "sil DH_B AH0_E ..."
@@ -27,11 +28,16 @@ def vocabulary(symbols: tuple[str, ...]) -> phones.Vocabulary:
     return phones.Vocabulary(symbols)
 
 
-def with_phones(config: Config, cache: str) -> Config:
+def with_phones(config: Config, cache: str, *, optional: bool = False) -> Config:
     """Fill in an empty `tts.phones` with all phones of the training manifests, and `tts.stress`.
 
+    Args:
+        config: the configuration, which names the manifests.
+        cache: folder for the memory-mapped copies of manifests.
+        optional: whether manifests may lack the columns.
+
     Raises:
-        UserError: a manifest has no phones.
+        UserError: a manifest lacks the columns and they are not optional, or no clip has phones.
     """
     if config.tts.phones:
         return config
@@ -39,6 +45,8 @@ def with_phones(config: Config, cache: str) -> Config:
     stress = False
     for source in config.data.manifest.split(","):
         corpus = manifest_lib.load(source.strip(), cache=cache)
+        if optional and not _has_columns(corpus):
+            continue
         for row in range(len(corpus)):
             parts = [phones.split(symbol) for symbol in _symbols(corpus, row)]
             found.update(phone for phone, *_ in parts)
@@ -49,8 +57,12 @@ def with_phones(config: Config, cache: str) -> Config:
     return dataclasses.replace(config, tts=known)
 
 
+def _has_columns(corpus: manifest_lib.Manifest) -> bool:
+    return all(column in corpus.more for column in COLUMNS)
+
+
 def _symbols(corpus: manifest_lib.Manifest, row: int) -> list[str]:
-    if COLUMNS[0] not in corpus.more or COLUMNS[1] not in corpus.more:
+    if not _has_columns(corpus):
         raise UserError(f"{corpus.source} has no columns {' and '.join(COLUMNS)}; {ADVICE}")
     return corpus.label(row, COLUMNS[0]).split()
 
@@ -119,5 +131,43 @@ PHONES = Labels(
     sizes=sizes,
     left_out=left_out,
     prepare=with_phones,
+    fields=("tts.phones",),
+)
+
+
+def target_sizes(corpus: manifest_lib.Manifest, config: Config) -> dict[str, np.ndarray]:
+    """The number of phones of each clip, int64 [N]; 0 where there are none."""
+    if not _has_columns(corpus):
+        return {"phones": np.zeros(len(corpus), np.int64)}
+    return {"phones": sizes(corpus, config)["phones"]}
+
+
+def encode_targets(
+    corpus: manifest_lib.Manifest, clip: int, config: Config, crop: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """The phones of a crop without stress and place, from 1 on, because 0 is the blank of CTC.
+
+    Args:
+        corpus, clip, config, crop: as for `encode`.
+
+    Returns:
+        "phones", int32 [U]; empty for a clip without phones.
+
+    Raises:
+        UserError: as for `encode`.
+    """
+    if not _has_columns(corpus) or not _symbols(corpus, clip):
+        return {"phones": np.zeros(0, np.int32)}
+    phone_U, *_ = phones.parts(encode(corpus, clip, config, crop)["phones"])
+    return {"phones": phone_U + 1}
+
+
+TARGETS = Labels(
+    dtypes={"phones": np.int32},
+    encode=encode_targets,
+    of_crops=True,
+    sequences=("phones",),
+    sizes=target_sizes,
+    prepare=functools.partial(with_phones, optional=True),
     fields=("tts.phones",),
 )

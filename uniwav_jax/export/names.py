@@ -98,6 +98,8 @@ RULES = (
     Rule(r"(codebooks/(?:sums|counts))", r"\1", _same, _reshape),
     Rule(r"tokens/kernel", "tokens/project/weight", *_matrix(1)),
     Rule(r"tokens/bias", "tokens/project/bias", _same, _reshape),
+    Rule(r"tokens/down/kernel", "tokens/down/weight", *_matrix(1)),
+    Rule(r"(tokens/down/bias)", r"\1", _same, _reshape),
     Rule(r"books/(first|later)/(sums|counts)", r"tokens/\1_\2", _same, _reshape),
     Rule(r"(features/(?:mean|std))", r"\1", _same, _reshape),
     Rule(r"(.*)/scale", r"\1/weight", _same, _reshape),

@@ -160,7 +160,8 @@ class Task:
             computed from the first batch. Entries that `config.init_from` filled in keep their
             values. `add_up(function, rows)` calls `function(*rows)` on microbatches of `rows` and
             adds up the results.
-        labels: the arrays that an example has besides features.
+        labels: the arrays that an example has besides features, or a function of the configuration
+            that returns them; the program calls `labels_of`.
         reads_mfcc: config -> whether the examples have the label "mfcc", float32 [B, T, 39].
         freezes: config -> {part of params: number of updates for which it is frozen, or
             `FOREVER`}. The optimizer has no moments for parts that are frozen for the whole run.
@@ -199,7 +200,7 @@ class Task:
     weight: Callable[[Example, PyTree], jax.Array] = _weight_rows
     update: Callable[[Variables, PyTree, jax.Array, Config], PyTree] = _keep_state
     warm_start: Callable[[jax.Array, Variables, Example, Config, AddUp], PyTree] = _keep_start
-    labels: Labels = NONE
+    labels: Labels | Callable[[Config], Labels] = NONE
     reads_mfcc: Callable[[Config], bool] = _never
     freezes: Callable[[Config], Mapping[str, float]] = _empty
     averages: Callable[[Config], Mapping[str, float]] = _empty
@@ -217,6 +218,10 @@ class Task:
     export_groups: tuple[str, ...] = ()
     export_documents: Callable[[Config], dict[str, Any]] = _empty
     Options: type | None = None
+
+    def labels_of(self, config: Config) -> Labels:
+        """The arrays that an example has besides features in runs of this configuration."""
+        return self.labels if isinstance(self.labels, Labels) else self.labels(config)
 
     def follows(self, config: Config) -> dict[str, str]:
         """{path of a copy: path of the parameters that it is a copy of at the start}."""

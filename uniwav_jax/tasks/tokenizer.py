@@ -4,7 +4,8 @@ The encoder reads unmasked speech and is not trained. Book 1 quantises the state
 others what it leaves of z (models/speech_tokens.py). The decoder and the projections are tuned with
 L_dec. What the decoder reads differs from row to row: the tokens of all books, those of book 1, z
 before quantisation, or the null vector. Rows may keep a visible part as the prompt that gives the
-voice; its frames have no tokens.
+voice; its frames have no tokens. Where clips have aligned phones, a linear head may recognise them
+in the tokens by CTC (as in SiTok).
 """
 
 import dataclasses
@@ -13,54 +14,45 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from uniwav_jax.config import Config
+from uniwav_jax.data import phone_labels
 from uniwav_jax.data.labels import Labels
 from uniwav_jax.errors import UserError
 from uniwav_jax.models import flow, masking, quantizer, speech_tokens, uniwav
+from uniwav_jax.tasks import tokenizer_ctc
 from uniwav_jax.tasks.parts import ENCODER
 from uniwav_jax.tasks.task import FOREVER, Part, Task
 from uniwav_jax.tasks.tokenizer_alarms import ALARMS
+from uniwav_jax.tasks.tokenizer_draws import NULL, UNQUANTISED, Draws, draw, weight
 from uniwav_jax.types import AddUp, Example, Metrics, PyTree, Variables
-
-NULL, UNQUANTISED = 0, -1  # what the decoder reads; 1 to K is a number of books
-
-
-@struct.dataclass
-class Draws:
-    """All random choices of an update except dropout.
-
-    Attributes:
-        hidden_BxT: bool, True on the frames that are generated.
-        t_B: float32, flow time in [0, 1).
-        x0_BxTxC: float32, unit Gaussian noise at which the flow starts.
-        level_B: int32, what the decoder reads: a number of books, or `NULL`, or `UNQUANTISED`.
-        candidates_BxT: int32, the codeword that may move to this frame; V or more for none.
-    """
-
-    hidden_BxT: jax.Array
-    t_B: jax.Array
-    x0_BxTxC: jax.Array
-    level_B: jax.Array
-    candidates_BxT: jax.Array
 
 
 def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]:
-    """Fresh {"encoder", "condition", "decoder", "tokens"}, and {"books", "updates" []}."""
+    """Fresh {"encoder", "condition", "decoder", "tokens"}, and {"books", "updates" []}.
+
+    With `tokenizer.ctc` there is also the head "tokens_ctc".
+    """
     model_key, tokens_key, books_key = jax.random.split(key, 3)
     params = uniwav.init(model_key, config, channels)
     parts = {name: params[name] for name in ("encoder", "condition", "decoder")}
     parts["tokens"] = speech_tokens.init(tokens_key, config)
     books = speech_tokens.init_books(books_key, config)
+    if config.tokenizer.ctc:
+        parts["tokens_ctc"] = tokenizer_ctc.init(jax.random.fold_in(key, 1), config)
     return parts, {"books": books, "updates": jnp.zeros(())}
 
 
 def warm_start(
     key: jax.Array, variables: Variables, example: Example, config: Config, add_up: AddUp
 ) -> PyTree:
-    """Book 1 by k-means on the first batch, from random frames; the other books start later."""
+    """Book 1 by k-means on the first batch, from random frames; the other books start later.
+
+    The grid of FSQ is there from the start.
+    """
     state, words = variables.state, config.tokenizer.codewords
+    if config.tokenizer.levels:
+        return state
     mask_BxT = masking.frame_mask(example.frames_B, example.x_BxTxC.shape[1])
     chosen_BxT = quantizer.choose_frames(key, mask_BxT, words)
 
@@ -89,42 +81,6 @@ def warm_start(
     return {**state, "books": {**state["books"], "first": first}}
 
 
-def draw(key: jax.Array, example: Example, config: Config) -> Draws:
-    """Random choices of an update, each field of `Draws` with the rows of `example`."""
-    names = ("span", "prompt", "t", "noise", "level", "candidates")
-    keys = dict(zip(names, jax.random.split(key, len(names))))
-    rows, total, _ = example.x_BxTxC.shape
-    options, frames_B = config.tokenizer, example.frames_B
-    mask_BxT = masking.frame_mask(frames_B, total)
-    span_BxT = masking.sample_span(
-        keys["span"], frames_B, low=options.mask_low, high=options.mask_high, total=total
-    )
-    prompted_B = jax.random.bernoulli(keys["prompt"], options.prompt, (rows,))
-    u_B = jax.random.uniform(keys["level"], (rows,))
-    bounds = jnp.cumsum(jnp.array([options.drop, options.unquantised, options.first_book]))
-    level_B = jnp.array([NULL, UNQUANTISED, 1, options.books])[(u_B[:, None] >= bounds).sum(1)]
-    return Draws(
-        hidden_BxT=jnp.where(prompted_B[:, None], span_BxT, mask_BxT),
-        t_B=flow.times(keys["t"], rows, stratified=config.flow.stratified),
-        x0_BxTxC=jax.random.normal(keys["noise"], example.x_BxTxC.shape),
-        level_B=level_B,
-        candidates_BxT=quantizer.choose_frames(keys["candidates"], mask_BxT, options.codewords),
-    )
-
-
-def weight(example: Example, draws: Draws) -> jax.Array:
-    """Number of hidden frames in the global batch, float32 [], at least 1."""
-    del example
-    return jnp.maximum(draws.hidden_BxT.sum(), 1).astype(jnp.float32)
-
-
-def begun(updates: jax.Array, config: Config) -> jax.Array:
-    """Whether the later books have started, bool [K - 1]."""
-    options = config.tokenizer
-    start = jnp.arange(1, options.books) * options.later * config.train.steps
-    return (updates >= start) | options.fixed_codes
-
-
 def loss(
     variables: Variables,
     example: Example,
@@ -137,11 +93,15 @@ def loss(
 
     The loss is L_dec on the hidden frames, the commitment of z to the later books, and the distance
     of book 1's projection to z. The gradient of L_dec passes the later books unchanged to z (the
-    straight-through estimator); P is trained by the rows of book 1 and by its distance.
+    straight-through estimator); P, and with FSQ the map before it, learn from the rows of book 1
+    and from its distance.
+
+    The CTC loss reads what all books that have started say of z, on all real frames. Its gradient
+    passes to z and to what book 1 says of it.
 
     Args:
         variables: `params` and `state` as returned by `init`.
-        example: this microbatch's rows.
+        example: this microbatch's rows; with `tokenizer.ctc` with the label "phones", int32 [B, U].
         draws: this microbatch's rows of `draw`.
         weight: number of hidden frames in the whole global batch, [].
         key: dropout key; None for evaluation.
@@ -151,7 +111,7 @@ def loss(
         The loss [] and sums, float32: "loss_decoder", "commitment", "projection" [], divided by
         `weight`; "levels" {name: (sum of errors, frames)} of L_dec by what the decoder read;
         "first" and "later", each {"targets", "candidates"} of `quantizer.statistics`; and
-        "hidden_frames" [].
+        "hidden_frames" []. With `tokenizer.ctc` also those of `tokenizer_ctc.sums`.
     """
     params, books, options = variables.params, variables.state["books"], config.tokenizer
     x_BxTxC, hidden_BxT, level_B = example.x_BxTxC, draws.hidden_BxT, draws.level_B
@@ -163,23 +123,23 @@ def loss(
     z_BxTxE = uniwav.condition(params["condition"], encoded, None).astype(jnp.float32)
 
     # Book 1, and its projection.
-    first_1xBxT = quantizer.assign(books["first"], h_BxTxD[None])
-    first_BxTxE = speech_tokens.embed(params["tokens"], books, first_1xBxT)
+    squeezed_BxTxL = speech_tokens.squeeze(params["tokens"], books, h_BxTxD)
+    first_1xBxT, first_BxTxE = speech_tokens.first(params["tokens"], books, squeezed_BxTxL)
     error_BxT = jnp.square(first_BxTxE - jax.lax.stop_gradient(z_BxTxE)).mean(-1)
-    targets = (h_BxTxD[None], first_1xBxT, mask_BxT, options.codewords)
-    candidates = (h_BxTxD[None], draws.candidates_BxT, options.codewords)
+    of_frames = (squeezed_BxTxL[None], first_1xBxT, mask_BxT, options.codewords)
+    candidates = (squeezed_BxTxL[None], draws.candidates_BxT, options.codewords)
     sums = {
         "hidden_frames": hidden_BxT.sum().astype(jnp.float32),
         "projection": (error_BxT * hidden_BxT).sum() / weight,
         "commitment": jnp.zeros(()),
         "first": {
-            "targets": quantizer.statistics(*targets),
+            "targets": quantizer.statistics(*of_frames),
             "candidates": quantizer.chosen_statistics(*candidates),
         },
     }
 
     # The other books, of which the first ones have started.
-    all_BxTxE = first_BxTxE
+    all_BxTxE = recognised_BxTxE = first_BxTxE
     if options.books > 1:
         begun_K, begins_K = _begun(variables.state["updates"], config)
         stages_B = jnp.broadcast_to(begun_K.sum(), level_B.shape)
@@ -192,7 +152,10 @@ def loss(
             fits * (distance.mean(-1) * hidden_BxT).sum() / weight for distance in distances
         )
         straight = jax.lax.stop_gradient(first_BxTxE + quantised_BxTxE - z_BxTxE) + z_BxTxE
-        all_BxTxE = jnp.where(fits & begun_K.any(), straight, first_BxTxE)
+        started = fits & begun_K.any()
+        all_BxTxE = jnp.where(started, straight, first_BxTxE)
+        both = straight + first_BxTxE - jax.lax.stop_gradient(first_BxTxE)
+        recognised_BxTxE = jnp.where(started, both, first_BxTxE)
 
     # The decoder.
     level_Bx1x1 = level_B[:, None, None]
@@ -211,6 +174,10 @@ def loss(
     sums["loss_decoder"] = flow.squared_error_sum(v, u, hidden_BxT) / weight
     value = sums["loss_decoder"]
     value += options.commitment * sums["commitment"] + options.projection * sums["projection"]
+    if options.ctc:
+        read = (recognised_BxTxE, mask_BxT, example.labels["phones"])
+        sums |= tokenizer_ctc.sums(params["tokens_ctc"], *read)
+        value += options.ctc * sums["ctc"] * draws.per_phone_B[0]
     return value, jax.lax.stop_gradient(sums)
 
 
@@ -232,7 +199,10 @@ def _begun(updates: jax.Array, config: Config) -> tuple[jax.Array, jax.Array]:
 
 
 def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) -> PyTree:
-    """The books after an update of the optimizer; a book that starts takes frames of the batch."""
+    """The books after an update of the optimizer; a book that starts takes frames of the batch.
+
+    The grid of FSQ stays as it is.
+    """
     del step
     state, options = variables.state, config.tokenizer
     counted = {**state, "updates": state["updates"] + 1}
@@ -244,7 +214,9 @@ def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) 
         targets, candidates = found["targets"], found["candidates"]
         return quantizer.update_and_revive(book, targets, candidates, options.decay, dead)
 
-    books = {"first": moved(state["books"]["first"], sums["first"])}
+    books = {"first": state["books"]["first"]}
+    if not options.levels:
+        books["first"] = moved(books["first"], sums["first"])
     if options.books > 1:
         begun_K, begins_K = _begun(state["updates"], config)
         old = state["books"]["later"]
@@ -267,7 +239,10 @@ def mean(total: PyTree) -> PyTree:
 
 
 def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
-    """The losses, and of each book the perplexity and the share of the codewords of this batch."""
+    """The losses, and of each book the perplexity and the share of the codewords of this batch.
+
+    "loss_ctc" is in nats per phone, of "ctc_phones" phones; "ctc_impossible_rows" have too many.
+    """
     del step
     options = config.tokenizer
     found = {name: sums[name] for name in ("loss_decoder", "commitment", "projection")}
@@ -275,6 +250,10 @@ def metrics(sums: PyTree, step: jax.Array, config: Config) -> Metrics:
     found["loss"] += options.projection * found["projection"]
     for name in levels(config):
         found[name] = sums[name][0] / jnp.maximum(sums[name][1], 1e-9)
+    if options.ctc:
+        found["loss_ctc"] = sums["ctc"] / jnp.maximum(sums["phones"], 1)
+        found["loss"] += options.ctc * found["loss_ctc"]
+        found |= {"ctc_phones": sums["phones"], "ctc_impossible_rows": sums["impossible"]}
     counts = [sums["first"]["targets"]["counts"][0]]
     if options.books > 1:
         counts += list(sums["later"]["targets"]["counts"])
@@ -351,6 +330,17 @@ def with_layer(config: Config, cache: str) -> Config:
     return dataclasses.replace(config, tokenizer=dataclasses.replace(options, layer=best))
 
 
+def _with_layer_and_phones(config: Config, cache: str) -> Config:
+    return with_layer(phone_labels.TARGETS.prepare(config, cache), cache)
+
+
+def labels(config: Config) -> Labels:
+    """The phones of crops for the CTC term, or none without it."""
+    if not config.tokenizer.ctc:
+        return Labels(prepare=with_layer)
+    return dataclasses.replace(phone_labels.TARGETS, prepare=_with_layer_and_phones)
+
+
 TASK = Task(
     name="tokenizer",
     init=init,
@@ -361,7 +351,7 @@ TASK = Task(
     update=update,
     mean=mean,
     metrics=metrics,
-    labels=Labels(prepare=with_layer),
+    labels=labels,
     freezes=freezes,
     averages=lambda config: {"decoder": config.flow.ema_decay},
     parts={
@@ -374,15 +364,17 @@ TASK = Task(
             ("params/tokens", "state/books"),
             (
                 *("model.encoder", "model.decoder.width", "tokenizer.layer"),
-                *("tokenizer.books", "tokenizer.codewords"),
+                *("tokenizer.books", "tokenizer.codewords", "tokenizer.levels"),
             ),
         ),
+        "tokens_ctc": Part(("params/tokens_ctc",), ("model.decoder.width", "tts.phones")),
     },
     samples=samples,
     alarms=ALARMS,
     headline=(
         ("loss", "loss {:.3f}"),
         ("loss_decoder", "dec {:.3f}"),
+        ("loss_ctc", "ctc {:.3f}"),
         ("book_1_perplexity", "perplexity {:.0f}"),
     ),
     exports=exports,

@@ -47,7 +47,8 @@ class Evaluator:
             data = dataclasses.replace(data, weights="")
         self._config = dataclasses.replace(config, data=data, seed=0)
         self._held_out = bool(held_out)
-        self._plan = plan.BatchPlan(self._config, cache=str(workdir / "data"), labels=task.labels)
+        labels = task.labels_of(self._config)
+        self._plan = plan.BatchPlan(self._config, cache=str(workdir / "data"), labels=labels)
         check_corpora(features, [corpus.latents for corpus in self._plan.corpora])
         for rows in self._plan.rows.values():
             mesh_lib.check_rows(rows, mesh, config.train.accumulate)

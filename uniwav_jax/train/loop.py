@@ -54,8 +54,9 @@ def run(config: Config, workdir: str, group: Group) -> bool:
     log = _print if lead else _silent
     workdir.mkdir(parents=True, exist_ok=True)
 
-    config = task.labels.prepare(config, plan.local(str(workdir / "data")))
-    train_plan = plan.BatchPlan(config, cache=str(workdir / "data"), labels=task.labels)
+    labels = task.labels_of(config)
+    config = labels.prepare(config, plan.local(str(workdir / "data")))
+    train_plan = plan.BatchPlan(config, cache=str(workdir / "data"), labels=labels)
     for rows in train_plan.rows.values():
         mesh_lib.check_rows(rows, mesh, config.train.accumulate)
     features = _features(config, workdir)

@@ -19,13 +19,16 @@ from uniwav_jax.models import flow
 MOST_DIFFERENT = 1e-4  # share of codes, which near ties between codewords may change
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def exported(folder, **settings):
     """A run, its export and the export converted back to a run."""
-    folder = tmp_path_factory.mktemp("tokens")
-    write.export(make_run(folder), str(folder / "export"))
+    write.export(make_run(folder, **settings), str(folder / "export"))
     read.to_checkpoint(str(folder / "export"), str(folder / "again"))
     return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return exported(tmp_path_factory.mktemp("tokens"))
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +41,18 @@ def model(folder):
     return uniwav_model.load(str(folder / "export"))
 
 
-def test_codes_are_the_same_everywhere(folder, ours, model, clip):
+@pytest.fixture(scope="module")
+def finite(tmp_path_factory):
+    """The same with a finite scalar quantiser as book 1."""
+    return exported(tmp_path_factory.mktemp("finite"), tokenizer__levels=(4, 2, 2))
+
+
+@pytest.mark.parametrize("name", ["folder", "finite"])
+def test_codes_are_the_same_everywhere(name, request, clip):
     """In windows, in one row and in a padded batch, in JAX, PyTorch and after the way back."""
+    folder = request.getfixturevalue(name)
+    ours, model = api.load(folder / "run"), uniwav_model.load(str(folder / "export"))
+    assert hasattr(model.tokens, "down") == (name == "finite")
     tokens = ours.tokenize(clip)
     assert len(np.unique(tokens.codes[:, 0])) > 3 and len(np.unique(tokens.codes[:, 1])) > 3
     for again in ("export", "again"):

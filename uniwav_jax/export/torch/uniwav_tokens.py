@@ -20,8 +20,11 @@ FRAME_STEP = 100  # the codec decodes multiples of it, as in uniwav_jax/inferenc
 class Tokens(Float32):
     """Book 1 on a layer's states, later books on what it leaves of z, as running sums and counts.
 
+    With "levels" book 1 is a finite scalar quantiser: its words are the points of a grid, and it
+    quantises the numbers that `squeeze` makes of the states.
+
     Args:
-        c: {"layer", "books", "codewords"}.
+        c: {"layer", "books", "codewords"}, and in newer exports "levels".
         width: channels of the encoder's states.
         read: channels of z.
     """
@@ -29,6 +32,10 @@ class Tokens(Float32):
     def __init__(self, c: dict[str, Any], width: int, read: int) -> None:
         super().__init__()
         self.layer, words = c["layer"], c["codewords"]
+        levels = c.get("levels", ())
+        if levels:
+            self.down = nn.Linear(width, len(levels))
+            width = len(levels)
         self.project = nn.Linear(width, read)
         for name, books, size in (("first", 1, width), ("later", c["books"] - 1, read)):
             if books:
@@ -40,10 +47,17 @@ class Tokens(Float32):
         sums, counts = getattr(self, f"{name}_sums"), getattr(self, f"{name}_counts")
         return sums.float() / counts.float()[..., None]
 
+    def squeeze(self, h_BxTxD: torch.Tensor) -> torch.Tensor:
+        """What book 1 quantises: h itself, or bounded numbers, float32 [B, T, L]."""
+        if not hasattr(self, "down"):
+            return h_BxTxD
+        found = F.linear(h_BxTxD.float(), self.down.weight.float(), self.down.bias.float())
+        return self.words("first")[0].amax(0) * found.tanh()
+
     def encode(self, states_LxBxTxD: torch.Tensor, z_BxTxE: torch.Tensor) -> torch.Tensor:
         """Codes, int64 [B, K, T], of the states h_0 .. h_L and z."""
         h_BxTxD = plain_layer_norm(states_LxBxTxD[self.layer])
-        codes = [_nearest(self.words("first")[0], h_BxTxD)]
+        codes = [_nearest(self.words("first")[0], self.squeeze(h_BxTxD))]
         if hasattr(self, "later_sums"):
             left_BxTxE = z_BxTxE.float() - self.embed(codes[0][:, None])
             for words_VxE in self.words("later"):
