@@ -41,7 +41,7 @@ WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
 SCHEMA = 1
 INSTALLED = pathlib.Path(__file__).parents[1] / "installed"  # folders of the package's own weights
 EXACT = ("books", "features")  # parts that stay in float32
-DROPPED = ("mfcc_head",)  # parts of the parameters that only training reads
+DROPPED = ("mfcc_head", "tokens_ctc")  # parts of the parameters that only training reads
 
 
 class Weights(NamedTuple):
