@@ -1,6 +1,6 @@
 """A model's weights in one small file, as models ship with the package.
 
-    FOLDER/weights.safetensors   float16; codebooks and feature statistics float32
+    FOLDER/weights.safetensors   float16; counts of codebooks and feature statistics float32
     FOLDER/model.json            task, configuration, updates, and the codec's name and digest
 
 There is no optimizer, no teacher and no codec: the latents are those of an installed codec, or of
@@ -40,7 +40,7 @@ from uniwav_jax.types import PyTree
 WEIGHTS, DESCRIPTION = "weights.safetensors", "model.json"
 SCHEMA = 1
 INSTALLED = pathlib.Path(__file__).parents[1] / "installed"  # folders of the package's own weights
-EXACT = ("books", "features")  # parts that stay in float32
+EXACT = ("features", "counts")  # the first or last word of names of arrays that stay in float32
 DROPPED = ("mfcc_head", "tokens_ctc")  # parts of the parameters that only training reads
 
 
@@ -104,7 +104,7 @@ def save(path: str, out: str, *, base: str = "", without: Sequence[str] = ()) ->
     kept = {k: v for k, v in params.items() if k not in (*DROPPED, *without)}
     flat = traverse_util.flatten_dict({**kept, "features": features}, sep=".")
     tensors = {
-        name: np.asarray(value, np.float32 if name.startswith(EXACT) else np.float16)
+        name: np.asarray(value, np.float32 if {*name.split(".")} & {*EXACT} else np.float16)
         for name, value in flat.items()
     }
     if base:

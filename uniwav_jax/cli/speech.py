@@ -20,7 +20,7 @@ STDOUT = "-"  # as --out: raw samples, int16 in little-endian order, one channel
 def speak(parser: argparse.ArgumentParser) -> Run:
     r"""Text to speech, in the voice of a prompt.
 
-        uniwav speak "Good morning." --checkpoint runs/tts --prompt voice.wav --out hello.wav
+        uniwav speak "Good morning." --prompt voice.wav --out hello.wav
         uniwav speak story.txt --checkpoint runs/tts --prompt voice.wav --out story.wav --srt
         uniwav speak list.tsv --checkpoint runs/tts --out folder
 
@@ -32,7 +32,8 @@ def speak(parser: argparse.ArgumentParser) -> Run:
     and the delay and the speed are printed. Needs pip install "uniwav_jax[speak]".
     """
     parser.add_argument("text", metavar="TEXT|FILE")
-    parser.add_argument("--checkpoint", required=True, help="workdir of a run with task tts")
+    checkpoint = "run with task tts, or its weights; default: mini-tts"
+    parser.add_argument("--checkpoint", default="mini-tts", help=checkpoint)
     parser.add_argument("--prompt", help="audio file of the voice, 3 to 10 s, or a saved voice")
     parser.add_argument("--prompt_text", help="what is said in it; its rhythm is then continued")
     parser.add_argument("--save_voice", metavar="FILE.npz", help="keep the voice of --prompt")
