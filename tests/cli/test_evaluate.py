@@ -131,11 +131,12 @@ def test_tokens_are_judged(recorded, capsys):
     calls = recorded(tokens, "evaluate", {"rows": {}})
     recorded(tokens, "render", "the table\n")
     command = ["evaluate", "tokens", "--checkpoint", "run", "--manifest", "m.tsv", "--limit", "3"]
-    assert cli.main([*command, "--fit_manifest", "f.tsv"]) == 0
+    more = ["--fit_manifest", "f.tsv", "--rows", "2 books, voice;latents"]
+    assert cli.main([*command, *more]) == 0
     ((arguments, options),) = calls
     assert arguments == (model, "m.tsv", "the jury")
     settings = {"seeds": [0], "settings": {}, "limit": 3, "fit_manifest": "f.tsv", "heard": None}
-    assert options == settings
+    assert options == {**settings, "rows": ["2 books, voice", "latents"]}
     assert capsys.readouterr().out == "the table\n"
 
 
