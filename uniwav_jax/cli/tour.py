@@ -60,7 +60,7 @@ def _tour(args: argparse.Namespace) -> int:
         target = out / f"{sound.title.replace(' ', '_').replace('/', '_per_')}.wav"
         write_audio(target, [sound.wave], sample_rate=sound.rate)
         print(f"{target}: {sound.seconds:.2f} s")
-    words = "What mini-tokenizer and mini-tts, models of ten million parameters, make of a recording."
+    words = "What mini-tokenizer and mini-tts (ten million parameters) make of a recording."
     page.write(
         out / "page.html", title="uniwav_jax", introduction=words, clips=[(name, "", sounds)]
     )
