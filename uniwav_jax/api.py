@@ -394,7 +394,7 @@ def _of_export(path: str) -> Model:
     export = read.load(path)
     model = dataclasses.replace(export.config.model, compute_dtype="float32")  # as in PyTorch
     config = dataclasses.replace(export.config, model=model)
-    speaks = "books" in export.params
+    speaks = export.params.keys() & {"books", "phones"}
     params = {k: v for k, v in export.params.items() if speaks or k != "decoder"}
     features = params.pop("features")
     return Model(path, config, params, features, export.structure, step=export.step)

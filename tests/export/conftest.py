@@ -35,6 +35,16 @@ SMALL = {
     "distillation__top_layers": 2,
 }
 
+# A model of speech synthesis that is as small.
+SPEECH = {
+    **SMALL,
+    "task": "tts",
+    "tts__phones": ("AH", "D", "G", "IY", "UH", "sil"),
+    "tts__duration_layers": 1,
+    "tts__duration_width": 16,
+    "flow__sample_steps": 2,
+}
+
 
 def make(folder: pathlib.Path, preset: str = "tiny", codec: str = "", **settings: Any) -> str:
     """Write a checkpoint to `folder`/run; `settings` are configuration fields, "a__b" for a.b."""
@@ -85,6 +95,7 @@ def state(config: config_lib.Config) -> dict[str, Any]:
         books = random_tree(state_shapes["codebooks"])
         books["counts"] = 0.5 + np.abs(books["counts"])
         found["state"] = {"teacher": random_tree(shapes["encoder"]), "codebooks": books}
+    if config.task in ("pretrain", "tts"):
         found["ema"] = {name: random_tree(shapes[name]) for name in task.averages(config)}
     if config.task == "tokenizer":
         books = random_tree(state_shapes["books"])

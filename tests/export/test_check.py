@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="the export's reader; see tests/requirements
 
 import torch
 
-from tests.export.conftest import make
+from tests.export.conftest import SPEECH, make
 from uniwav_jax.export import check, write
 from uniwav_jax.export.torch import uniwav_model
 
@@ -34,6 +34,7 @@ MODELS = {
     },
     "recognition": {"task": "asr"},
     "recognition from all layers": {"task": "asr", "asr__layers": "mix"},
+    "speech synthesis": SPEECH,
     "codec": {"codec": "seanet", **SHORT},
     "lyra": {"codec": "lyra", **SHORT},
 }

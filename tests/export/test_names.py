@@ -30,7 +30,7 @@ def params_of(task: str):
     values = config_lib.default_config("tiny")
     values.task = task
     values.asr.freeze_steps = values.evaluate.sample_every = 0
-    values.asr.layers, values.text.symbols = "mix", ("a", "b")
+    values.asr.layers, values.text.symbols, values.tts.phones = "mix", ("a", "b"), ("AA", "B")
     values.model.encoder.update(width=32, heads=2, ffn=48)
     values.model.decoder.update(width=32, heads=2, ffn=48)
     config = config_lib.from_dict(values)
@@ -41,7 +41,7 @@ def params_of(task: str):
     return numbered({**params, **books, "features": {"mean": one, "std": one}})
 
 
-@pytest.mark.parametrize("task", ["pretrain", "asr"])
+@pytest.mark.parametrize("task", ["pretrain", "asr", "tts"])
 def test_there_and_back_changes_no_bit(task):
     params = params_of(task)
     tensors = names.to_torch(params)

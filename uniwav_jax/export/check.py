@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from uniwav_jax import tasks
 from uniwav_jax.checkpoint import reader
@@ -17,10 +18,13 @@ from uniwav_jax.export.torch import uniwav_model
 from uniwav_jax.features.batch import surface
 from uniwav_jax.features.surface import SurfaceFeatures
 from uniwav_jax.inference import waves
-from uniwav_jax.models import flow, masking, quantizer, speech_tokens, uniwav
+from uniwav_jax.models import durations, flow, masking, quantizer, speech_tokens, uniwav
+from uniwav_jax.tasks import tts
+from uniwav_jax.text import phones as phones_lib
 from uniwav_jax.types import Batch, PyTree
 
 SECONDS = 6.0  # longest part of each clip that is compared
+PHONE = 5  # mean length in frames of the random phones of speech synthesis
 # Largest allowed differences; see `compare`.
 BOUNDS = {"layer": 1e-5, "end": 1e-4, "sampler": 1e-3, "codes": 1e-3}
 
@@ -130,8 +134,11 @@ def _ours(
         if "decoder" in params:
             key = jax.random.key(0)
             found["noise"] = jax.random.normal(key, x.shape)
-            z = uniwav.condition(params["condition"], encoded, None)
             generate = mask & (jnp.arange(x.shape[1]) >= 10)
+            if "phones" in params:
+                found |= _spoken(params, x, mask, generate, exact)
+                encoded = found["spoken"]
+            z = uniwav.condition(params["condition"], encoded, None)
             found["generate"] = generate
             found["sample"] = flow.sample(params, z, x, generate, mask, found["noise"], exact)
             found["z"] = z
@@ -147,6 +154,24 @@ def _ours(
         product = np.einsum("KBTD,KVD->KBTV", target, words)
         squares = np.square(target).sum(-1)[..., None], np.square(words).sum(-1)
         found["distances"] = squares[0] - 2 * product + squares[1][:, None, None]
+    return found
+
+
+def _spoken(
+    params: PyTree, x: jax.Array, mask: jax.Array, generate: jax.Array, config: Config
+) -> dict[str, Any]:
+    """Random "phones" and "frames" [B, U], the encoder's output "spoken" and "durations"."""
+    shape = (len(x), x.shape[1] // PHONE)
+    keys = jax.random.split(jax.random.key(1), 2)
+    count = len(config.tts.phones) * len(phones_lib.STRESSES) * len(phones_lib.PLACES)
+    phones = jax.random.randint(keys[0], shape, 0, count)
+    frames = jax.random.randint(keys[1], shape, 1, 2 * PHONE)
+    spoken = tts.encode(params, x, mask, generate, phones, jnp.cumsum(frames, 1), config)
+    found = {"phones": phones, "frames": frames, "spoken": spoken}
+    if "durations" in params:
+        visible = jnp.broadcast_to(jnp.arange(shape[1]) < shape[1] // 2, shape)
+        arguments = (phones, frames, visible, None, config)
+        found["durations"] = durations.predict(params["durations"], *arguments)
     return found
 
 
@@ -186,13 +211,14 @@ def _rows(
         codes, name = model.teacher_codes(output).numpy(), "teacher's codes"
         rows += _codes(name, codes, ours["teacher_codes"], ours["distances"], ours["mask"])
     if "sample" in ours:
+        generated = torch.tensor(ours["generate"])  # without the prompt, which is an input
+        if "spoken" in ours:
+            output, more = _speaking(model, output, ours, generated)
+            rows += more
         z = model.condition(output.encoded)
         rows.append(("end to end, z", apart(z, ours["z"], mask), BOUNDS["end"]))
-        made = model.sample(
-            output, torch.tensor(ours["noise"]), generate_BxT=torch.tensor(ours["generate"])
-        )
+        made = model.sample(output, torch.tensor(ours["noise"]), generate_BxT=generated)
         name = f"sampler, {config.flow.sample_steps} steps of {config.flow.solver}"
-        generated = torch.tensor(ours["generate"])  # without the prompt, which is an input
         rows.append((name, apart(made, ours["sample"], generated), BOUNDS["sampler"]))
     if "tokens" in ours:
         theirs = model.tokens.encode(output.hidden_states, model.condition(output.encoded))
@@ -200,6 +226,29 @@ def _rows(
         share = float(differ[:, ours["mask"]].mean())
         rows.append(("end to end, share of other tokens", share, BOUNDS["codes"]))
     return rows
+
+
+def _speaking(
+    model: uniwav_model.UniWav,
+    output: uniwav_model.Output,
+    ours: dict[str, Any],
+    generated: torch.Tensor,
+) -> tuple[uniwav_model.Output, list[tuple[str, float, float]]]:
+    """The output with phones, and the rows that compare it and the durations."""
+    mask, phones = output.frame_mask, torch.tensor(ours["phones"]).long()
+    frames = torch.tensor(ours["frames"]).long()
+    total = mask.shape[1]
+    placed = [torch.repeat_interleave(*pair) for pair in zip(phones, frames, strict=True)]
+    placed = torch.stack([F.pad(row, (0, total), value=-1)[:total] for row in placed])
+    encoded = model.encoder(output.features, mask, generated, model.phones(placed))
+    different = apart(encoded.final, ours["spoken"].final, mask)
+    rows = [("end to end, final with phones", different, BOUNDS["end"])]
+    if "durations" in ours:
+        visible = (torch.arange(phones.shape[1]) < phones.shape[1] // 2).expand(phones.shape)
+        logs = model.durations(phones, frames, visible)[..., None]
+        different = apart(logs, ours["durations"][..., None], torch.ones_like(visible))
+        rows.append(("end to end, durations", different, BOUNDS["end"]))
+    return output._replace(encoded=encoded), rows
 
 
 def _codes(

@@ -4,6 +4,7 @@ A leaf of our tree, named by its path, is one tensor in PyTorch or, if layers ar
 `nn.scan`, one tensor per layer:
 
     encoder/layers/attention/qkv_kernel [L, D, 3, H, d] -> encoder.layers.{l}.attention.qkv.weight
+    durations/encoder/layers/...                        -> durations.encoder.layers.{l}...
     decoder/layers_out/...                              -> decoder.layers.{L / 2 + l}...
     .../kernel [in, out] -> .weight [out, in]           .../scale -> .weight
 
@@ -75,9 +76,9 @@ def _depthwise(kernel_kxD: np.ndarray) -> np.ndarray:
 
 CONVOLUTION = (_reversed, lambda weight, shape: _reversed(weight))
 RULES = (
-    Rule(r"(encoder/mask_vector)", r"\1", _same, _reshape),
-    Rule(r"encoder/positions/kernel_(\d+)", r"encoder/positions/\1/weight", *CONVOLUTION),
-    Rule(r"encoder/positions/bias_(\d+)", r"encoder/positions/\1/bias", _same, _reshape),
+    Rule(r"(.*encoder/mask_vector)", r"\1", _same, _reshape),
+    Rule(r"(.*encoder/positions)/kernel_(\d+)", r"\1/\2/weight", *CONVOLUTION),
+    Rule(r"(.*encoder/positions)/bias_(\d+)", r"\1/\2/bias", _same, _reshape),
     Rule(r"(.*/attention)/qkv_kernel", r"\1/qkv/weight", *_matrix(1)),
     Rule(r"(.*/attention)/qkv_bias", r"\1/qkv/bias", _flat, _reshape),
     Rule(r"(.*/attention/out)/kernel", r"\1/weight", *_matrix(2)),
@@ -101,15 +102,19 @@ RULES = (
     Rule(r"tokens/down/kernel", "tokens/down/weight", *_matrix(1)),
     Rule(r"(tokens/down/bias)", r"\1", _same, _reshape),
     Rule(r"books/(first|later)/(sums|counts)", r"tokens/\1_\2", _same, _reshape),
+    Rule(r"((?:phones|durations/tables)/(?:phone|stress|place))", r"\1", _same, _reshape),
     Rule(r"(features/(?:mean|std))", r"\1", _same, _reshape),
     Rule(r"(.*)/scale", r"\1/weight", _same, _reshape),
-    Rule(r"((?:encoder|decoder|condition)/.*)/kernel", r"\1/weight", *_matrix(1)),
-    Rule(r"((?:encoder|decoder|condition)/.*/bias)", r"\1", _flat, _reshape),
+    Rule(r"((?:encoder|decoder|condition|durations)/.*)/kernel", r"\1/weight", *_matrix(1)),
+    Rule(r"((?:encoder|decoder|condition|durations)/.*/bias)", r"\1", _flat, _reshape),
     # These rules are for a task's head that is one linear layer on the encoder's states.
     Rule(r"(\w+)/kernel", r"linear/\1/weight", *_matrix(1)),
     Rule(r"(\w+)/bias", r"linear/\1/bias", _same, _reshape),
 )
-STACKS = ("encoder/layers", "decoder/layers_in", "decoder/layers_out")
+STACKS = (
+    *("encoder/layers", "durations/encoder/layers"),
+    *("decoder/layers_in", "decoder/layers_out"),
+)
 
 
 def to_torch(params: PyTree, more: Sequence[Rule] = ()) -> dict[str, np.ndarray]:

@@ -17,10 +17,10 @@ from uniwav_jax.models.encoder import Encoder
 from uniwav_jax.types import PyTree
 
 
-def module(config: Config) -> Encoder:
-    """The Transformer that `config.tts` describes, in float32."""
+def structure(config: Config) -> EncoderConfig:
+    """The Transformer that `config.tts` describes."""
     tts = config.tts
-    structure = EncoderConfig(
+    return EncoderConfig(
         layers=tts.duration_layers,
         width=tts.duration_width,
         heads=max(1, tts.duration_width // 64),
@@ -32,7 +32,11 @@ def module(config: Config) -> Encoder:
         position_kernel=5,
         position_groups=8,
     )
-    return Encoder(structure, jnp.dtype("float32"), "none", "xla")
+
+
+def module(config: Config) -> Encoder:
+    """The Transformer of `structure`, in float32."""
+    return Encoder(structure(config), jnp.dtype("float32"), "none", "xla")
 
 
 def init(key: jax.Array, config: Config) -> PyTree:

@@ -6,6 +6,9 @@ with L_dec on the hidden frames. Phones and visible frames are dropped together 
 it a small model of durations is trained, so that any text can be spoken (models/durations.py).
 """
 
+import dataclasses
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -13,6 +16,7 @@ from flax import struct
 from uniwav_jax.config import Config
 from uniwav_jax.data.phone_labels import PHONES
 from uniwav_jax.models import durations, flow, masking, phone_input, uniwav
+from uniwav_jax.models.encoder import EncoderOutput
 from uniwav_jax.tasks.parts import ENCODER
 from uniwav_jax.tasks.task import Part, Task
 from uniwav_jax.types import Example, Metrics, PyTree, Variables
@@ -74,7 +78,7 @@ def weight(example: Example, draws: Draws) -> jax.Array:
     return jnp.maximum(draws.hidden_BxT.sum(), 1).astype(jnp.float32)
 
 
-def condition(
+def encode(
     params: PyTree,
     x_BxTxC: jax.Array,
     frame_mask_BxT: jax.Array,
@@ -84,13 +88,12 @@ def condition(
     config: Config,
     *,
     no_phones_B: jax.Array | None = None,
-    drop_B: jax.Array | None = None,
     key: jax.Array | None = None,
-) -> jax.Array:
-    """The conditioning z of the decoder, [B, T, D] of the decoder's width.
+) -> EncoderOutput:
+    """The encoder's output on phones and visible frames.
 
     Args:
-        params: {"encoder", "phones", "condition"}.
+        params: {"encoder", "phones"}.
         x_BxTxC: normalised surface features, float32; hidden frames are not read.
         frame_mask_BxT: bool, True on real frames.
         hidden_BxT: bool, True on the frames to generate.
@@ -98,7 +101,6 @@ def condition(
         ends_BxU: the frame after each phone's last one, int32.
         config: the configuration.
         no_phones_B: bool, True for rows whose visible frames have no phones; None: no rows.
-        drop_B: bool, True for rows with the null vector in place of z; None: no rows.
         key: dropout key; None for inference.
     """
     place_BxT = phone_input.of_frames(ends_BxU, x_BxTxC.shape[1])
@@ -107,7 +109,7 @@ def condition(
     if no_phones_B is not None:
         silent_BxT = no_phones_B[:, None] & ~hidden_BxT
         added_BxTxD = jnp.where(silent_BxT[..., None], 0.0, added_BxTxD)
-    encoded = uniwav.encoder_module(config).apply(
+    return uniwav.encoder_module(config).apply(
         {"params": params["encoder"]},
         x_BxTxC,
         frame_mask_BxT,
@@ -115,6 +117,19 @@ def condition(
         added_BxTxD=added_BxTxD,
         key=key,
     )
+
+
+def condition(
+    params: PyTree, *arguments: Any, drop_B: jax.Array | None = None, **options: Any
+) -> jax.Array:
+    """The conditioning z of the decoder, [B, T, D] of the decoder's width.
+
+    Args:
+        params: {"encoder", "phones", "condition"}.
+        arguments, options: of `encode`.
+        drop_B: bool, True for rows with the null vector in place of z; None: no rows.
+    """
+    encoded = encode(params, *arguments, **options)
     return uniwav.condition(params["condition"], encoded, drop_B)
 
 
@@ -237,6 +252,20 @@ def averages(config: Config) -> dict[str, float]:
     return dict.fromkeys(parts, config.flow.ema_decay)
 
 
+def exports(encoder: str, decoder: str) -> dict[str, str]:
+    """All parts that generate, which have averages; there is no teacher."""
+    if encoder == "teacher":
+        return {}
+    source = "ema" if decoder == "average" else "params"
+    return {name: f"{source}/{name}" for name in (*SPEAKING, "durations")}
+
+
+def export_documents(config: Config) -> dict[str, Any]:
+    """The structure of the durations' Transformer, which the configuration only implies."""
+    described = {"duration_encoder": dataclasses.asdict(durations.structure(config))}
+    return {"config.json": {"uniwav": described}}
+
+
 TASK = Task(
     name="tts",
     init=init,
@@ -261,5 +290,7 @@ TASK = Task(
     },
     samples=samples,
     headline=(("loss", "loss {:.3f}"), ("loss_durations", "durations {:.3f}")),
+    exports=exports,
     export_groups=("tts",),
+    export_documents=export_documents,
 )

@@ -27,7 +27,7 @@ class UniWavPreTrainedModel(Networks, PreTrainedModel):
     config_class = UniWavConfig
     main_input_name = "input_values"
     _supports_sdpa = True
-    _keep_in_fp32_modules_strict = ("features", "tokens")
+    _keep_in_fp32_modules_strict = ("features", "tokens", "durations")
 
     def __init__(self, config: UniWavConfig) -> None:
         super().__init__(config)

@@ -139,11 +139,17 @@ class Encoder(nn.Module):
         x_BxTxC: torch.Tensor,
         frame_mask_BxT: torch.Tensor,
         span_mask_BxT: torch.Tensor | None = None,
+        added_BxTxD: torch.Tensor | None = None,
     ) -> Encoded:
-        """Encode normalised features; the mask vector replaces frames marked by `span_mask_BxT`."""
+        """Encode normalised features; the mask vector replaces frames marked by `span_mask_BxT`.
+
+        Embeddings of phones, `added_BxTxD`, are added to the projected input.
+        """
         h = self.project(self.norm_input(x_BxTxC.to(self.project.weight.dtype)))
         if span_mask_BxT is not None:
             h = torch.where(span_mask_BxT[..., None], self.mask_vector, h)
+        if added_BxTxD is not None:
+            h = h + added_BxTxD.to(h.dtype)
         h = h + self._positions(h, frame_mask_BxT)
         if self.post:
             h = self.norm_embedding(h)

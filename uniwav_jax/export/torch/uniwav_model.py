@@ -22,6 +22,7 @@ from .uniwav_features import build as build_features
 from .uniwav_features import check_audio
 from .uniwav_files import CONFIG, WEIGHTS, ExportError, read_config, verify
 from .uniwav_layers import Decoder, Encoded, Encoder, plain_layer_norm
+from .uniwav_speech import Durations, Phones, Speaking
 from .uniwav_tokens import Tokenizing, Tokens
 
 
@@ -41,7 +42,7 @@ class Output(NamedTuple):
     features: torch.Tensor
 
 
-class Networks(Tokenizing):
+class Networks(Tokenizing, Speaking):
     """Base class of the plain module and of those for `transformers`; they call `_build` first."""
 
     def _build(self, c: dict[str, Any]) -> None:
@@ -59,6 +60,10 @@ class Networks(Tokenizing):
             self.codebooks = Codebooks(c["distillation"], width)
         if "tokens" in parts:
             self.tokens = Tokens(c["tokenizer"], width, c["decoder"]["width"])
+        if "phones" in parts:
+            self.phones = Phones(len(c["tts"]["phones"]), width)
+        if "durations" in parts:
+            self.durations = Durations(len(c["tts"]["phones"]), c["duration_encoder"])
         if "ctc" in parts:
             self.ctc = Recognition(c["asr"], c["text"], c["encoder"])
         if c["linear"]:
