@@ -7,7 +7,9 @@ both of the package `f5-tts`, with our decoder's layers, width and heads, as man
 feed-forward layers, and our number of evaluations, guidance and grid of times. All have random
 weights, float32 and the same threads. The peers run in PyTorch, eagerly and with the network
 compiled by torch.compile where that works. Runs alternate, and what is compiled is compiled before.
-A ratio above 1 means that ours is faster. What is compared:
+A ratio above 1 means that ours is faster. torch's threads sleep while they wait for each other
+(OMP_WAIT_POLICY=passive, unless it is set), because on a busy machine an evaluation by threads that
+spin took ten times as long (1.85 s instead of 0.17 s). What is compared:
 
 - network: one evaluation for a batch that holds both branches of guidance, at the length of the
   same seconds of speech in each system's own frames: ours 50 latents a second, theirs 93.75 frames
@@ -90,7 +92,8 @@ def main() -> None:
         side.sample()
         print(peak_mib())
         return
-    result = {"device": peers.device_name(), "jax": jax.__version__, "threads": args.threads}
+    result: dict[str, object] = {"device": peers.device_name(), "jax": jax.__version__}
+    result["threads"] = args.threads
     decoder, flow = config.model.decoder, config.flow
     result |= {"config": args.config, "seconds": args.seconds, "prompt_seconds": args.prompt}
     result |= {"decoder": dataclasses.asdict(decoder), "steps": flow.sample_steps}
@@ -109,12 +112,17 @@ def main() -> None:
     for name in filter(None, args.backbones.split(",")):
         for kind in args.kinds.split(","):
             result[f"{name}, {kind}"] = compare(args, config, ours, name, kind)
+            _write(args, result)
     result["peak_mib"] = {
         name: {steps: round(_peak(name, steps, args)) for steps in args.memory_steps.split(",")}
         for name in ("ours", *filter(None, args.backbones.split(",")))
         if args.memory_steps
     }
     print(f"peak memory in MiB by evaluations: {result['peak_mib']}")
+    _write(args, result)
+
+
+def _write(args: argparse.Namespace, result: dict[str, object]) -> None:
     if args.out:
         pathlib.Path(args.out).write_text(json.dumps(result, indent=2) + "\n")
 
@@ -232,6 +240,7 @@ class Theirs:
     def __init__(
         self, args: argparse.Namespace, config: Config, name: str, *, compiled: bool = False
     ) -> None:
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is imported
         import torch
 
         torch.set_num_threads(args.threads)
