@@ -198,12 +198,12 @@ remote_start="cd uniwav_jax && bash launch/detached.sh start $(quoted "${command
 remote_state="if [ -e uniwav_job ]; then $detached state; else echo none; fi"
 remote_stop="$detached stop"
 remote_follow="$detached follow"
-archive="${TMPDIR:-/tmp}/uniwav_jax-$name.tar.gz"
+archive="$scratch/uniwav_jax.tar.gz" # its own, because slices of other zones may have this name
+[ -z "$dry_run" ] || archive="${TMPDIR:-/tmp}/uniwav_jax-$name.tar.gz"
 
 at_exit() {
   local code=$?
   rm -rf "$scratch"
-  [ -n "$dry_run" ] || rm -f "$archive"
   if [ -n "$exists" ] && [ -z "$dry_run" ]; then
     say "$name still exists and costs money; to delete it: $me --down"
   fi

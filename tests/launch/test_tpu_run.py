@@ -1,5 +1,6 @@
 """launch/tpu_run.sh: a run from start to end, options, stopping and deleting."""
 
+import os
 import shlex
 
 import pytest
@@ -20,6 +21,8 @@ def test_first_run_creates_prepares_and_trains_like_its_dry_run(cloud):
     result = cloud.run(*arguments, world={"workers": 2, **jobs})
     assert result.returncode == 0, result.stderr
     calls = cloud.calls()
+    scp = next(words for words in printed if "scp" in words)  # the archive's name differs
+    scp[5] = next(call for call in calls if short(call) == "scp")[5]
     assert [words for words in printed if words[0] == "gcloud"] == calls
     git = [words for words in printed if words[0] != "gcloud"]
     assert len(git) == 1 and git[0][-1] == "HEAD" and printed.index(git[0]) == 4
@@ -94,6 +97,16 @@ def test_queued_spot_slice_is_waited_for(cloud):
     ]
     assert all("--project=p" in call for call in calls)
     assert "uni is WAITING_FOR_RESOURCES; waiting" in result.stdout
+
+
+def test_launches_do_not_share_the_archive(cloud):
+    """Slices of two zones may have one name, and each script deletes its archive at its end."""
+    archives = set()
+    for zone in ("a", "b"):
+        place = ("--name=uni", f"--zone={zone}", "--type=v6e-16")
+        assert cloud.run(*place, "--", *ARGUMENTS).returncode == 0
+        archives |= {call[5] for call in cloud.calls() if short(call) == "scp"}
+    assert len(archives) == 2 and not any(os.path.exists(archive) for archive in archives)
 
 
 def test_two_slices_run_the_same_on_all_workers(cloud):
