@@ -15,6 +15,8 @@ from jax.ad_checkpoint import checkpoint_name
 from uniwav_jax.models.attention import KEPT, alibi_slopes, attend
 from uniwav_jax.parallel import mesh as mesh_lib
 
+ONE_ROW = 400_000  # values of a batch, at most, in which CPUs convolve shorter blocks
+
 
 def dense(features: int | tuple[int, ...], *, dtype: jnp.dtype, name: str, **options) -> nn.Module:
     """Linear layer on the last axis, [..., D] -> [..., features], with its matmul in `dtype`."""
@@ -199,13 +201,14 @@ def merged_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> ja
 
 
 def blocked_convolution(x_BxTxD: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
-    """`grouped_convolution` as one matmul per group, from 8 + k - 1 input to 8 output frames.
+    """`grouped_convolution` as one matmul per group, from b + k - 1 input to b output frames.
 
-    XLA's CPU backend runs grouped convolutions at a tenth of its matmul speed.
+    XLA's CPU backend runs grouped convolutions at a tenth of its matmul speed. b is 8. For a
+    single row of speech such matrices take longer to fill than to use, so b is 2 there.
     """
     batch, frames, width = x_BxTxD.shape
     size, group_width = kernel.shape[:2]
-    block = 8
+    block = 8 if x_BxTxD.size > ONE_ROW else 2
     blocks, left, span = -(-frames // block), (size - 1) // 2, block + size - 1
     pieces = -(-span // block)  # blocks that one window spans
     right = (blocks + pieces - 1) * block - frames - left

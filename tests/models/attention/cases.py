@@ -25,7 +25,8 @@ def pallas(*arrays, dropout_rate=0.0, dropout_key=None, interpret=True, **option
     return fused.pallas(*arrays, interpret=interpret, **options)
 
 
-known = {name: functools.partial(attend, implementation=name) for name in ("xla", "chunk", "auto")}
+names = ("xla", "heads", "chunk", "auto")
+known = {name: functools.partial(attend, implementation=name) for name in names}
 known |= {"splash": splash, "pallas": pallas}
 
 

@@ -21,7 +21,7 @@ def numpy_attention(q, k, v, slope):
 
 
 @pytest.mark.parametrize("positions", [None, "alibi"])
-@pytest.mark.parametrize("name", ["xla", "chunk", "auto", "splash", "pallas"])
+@pytest.mark.parametrize("name", ["xla", "heads", "chunk", "auto", "splash", "pallas"])
 def test_equals_numpy_on_the_real_frames(inputs, name, positions):
     if name == "splash" and positions:
         return  # splash has no ALiBi; the configuration does not allow both

@@ -12,7 +12,7 @@ from uniwav_jax.errors import UserError
 from uniwav_jax.models.attention import alibi_slopes, attend, fused
 
 
-@pytest.mark.parametrize("name", ["chunk", "auto", "splash", "pallas"])
+@pytest.mark.parametrize("name", ["heads", "chunk", "auto", "splash", "pallas"])
 def test_gradients_equal_those_of_the_formula(inputs, name):
     q, k, v, mask = inputs
 
@@ -50,12 +50,12 @@ def test_all_drop_the_same_weights(inputs, name):
 def test_a_row_without_audio_has_a_finite_gradient(inputs):
     q, k, v, _ = inputs
     nothing = jnp.zeros((ROWS, FRAMES), bool)
-    for name in ("xla", "chunk", "splash", "pallas"):
+    for name in ("xla", "heads", "chunk", "splash", "pallas"):
         grads = jax.grad(lambda *a, f=known[name]: f(*a, nothing).sum(), argnums=(0, 1, 2))(q, k, v)
         assert all(np.isfinite(g).all() for g in grads)
 
 
-@pytest.mark.parametrize("name", ["splash", "pallas"])
+@pytest.mark.parametrize("name", ["heads", "splash", "pallas"])
 def test_kernels_run_on_each_devices_rows_and_heads(inputs, name):
     """On a mesh a kernel runs on each device; rows or heads that do not divide are not split."""
     q, k, v, mask = (jnp.concatenate([a, a[:1]]) for a in inputs)

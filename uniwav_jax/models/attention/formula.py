@@ -1,4 +1,4 @@
-"""Attention in plain JAX, for all queries at once or for one block of queries after another.
+"""Attention in plain JAX: all at once, by blocks of queries, or one head after another.
 
 Matmuls read the dtype of their inputs and accumulate in float32; softmax is computed in float32.
 """
@@ -29,7 +29,7 @@ def rows(
     frame_mask_BxT: jax.Array,
     first: jax.Array | int = 0,
     *,
-    slopes: np.ndarray | None,
+    slopes: np.ndarray | jax.Array | None,
     rate: float,
     seed: jax.Array | None,
 ) -> jax.Array:
@@ -95,6 +95,35 @@ def chunks(
     attended = jax.lax.map(block, (padded, size * jnp.arange(blocks)))
     attended = jnp.moveaxis(attended, 0, 2).reshape(batch, heads, blocks * size, width)
     return attended[:, :, :frames]
+
+
+def heads(
+    q_BxHxTxd: jax.Array,
+    k_BxHxTxd: jax.Array,
+    v_BxHxTxd: jax.Array,
+    frame_mask_BxT: jax.Array,
+    slopes_H: jax.Array | None,
+) -> jax.Array:
+    """Apply `rows` to one head of a row after another, so that weights stay in a CPU's caches.
+
+    There is no dropout. `slopes_H` are the slopes of symmetric ALiBi, float32, or None.
+
+    Returns:
+        [B, H, T, d] in the dtype of the values.
+    """
+    shape = v_BxHxTxd.shape
+    batch, count = shape[:2]
+
+    def head(part: tuple[jax.Array, ...]) -> jax.Array:
+        *qkv, mask_1xT, slope_1 = part
+        slopes = None if slopes_H is None else slope_1
+        found = rows(*(a[None, None] for a in qkv), mask_1xT, slopes=slopes, rate=0.0, seed=None)
+        return found[0, 0]
+
+    qkv = (a.reshape(batch * count, *a.shape[2:]) for a in (q_BxHxTxd, k_BxHxTxd, v_BxHxTxd))
+    mask = jnp.repeat(frame_mask_BxT[:, None], count, axis=0)
+    slopes = jnp.zeros(count) if slopes_H is None else slopes_H
+    return jax.lax.map(head, (*qkv, mask, jnp.tile(slopes[:, None], (batch, 1)))).reshape(shape)
 
 
 def _product(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:

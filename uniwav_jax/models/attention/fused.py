@@ -1,6 +1,8 @@
 """Selects an implementation of attention for the platform, and wraps the fused kernels.
 
     "xla"     all queries at once; used on CPU
+    "heads"   one head of a row after another, without dropout; used on CPU where the weights of
+              all would fill its caches, in evaluation
     "chunk"   one block of queries after another, computed again in the backward pass
     "pallas"  our kernel for TPU (`tpu_kernel`), for rows of at most LONGEST frames
     "splash"  JAX's kernel for TPU, without ALiBi and dropout
@@ -27,6 +29,7 @@ from uniwav_jax.parallel import mesh as mesh_lib
 
 # Name of the result for `jax.checkpoint`; remat=attention saves it for the backward pass.
 KEPT = "attention"
+CACHED = 4_000_000  # attention weights that CPUs compute at once, at most
 LONGEST = 4096  # frames: in "pallas" the weights of LANES queries of a row must fit on the chip
 
 
@@ -60,7 +63,8 @@ def attend(
     """
     rate = 0.0 if dropout_key is None else dropout_rate
     if implementation == "auto":
-        implementation = _best(slopes is None and not rate, v_BxTxHxd)
+        plain = slopes is None and not rate
+        implementation = _best(plain, v_BxTxHxd, evaluation=dropout_key is None)
     arrays = (q_BxTxHxd, k_BxTxHxd, v_BxTxHxd)
     if implementation == "cudnn":
         return cudnn(*arrays, frame_mask_BxT)
@@ -71,22 +75,28 @@ def attend(
     by_heads = (jnp.swapaxes(a, 1, 2) for a in arrays)
     if implementation == "splash":
         attended = splash(*by_heads, frame_mask_BxT)
+    elif implementation == "heads":
+        on_each = _on_each_device(formula.heads, *q_BxTxHxd.shape[:3:2], "BH", "BH", "BH", "B", "H")
+        attended = on_each(
+            *by_heads, frame_mask_BxT, None if slopes is None else jnp.asarray(slopes)
+        )
     else:
         function = {"xla": formula.rows, "chunk": formula.chunks}[implementation]
         attended = function(*by_heads, frame_mask_BxT, **options)
     return jnp.swapaxes(attended, 1, 2)
 
 
-def _best(plain: bool, v_BxTxHxd: jax.Array) -> str:
+def _best(plain: bool, v_BxTxHxd: jax.Array, *, evaluation: bool) -> str:
     """Name of the fastest implementation on the platform that the program is compiled for.
 
     Args:
         plain: whether there are neither slopes nor dropout.
         v_BxTxHxd: the values, of which only dtype and shape are read.
+        evaluation: whether no gradient is expected.
     """
+    batch, frames, heads, width = v_BxTxHxd.shape
     if mesh_lib.platform() == "cpu":
-        return "xla"
-    frames, _, width = v_BxTxHxd.shape[1:]
+        return "heads" if evaluation and batch * heads * frames**2 > CACHED else "xla"
     fills = LANES % width == 0 or width % LANES == 0  # whether whole heads fill whole registers
     if mesh_lib.platform() == "tpu" and frames <= LONGEST and fills:
         return "pallas"
