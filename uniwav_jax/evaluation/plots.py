@@ -106,7 +106,7 @@ def plot(
             behind |= {f"{label}, lowest": low, f"{label}, highest": high}
         else:
             behind[f"{label}, reference"] = low
-    x = Scale(0, last_step, LEFT, WIDTH - RIGHT)
+    x = Scale(0, max(last_step, 1), LEFT, WIDTH - RIGHT)
     every = [curve.finite.values for curve in (*behind.values(), *drawn.values())]
     y = _vertical(np.concatenate(every), may_be_log)
     parts = []
