@@ -14,6 +14,7 @@ from uniwav_jax.errors import UserError
 
 SEVERAL = pyarrow.json.ReadOptions(block_size=1 << 22)  # bytes that a thread reads at a time
 
+NULL = b"-1.5e308"  # stands for null while a file is parsed
 SAME = 1e-3  # share of a value up to which a difference from it does not count
 
 
@@ -55,10 +56,9 @@ def read(path: str) -> Curves:
         file = file / "metrics.jsonl"
     if not file.exists():
         raise UserError(f"{file} does not exist; give the --workdir of a run that has logged steps")
-    # null stands for values that are not finite; Arrow does not tell null from a missing name.
     text = file.read_bytes()
-    if b"null" in text:
-        text = text.replace(b": null", b": NaN").replace(b":null", b":NaN")
+    if b"null" in text:  # a value that is not finite; Arrow does not tell it from a missing name
+        text = text.replace(b": null", b": " + NULL).replace(b":null", b":" + NULL)
     whole, newline, rest = text.rpartition(b"\n")
     try:
         found = _parse(whole + newline + (rest if rest.endswith(b"}") else b""))
@@ -66,6 +66,8 @@ def read(path: str) -> Curves:
         found = _parse_lines(text, str(file))
     if not found:
         raise UserError(f"{file} has no complete line yet; wait for the run's first log")
+    for curve in found.values():
+        curve.values[curve.values == float(NULL)] = np.nan
     return {name: _sorted(curve) for name, curve in found.items()}
 
 
@@ -75,11 +77,13 @@ def _parse(text: bytes) -> Curves:
     steps, found = table["step"], {}
     if steps.null_count or not pyarrow.types.is_integer(steps.type):
         raise KeyError("step")
+    numbers = steps.to_numpy()
     for name in sorted(set(table.column_names) - {"step"}):
         column = table[name]
         if pyarrow.types.is_integer(column.type) or pyarrow.types.is_floating(column.type):
-            points = steps.filter(column.is_valid()), column.drop_null()
-            found[name] = Curve(points[0].to_numpy(), points[1].to_numpy().astype(float))
+            values = column.to_numpy().astype(float)  # NaN where the name is missing
+            there = ~np.isnan(values)
+            found[name] = Curve(numbers[there], values[there])
     return found
 
 
