@@ -43,16 +43,15 @@ for (const svg of document.querySelectorAll(".plot svg")) {
   svg.addEventListener("pointermove", event => {
     const box = svg.getBoundingClientRect();
     const place = (event.clientX - box.left) / box.width * svg.viewBox.baseVal.width;
-    const nearest = {};
+    const nearest = {}, distance = point => Math.abs(point.x - place);
     for (const line of svg.querySelectorAll("polyline"))
       for (const point of line.points) {
         const known = nearest[line.dataset.name];
-        if (!known || Math.abs(point.x - place) < Math.abs(known.x - place))
-          nearest[line.dataset.name] = point;
+        if (!known || distance(point) < distance(known)) nearest[line.dataset.name] = point;
       }
     shown.textContent = Object.entries(nearest).map(([name, point]) =>
       `${name} ${+y(point.y).toPrecision(4)} at step ${Math.round(x(point.x))}`).join("\n");
-    const at = Object.values(nearest).at(-1).x;
+    const at = Object.values(nearest).reduce((a, b) => distance(a) <= distance(b) ? a : b).x;
     pointer.setAttribute("d", `M${at} 8V178`);
     svg.append(pointer);
     svg.parentNode.append(shown);

@@ -312,7 +312,7 @@ def _pictures(run: Run) -> Iterator[tuple[str, str]]:
         if name.endswith(".png") and len(found) < CLIPS:
             try:
                 with Image.open(io.BytesIO((folder / name).read_bytes())) as picture:
-                    text = f"Spectrograms of {escape(name)}"
+                    text = f"Sample {escape(name)}"
                     found.append(page.image(picture.convert("RGB"), text, "saved", "WEBP"))
             except OSError:
                 continue
