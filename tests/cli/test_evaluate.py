@@ -17,6 +17,7 @@ from uniwav_jax.evaluation import (
     judges,
     recognition,
     report,
+    run_page,
     speech,
     tokens,
 )
@@ -142,8 +143,16 @@ def test_tokens_are_judged(recorded, capsys):
 
 def test_report_is_of_all_runs(recorded):
     calls = recorded(report, "write")
-    assert cli.main(["report", "--workdir", "a", "b", "--out", "out"]) == 0
-    assert calls == [((["a", "b"], "out"), {})]
+    for command in (["a", "b"], ["--workdir", "a", "b"], ["a", "--workdir", "b"]):
+        assert cli.main(["report", *command, "--out", "out"]) == 0
+    assert calls == [((["a", "b"], "out"), {})] * 3
+
+
+def test_report_is_a_page_if_its_name_is_one(recorded):
+    calls = recorded(run_page, "write")
+    command = ["report", "a", "--reference", "mini", "b", "--out", "x.html"]
+    assert cli.main(command) == 0
+    assert calls == [(("a", "x.html"), {"references": ["mini", "b"]})]
 
 
 def test_what_is_missing_is_named(tmp_path, capsys):

@@ -256,6 +256,12 @@ def test_a_collapsed_run_with_nan_stops_as_early_as_one_without(tmp_path, name):
         assert "stopped at step 2450 after 10 alarms in a row" in error
         assert lines[-1]["step"] == 2450 and lines[-1][name] == pytest.approx(unhealthy[name])
         assert lines[-1]["skipped_share"] == pytest.approx(0.02 * number)
+        alarms = (folder / "alarms.jsonl").read_text().splitlines()
+        assert json.loads(alarms[-1]) == {"step": 2450, "alarm": error}
+        raised = [
+            entry["step"] for entry in map(json.loads, alarms) if "not finite" not in str(entry)
+        ]
+        assert raised == list(range(2000, 2451, 50))
         stops.append(stopped)
     assert stops[0] == stops[1] == 2451  # a line is read one update late
 

@@ -43,6 +43,21 @@ def test_lines_after_the_checkpoint_are_dropped_on_resume(tmp_path):
     assert lines(tmp_path)[-1]["loss"] == 9.0
 
 
+def test_alarms_have_their_own_file(tmp_path):
+    writer = MetricsWriter(str(tmp_path), enabled=True)
+    writer.write(1, {"loss": 1.0})
+    writer.alarm(1, "too high")
+    writer.alarm(2, "still")
+    MetricsWriter(str(tmp_path / "none"), enabled=False).alarm(1, "not the first process")
+    writer.close()
+    text = (tmp_path / "alarms.jsonl").read_text()
+    assert list(map(json.loads, text.splitlines())) == [
+        {"step": 1, "alarm": "too high"},
+        {"step": 2, "alarm": "still"},
+    ]
+    assert lines(tmp_path) == [{"step": 1, "loss": 1.0}] and not (tmp_path / "none").exists()
+
+
 def test_full_disk_is_an_error_and_does_not_hang(tmp_path):
     writer = MetricsWriter(str(tmp_path), enabled=True)
     with limited_files(4096), pytest.raises(OSError, match="too large"):

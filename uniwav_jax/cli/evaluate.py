@@ -6,6 +6,7 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 from uniwav_jax.cli import Run, files, recognition
+from uniwav_jax.errors import UserError
 from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE
 
 if TYPE_CHECKING:
@@ -282,22 +283,45 @@ def _show(
 def report(parser: argparse.ArgumentParser) -> Run:
     """Curves and a summary of runs, finished or not.
 
-    Writes to OUT
+        uniwav report runs/mine --out report.html
+        uniwav report runs/mine --reference runs/other --out report.html
+        uniwav report runs/a runs/b --out folder
+
+    If OUT ends in .html it is one page about one run, which needs no network: what the run was, its
+    curves, its samples to look at and listen to. With references their curves are drawn behind
+    those of the run, and a table says where it is below or above them.
+
+    Otherwise OUT is a folder with
         curves.png     losses, perplexities, gradient norm and speed, all runs in one picture;
                        values on evaluation speech are dashed
         summary.json   first, best and last value of each metric
         summary.md     the same as tables
     """
-    parser.add_argument("--workdir", nargs="+", required=True, help="folders of runs")
-    parser.add_argument("--out", required=True, help="folder for the report")
+    parser.add_argument("runs", nargs="*", metavar="WORKDIR", help="folders of runs")
+    parser.add_argument("--workdir", nargs="+", default=[], help="the same")
+    text = "workdir, metrics.jsonl or name of a model that ships; default: the one of the config"
+    parser.add_argument("--reference", nargs="+", default=[], help=text)
+    parser.add_argument("--out", required=True, help="page.html, or folder")
+    return _report
 
-    def run(args: argparse.Namespace) -> int:
+
+def _report(args: argparse.Namespace) -> int:
+    runs = [*args.runs, *args.workdir]
+    if not runs:
+        raise UserError("give the workdir of a run")
+    if not args.out.endswith(".html"):
+        if args.reference:
+            raise UserError("--reference is for a page; give --out a name that ends in .html")
         from uniwav_jax.evaluation import report as report_lib
 
-        report_lib.write(args.workdir, args.out)
+        report_lib.write(runs, args.out)
         return 0
+    if len(runs) > 1:
+        raise UserError("a page is about one run; give the others after --reference")
+    from uniwav_jax.evaluation import run_page
 
-    return run
+    run_page.write(runs[0], args.out, references=args.reference)
+    return 0
 
 
 def _write(path: str | None, document: dict) -> None:

@@ -24,7 +24,6 @@ import soxr
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from uniwav_jax.audio import stft
 from uniwav_jax.errors import disk_errors
 
 HERE = pathlib.Path(__file__)  # page.css and page.js are beside it
@@ -93,6 +92,7 @@ def write(
     title: str,
     introduction: str = "",
     tables: Iterable[tuple[str, Sequence[Sequence[str]]]] = (),
+    figures: Iterable[tuple[str, str]] = (),
     clips: Iterable[tuple[str, str, Sequence[Sound]]] = (),
 ) -> None:
     """Write the page; the file appears whole or not at all.
@@ -102,6 +102,7 @@ def write(
         title: of the page.
         introduction: text or Markdown, with tables. HTML in it is shown as text, images are not.
         tables: (heading, rows); the first row is the head, the first column names the rows.
+        figures: (heading, HTML as it is), such as plots (`plots.plot`) or pictures (`image`).
         clips: (heading, text, sounds). Taken in turn: an iterator needs the memory of one clip.
 
     Raises:
@@ -114,7 +115,7 @@ def write(
         try:
             # File names that are not UTF-8 have characters that cannot be encoded.
             with open(draft, "w", encoding="utf-8", errors="xmlcharrefreplace") as file:
-                _page(file, title, introduction, tables, clips)
+                _page(file, title, introduction, tables, figures, clips)
             os.replace(draft, target)
         finally:
             draft.unlink(missing_ok=True)
@@ -125,6 +126,7 @@ def _page(
     title: str,
     introduction: str,
     tables: Iterable[tuple[str, Sequence[Sequence[str]]]],
+    figures: Iterable[tuple[str, str]],
     clips: Iterable[tuple[str, str, Sequence[Sound]]],
 ) -> None:
     style, script = (HERE.with_suffix(suffix).read_text("utf-8") for suffix in (".css", ".js"))
@@ -145,7 +147,9 @@ def _page(
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
     file.write(_scrolls(markdown.render(introduction), "Introduction") if introduction else "")
     for heading, rows in tables:
-        file.write(f"<h2>{escape(heading)}</h2>\n{_scrolls(_table(rows), heading)}")
+        file.write(f"<h2>{escape(heading)}</h2>\n{_scrolls(table(rows), heading)}")
+    for heading, content in figures:
+        file.write(f'<h2>{escape(heading)}</h2>\n<div class="figures">\n{content}</div>\n')
     for number, (heading, text, sounds) in enumerate(clips):
         if not number:
             file.write(
@@ -162,7 +166,8 @@ def _scrolls(content: str, label: str) -> str:
     return f'<div class="wide" {named}>\n{content}</div>\n'
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of texts as HTML; the first row is the head, the first column names the rows."""
     lines = []
     for number, row in enumerate(rows):
         cells = [
@@ -211,14 +216,14 @@ def _sound(sound: Sound, relative_FxT: np.ndarray, clip: str, longest: float) ->
         levels = np.clip(1 + relative_FxT[::-1] / RANGE, 0, 1)  # high frequencies on top
         picture = Image.fromarray(np.round(255 * levels).astype(np.uint8))
         picture.putpalette(_palette().tobytes())
-        track = _image(picture, f"Spectrogram of {name}", "spectrogram", "WEBP", quality=50)
+        track = image(picture, f"Spectrogram of {name}", "spectrogram", "WEBP", quality=50)
         if sound.codes is not None and len(sound.codes):
             colours = Image.fromarray(_colours(np.asarray(sound.codes)).swapaxes(0, 1))
             frames, books = sound.codes.shape
             size = f"width:{100 * frames / sound.frame_rate / sound.seconds:.2f}%;"
             size += f"height:{books * 0.6:.1f}rem"
             label = f"Codes of {name}: books: {books}, frames per second: {sound.frame_rate:g}"
-            track += _image(colours, label, "codes", "PNG", style=size)
+            track += image(colours, label, "codes", "PNG", style=size)
         track += _labels(sound) + _axis(sound.seconds, longest)
         width = f"width:calc({sound.seconds:.3f} * var(--second))"
         track = f'<div class="track" style="{width}">\n{track}<i class="now"></i></div>'
@@ -263,7 +268,7 @@ def _axis(seconds: float, longest: float) -> str:
 def decibels(wave: np.ndarray, rate: int) -> np.ndarray:
     """The spectrogram of a wave.
 
-    In NumPy: JAX would compile `stft.transform` anew for each length.
+    In NumPy: JAX would compile `audio.stft.transform` anew for each length.
 
     Args:
         wave: float [S] in [-1, 1].
@@ -279,7 +284,7 @@ def decibels(wave: np.ndarray, rate: int) -> np.ndarray:
     wave = wave if rate == SHOWN else soxr.resample(wave, rate, SHOWN)
     hop = max(HOP, -(-len(wave) // COLUMNS))
     padded = np.pad(wave, WINDOW // 2)
-    window_W = stft.hann(WINDOW)
+    window_W = np.hanning(WINDOW + 1)[:-1].astype(np.float32)  # periodic; audio.stft imports JAX
     cut_TxW = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::hop] * window_W
     power_TxF = np.square(np.abs(np.fft.rfft(cut_TxW)) / (window_W.sum() / 2))
     return 10 * np.log10(power_TxF.T + 10 ** (FLOOR / 10)).astype(np.float32)
@@ -313,10 +318,19 @@ def _colours(codes_TxK: np.ndarray) -> np.ndarray:
     return np.round(255 * rgb).astype(np.uint8)
 
 
-def _image(
+def image(
     picture: Image.Image, text: str, kind: str, container: str, *, style: str = "", **options: int
 ) -> str:
-    """An <img>; `text` is its escaped description."""
+    """A picture as HTML.
+
+    Args:
+        picture: colours or palette.
+        text: description for those who do not see it, escaped.
+        kind: class in page.css.
+        container: "WEBP" or "PNG".
+        style: CSS of this picture.
+        options: of the container.
+    """
     content = io.BytesIO()
     picture.save(content, container, **options)
     source = _data(f"image/{container.lower()}", content.getvalue())

@@ -16,6 +16,8 @@ from typing import Any
 from etils import epath
 
 from uniwav_jax.errors import UserError
+from uniwav_jax.evaluation import curves as curves_lib
+from uniwav_jax.evaluation.curves import Curves
 
 # {metric that is plotted if a run has it: {label of a reference line: its value}}.
 PANELS = {
@@ -35,8 +37,6 @@ PANELS = {
 BEST = {"loss": min, "perplexity": max, "active_codewords": max, "seconds_per_second": max}
 BEST |= {"distance": min, "stoi": max, "pesq": max}
 
-Curves = dict[str, list[tuple[int, float]]]
-
 
 def write(workdirs: Sequence[str], target: str) -> None:
     """Read the runs and write the report.
@@ -48,7 +48,7 @@ def write(workdirs: Sequence[str], target: str) -> None:
     Raises:
         UserError: a run has no metrics, or the folder cannot be written.
     """
-    runs = {workdir: read_metrics(workdir) for workdir in workdirs}
+    runs = {workdir: curves_lib.read(workdir) for workdir in workdirs}
     summary = {
         "runs": {
             workdir: summarize(curves, batch_seconds=read_batch_seconds(workdir))
@@ -64,38 +64,6 @@ def write(workdirs: Sequence[str], target: str) -> None:
     except OSError as error:
         raise UserError(f"--out {out} cannot be written ({error.strerror})") from error
     print(f"wrote curves.png, summary.json and summary.md to {out}")
-
-
-def read_metrics(workdir: str) -> Curves:
-    """Read workdir/metrics.jsonl as {metric: [(step, value), ...]}, sorted by step.
-
-    Of a step that was written twice (by a run that was killed and resumed) the later value is used.
-    An incomplete last line, as of a running or killed run, is ignored.
-
-    Raises:
-        UserError: the file is missing, has no complete line, or has a damaged line before the last.
-    """
-    path = epath.Path(workdir) / "metrics.jsonl"
-    if not path.exists():
-        raise UserError(f"{path} does not exist; give the --workdir of a run that has logged steps")
-    lines = path.read_text().splitlines()
-    values: dict[str, dict[int, float]] = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-            step = int(entry.pop("step"))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if number == len(lines):
-                break
-            raise UserError(
-                f"{path} line {number} is no JSON object with a 'step'; remove that line"
-            ) from error
-        for name, value in entry.items():
-            if value is None or isinstance(value, int | float):  # null stands for NaN and infinity
-                values.setdefault(name, {})[step] = math.nan if value is None else float(value)
-    if not values:
-        raise UserError(f"{path} has no complete line yet; wait for the run's first log")
-    return {name: sorted(points.items()) for name, points in values.items()}
 
 
 def read_batch_seconds(workdir: str) -> float | None:
@@ -119,12 +87,13 @@ def summarize(curves: Curves, *, batch_seconds: float | None) -> dict[str, Any]:
     """Summarise a run: {"steps", "hours_of_audio", "metrics"} as in the module's docstring.
 
     Args:
-        curves: result of `read_metrics`.
+        curves: of the run's metrics.
         batch_seconds: seconds of audio per step, padding included; None if unknown.
     """
-    steps = max(points[-1][0] for points in curves.values())
+    steps = max(int(curve.steps[-1]) for curve in curves.values())
     metrics = {}
-    for name, points in sorted(curves.items()):
+    for name, curve in sorted(curves.items()):
+        points = list(zip(curve.steps.tolist(), curve.values.tolist(), strict=True))
         entry: dict[str, Any] = {"first": points[0][1], "last": points[-1][1]}
         counted = name.endswith("_clips")  # the number of clips behind a mean has no best value
         better = next((pick for word, pick in BEST.items() if word in name and not counted), None)
@@ -165,11 +134,11 @@ def draw(runs: dict[str, Curves], path: str) -> None:
     for axis, (name, references) in zip(axes.flat, panels.items(), strict=False):
         for index, (workdir, curves) in enumerate(runs.items()):
             for metric, style in ((name, "-"), (f"eval_{name}", "--o")):
-                points = curves.get(metric)
-                if points:
+                curve = curves.get(metric)
+                if curve is not None:
                     label = workdir if style == "-" else f"{workdir} (evaluation)"
                     axis.plot(
-                        *zip(*points, strict=True),
+                        *curve,
                         style,
                         color=f"C{index}",
                         linewidth=1,

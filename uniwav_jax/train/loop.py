@@ -25,7 +25,7 @@ from uniwav_jax.tasks.task import Task
 from uniwav_jax.train import self_check
 from uniwav_jax.train import step as step_lib
 from uniwav_jax.train.evaluate import Evaluator
-from uniwav_jax.train.health import Health
+from uniwav_jax.train.health import Health, UnhealthyRunError
 from uniwav_jax.train.metrics import MetricsWriter, means
 from uniwav_jax.train.progress import Progress
 from uniwav_jax.types import Metrics, PyTree, TrainState
@@ -196,7 +196,13 @@ class Meter:
         self._progress.update(step, line)
         first = step - len(values) + 1
         skipped = [first + i for i, v in enumerate(values) if v["skipped_in_a_row"]]
-        for warning in self._health.check(step, line, skipped=skipped):
+        try:
+            warnings = self._health.check(step, line, skipped=skipped)
+        except UnhealthyRunError as error:
+            self._writer.alarm(step, str(error))
+            raise
+        for warning in warnings:
+            self._writer.alarm(step, warning)
             self._progress.message(f"warning: {warning}")
 
 

@@ -1,4 +1,7 @@
-"""Writes metrics to workdir/metrics.jsonl and, for local workdirs, to workdir/tensorboard."""
+"""Writes metrics to workdir/metrics.jsonl and, for local workdirs, to workdir/tensorboard.
+
+Alarms of the health check go to workdir/alarms.jsonl, {"step", "alarm": text} on each line.
+"""
 
 import json
 import math
@@ -56,6 +59,7 @@ class MetricsWriter:
         if not enabled:
             return
         self._path = epath.Path(workdir) / "metrics.jsonl"
+        self._alarms = self._path.with_name("alarms.jsonl")
         self._remote = "://" in workdir
         self._lines: list[str] = []  # of a remote file
         self._unsaved = 0
@@ -81,6 +85,12 @@ class MetricsWriter:
         self._append(json.dumps(line))
         if self._board:
             self._board.flush()
+
+    def alarm(self, step: int, text: str) -> None:
+        """Add an alarm of the health check to alarms.jsonl of a local workdir."""
+        if self._enabled and not self._remote:
+            with self._alarms.open("a") as file:
+                file.write(json.dumps({"step": step, "alarm": text}) + "\n")
 
     def picture(self, step: int, tag: str, path: epath.Path) -> None:
         """Show a PNG file in TensorBoard."""
