@@ -114,11 +114,22 @@ def test_prompts_of_a_list(tmp_path):
     assert got["rows"]["oracle"]["loudness_db"]["mean"] > got["rows"]["real"]["loudness_db"]["mean"]
 
 
-def test_a_manifest_without_phones(tmp_path):
-    (tmp_path / "p.tsv").write_text("path\tsamples\tsample_rate\nx.wav\t1\t16000\n")
+def test_without_phones_the_front_end_gives_them(tmp_path):
+    corpus(tmp_path)
+    lines = (tmp_path / "m.tsv").read_text().splitlines()
+    short = "\n".join(line.rsplit("\t", 2)[0] for line in lines)
+    (tmp_path / "p.tsv").write_text(short + "\n")
     plain = manifest.load(str(tmp_path / "p.tsv"), cache=str(tmp_path))
-    with pytest.raises(UserError, match="has no phones; add them with 'uniwav data phones"):
-        speech.evaluate(Speaker(), plain, Judges(None, None))
+    message = (
+        "no phones; add them with 'uniwav data phones.*or evaluate the rows real, predicted only"
+    )
+    with pytest.raises(UserError, match=message):
+        speech.evaluate(Speaker(), plain, Judges(None, None), rows=("real", "oracle", "predicted"))
+    speaker = Speaker()
+    speech.evaluate(speaker, plain, Judges(None, None), rows=("predicted",))
+    line = speaker.calls[0][0]
+    assert list(line.symbols) == ["sil", "HH_B", "AY1_E", "DH_B", "EH1_I", "R_E", "sil"]
+    assert line.frames.tolist() == [3] * 7
 
 
 def test_oracle_lines_have_the_durations_of_the_recording(tmp_path):

@@ -171,15 +171,15 @@ def speech(parser: argparse.ArgumentParser) -> Run:
         uniwav evaluate speech --checkpoint runs/tts --manifest held_out.tsv --seeds 0,1,2 \
             --out results/tts.json --page results/tts.html
 
-    Each clip of the manifest, which needs phones (`uniwav data phones`), texts and speakers, is
-    spoken in the voice of the first 3 s of another clip of its speaker, or with the prompts of a
-    list of `uniwav data speech_list`, which may be continued. Rows: real, round trip
-    (through the codec), oracle (generated with the durations of the recording), predicted (with
-    those of the model) and even (spread evenly). Needs pip install "uniwav_jax[judges]".
+    Each clip of the manifest, which needs texts and speakers, is spoken in the voice of the first
+    3 s of another clip of its speaker, or with the prompts of a list of `uniwav data speech_list`,
+    which may be continued. Rows: real, round trip (through the codec), oracle (generated with the
+    durations of the recording, which needs `uniwav data phones`), predicted (with those of the
+    model) and even (spread evenly). Needs pip install "uniwav_jax[judges]".
     """
     from uniwav_jax.evaluation.speech import ROWS
 
-    _add_judged(parser, "tts", "with phones, texts and speakers")
+    _add_judged(parser, "tts", "with texts, speakers and perhaps phones")
     parser.add_argument("--rows", default=",".join(ROWS), help=f"some of {', '.join(ROWS)}")
     return _evaluate_speech
 

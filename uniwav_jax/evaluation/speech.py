@@ -3,7 +3,8 @@
 Each clip of a manifest with phones is spoken with another clip of its speaker as the prompt (the
 cross-sentence protocol), or with the prompts of a list (data/speech_list.py). Where the prompt is
 the clip's own beginning, the words are those of the whole clip, which begins with the recording;
-similarity and loudness are those of the rest. The rows of the table are
+similarity and loudness are those of the rest. Without aligned phones, of a speaker that nobody
+aligned, the text front end gives them, and there is no row oracle. The rows of the table are
 
     real        the recordings
     round trip  the recordings through the surface features and back
@@ -32,6 +33,7 @@ from uniwav_jax.evaluation.judges import Judges
 from uniwav_jax.evaluation.page import Sound
 from uniwav_jax.inference import speak, waves
 from uniwav_jax.terminal import progress
+from uniwav_jax.text import frontend
 
 ROWS = ("real", "round trip", "oracle", "predicted", "even")
 GENERATED = ROWS[2:]
@@ -44,7 +46,7 @@ class Source(NamedTuple):
 
     Attributes:
         clip: name, audio and text.
-        phones: (start, end, symbol) in seconds.
+        phones: (start, end, symbol) in seconds; empty if the manifest has no phones.
         start: samples at the clip's beginning that are its prompt.
     """
 
@@ -87,8 +89,14 @@ def evaluate(
         over clips and seeds; "loudness_db" is the mean absolute difference to the prompt's level.
 
     Raises:
-        UserError: the manifest has no phones, or a speaker has one clip only.
+        UserError: the row oracle needs phones that the manifest does not have, or a speaker has
+            one clip only.
     """
+    if "oracle" in rows and not set(COLUMNS) <= set(corpus.more):
+        raise UserError(
+            f"{corpus.source} has no phones; {ADVICE}, or evaluate the rows"
+            f" {', '.join(row for row in rows if row != 'oracle')} only"
+        )
     clips, prompts = pairs(speaker, corpus, limit)
     rate = speaker.features.sample_rate
     each: dict[str, list[list[dict[str, Any]]]] = {}
@@ -127,10 +135,10 @@ def pairs(
     """The clips, and for each its prompt: that of the list, or of the speaker's next clip; 3 s.
 
     Raises:
-        UserError: the manifest has no phones, a clip cannot be read, or a speaker has one clip.
+        UserError: a list has no phones, a clip cannot be read, or a speaker has one clip.
     """
     listed = PROMPT_COLUMNS[0] in corpus.more
-    if not {*COLUMNS, *(PROMPT_COLUMNS if listed else ())} <= set(corpus.more):
+    if listed and not {*COLUMNS, *PROMPT_COLUMNS} <= set(corpus.more):
         raise UserError(f"{corpus.source} has no phones; {ADVICE}")
     rows = list(range(len(corpus)))
     if limit is not None and limit < len(rows):
@@ -182,7 +190,9 @@ def pairs(
 def _phones(
     corpus: manifest_lib.Manifest, row: int, symbols: str, ends: str
 ) -> list[tuple[float, float, str]]:
-    """(start, end, symbol) in seconds, of two columns."""
+    """(start, end, symbol) in seconds, of two columns; empty without them."""
+    if symbols not in corpus.more:
+        return []
     times = [float(end) for end in corpus.label(row, ends).split()]
     names = corpus.label(row, symbols).split()
     return list(zip([0.0, *times[:-1]], times, names, strict=True))
@@ -206,6 +216,9 @@ def _spoken(
         new = [(end, symbol) for end, symbol in new if round(end * rate) > 0]
         symbols = [symbol for _, symbol in new]
         ends = np.round([end * rate for end, _ in new]).astype(int)
+        if not source.phones:
+            spoken = frontend.load("english")(source.clip.text)
+            symbols = spoken.phones(stress=speaker.config.tts.stress)
         voice = speaker.prompt(prompt.clip.audio, prompt.phones)
         line = speak.Line(symbols, voice, np.diff(ends, prepend=0))
         if row != "oracle":
