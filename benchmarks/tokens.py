@@ -100,6 +100,8 @@ def mimi(args: argparse.Namespace, *, compiled: bool = False) -> Side:
     model = transformers.MimiModel(transformers.MimiConfig()).eval()
     audio = torch.from_numpy(_audio(args, model.config.sampling_rate))[:, None]
     if compiled:  # the method as a whole is compiled anew at every call, for minutes
+        # The encoder is cut at each convolution, see findings/mimi_compile_graphs.sh.
+        torch._dynamo.config.recompile_limit = 64
         model.encoder.compile()
         model.encoder_transformer.compile()
     return _without_gradient(lambda: model.encode(audio).audio_codes)
