@@ -60,7 +60,10 @@ def opened(models: results.Models, *, host: str, port: int) -> Iterator[str]:
                 allowed_paths=[results.EXAMPLE],
             )
         except OSError as error:
-            raise UserError(f"--host {host} --port {port}: {error}") from error
+            raise UserError(
+                f"no page can be served at {host}, port {port}: the port is in use, or this machine"
+                " does not have the address; give another --port or --host"
+            ) from error
         try:
             yield address
         finally:

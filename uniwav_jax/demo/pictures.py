@@ -63,7 +63,7 @@ def timeline(
     for axes, (label, row) in zip(below[len(strips) :], spans.items()):
         tight = np.median([end - start for start, end, _ in row]) < TIGHT
         for number, (start, end, text) in enumerate(row):
-            axes.axvline(start, color="0.8", linewidth=0.8)
+            axes.vlines((start, end), 0, 1, color="0.8", linewidth=0.8)
             height = (0.7, 0.25)[number % 2] if tight else 0.46
             style = {"ha": "center", "va": "center", "fontsize": 8, "parse_math": False}
             axes.text((start + end) / 2, height, text, **style)
