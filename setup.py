@@ -30,6 +30,9 @@ TORCH = {
     "torch": ["torch>=2.4"],  # uniwav export --check; exporting alone needs no torch
     "onnx": ["torch>=2.4", "onnx", "onnxscript"],  # uniwav export --onnx
 }
+# The page of `uniwav demo`, with the packages of "speak". It is not part of "dev", because gradio
+# 6.31 needs pillow < 13.
+DEMO = ["gradio>=6.31", *EXTRAS["speak"]]
 ACCELERATORS = {
     "tpu": ["jax[tpu]"],
     "cuda12": ["jax[cuda12]"],
@@ -92,6 +95,7 @@ setup(
         "judges": JUDGES,
         "abx": ['fastabx>=0.9; python_version >= "3.12"'],  # with torch
         "beam": BEAM,
+        "demo": DEMO,
         "all": [*EVERYTHING, *QUALITY],
     },
 )

@@ -31,6 +31,7 @@ ORDER = (
     {"export"},
     {"api"},  # models for users; neither this nor the folders before it import training
     {"evaluation"},  # measures on arrays, files and models
+    {"demo"},  # a page of gradio
     {"train"},
     {"main"},
     {"cli"},

@@ -8,6 +8,7 @@ import pathlib
 import select
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -57,8 +58,8 @@ class Tab:
         message, _, self._read = self._read.partition(b"\0")
         return json.loads(message)
 
-    def open(self, path: pathlib.Path, *, width: int, dark: bool = False) -> None:
-        """Open a file in a window of a width in CSS pixels, and wait until it is loaded."""
+    def open(self, page: pathlib.Path | str, *, width: int, dark: bool = False) -> None:
+        """Open a file or an address in a window of a width in CSS pixels, and await its loading."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self._session = {"sessionId": session}
@@ -68,7 +69,8 @@ class Tab:
         self.call("Emulation.setDeviceMetricsOverride", **size)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        address = page if isinstance(page, str) else page.resolve().as_uri()
+        self.call("Page.navigate", url=address)
         self.run(
             "new Promise(done => document.readyState === 'complete' ? done()"
             " : addEventListener('load', () => done()))"
@@ -80,6 +82,21 @@ class Tab:
         result = self.call("Runtime.evaluate", expression=script, **options)
         assert "exceptionDetails" not in result, result["exceptionDetails"]
         return result["result"].get("value")
+
+    def wait(self, script: str, *, seconds: float = PATIENCE) -> Any:
+        """The value of an expression as soon as it is true."""
+        end = time.monotonic() + seconds
+        while not (value := self.run(script)):
+            assert time.monotonic() < end, f"not within {seconds} s: {script}"
+            time.sleep(0.05)
+        return value
+
+    def upload(self, selector: str, path: pathlib.Path) -> None:
+        """Choose a file in an element for files, as soon as it is there."""
+        self.wait(f"document.querySelector({selector!r}) != null")
+        found = self.call("Runtime.evaluate", expression=f"document.querySelector({selector!r})")
+        options = {"files": [str(path)], "objectId": found["result"]["objectId"]}
+        self.call("DOM.setFileInputFiles", **options)
 
     def picture(self, path: pathlib.Path) -> None:
         """Save the whole page as a PNG file."""

@@ -44,6 +44,7 @@ COMMANDS = {
     "detokenize": Command("tokens", "discrete tokens to speech, also in another voice"),
     "resynthesize": Command("tokens", "speech through tokens and back, to listen to them"),
     "tour": Command("tour", "a page with what the models that ship make of a recording"),
+    "demo": Command("demo", "a local page to try the models with a microphone (gradio)"),
     "info": Command("tokens", "rates, books and damage of files of speech tokens"),
     "export": Command("exchange", "a checkpoint to PyTorch, a codec run to a codec folder"),
     "import model": Command("exchange", "a PyTorch model to a checkpoint"),

@@ -218,12 +218,12 @@ def _sound(sound: Sound, relative_FxT: np.ndarray, clip: str, longest: float) ->
         picture.putpalette(_palette().tobytes())
         track = image(picture, f"Spectrogram of {name}", "spectrogram", "WEBP", quality=50)
         if sound.codes is not None and len(sound.codes):
-            colours = Image.fromarray(_colours(np.asarray(sound.codes)).swapaxes(0, 1))
+            strip = Image.fromarray(colours(np.asarray(sound.codes)).swapaxes(0, 1))
             frames, books = sound.codes.shape
             size = f"width:{100 * frames / sound.frame_rate / sound.seconds:.2f}%;"
             size += f"height:{books * 0.6:.1f}rem"
             label = f"Codes of {name}: books: {books}, frames per second: {sound.frame_rate:g}"
-            track += image(colours, label, "codes", "PNG", style=size)
+            track += image(strip, label, "codes", "PNG", style=size)
         track += _labels(sound) + _axis(sound.seconds, longest)
         width = f"width:calc({sound.seconds:.3f} * var(--second))"
         track = f'<div class="track" style="{width}">\n{track}<i class="now"></i></div>'
@@ -309,8 +309,12 @@ def _palette() -> np.ndarray:
     return np.round(255 * matplotlib.colormaps["magma"](np.arange(256))[:, :3]).astype(np.uint8)
 
 
-def _colours(codes_TxK: np.ndarray) -> np.ndarray:
-    """Colours of codes, uint8 [T, K, 3]: neighbouring codes differ much in hue and brightness."""
+def colours(codes_TxK: np.ndarray) -> np.ndarray:
+    """Colours of codes, uint8 [T, K, 3]: neighbouring codes differ much in hue and brightness.
+
+    Args:
+        codes_TxK: integers; negative ones are grey.
+    """
     hue = codes_TxK * 0.6180339887 % 1
     bright = 0.45 + 0.55 * (codes_TxK * 0.7548776662 % 1)
     rgb = matplotlib.colors.hsv_to_rgb(np.stack([hue, np.full_like(hue, 0.6), bright], -1))

@@ -1,0 +1,1 @@
+"""The local page of `uniwav demo`; only `demo.page` needs gradio."""
