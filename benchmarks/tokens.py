@@ -5,18 +5,24 @@
 All have random weights, float32 and the same threads, and code the same seconds of noise: ours of
 size small with two books on the installed codec's latents, transformers' MimiModel with its
 published configuration (24 kHz, eight books), and `speechtokenizer` with its published one (16 kHz,
-eight books). The peers run in PyTorch, eagerly and compiled by torch.compile where that works.
-Runs alternate. The peak memory is that of a process which loads one side and codes once. Needs
-torch, transformers and, without its dependencies, speechtokenizer, with einops.
+eight books). The peers run in PyTorch, eagerly, and Mimi also compiled; the compiled encoder of
+SpeechTokenizer took more than 40 s a call here (torch 2.13.0), in every call. Each
+side is a process of its own, because the threads of one would disturb another, and runs alternate;
+one process codes at a time. The peak memory is that of the process. Needs torch, transformers and,
+without its dependencies, speechtokenizer, with einops and beartype.
 """
 
 import argparse
+import contextlib
+import functools
 import json
 import os
 import pathlib
 import re
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from unittest import mock
 
@@ -39,33 +45,61 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--memory", choices=SIDES, help="code once and print the peak in MiB")
+    parser.add_argument("--side", choices=SIDES, help="be this side: code once for each line read")
     parser.add_argument("--out")
     args = parser.parse_args()
-    if args.memory:
-        SIDES[args.memory](args)()
-        # The kernel's ru_maxrss also counts the process that starts this one.
-        status = pathlib.Path("/proc/self/status").read_text()
-        print(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024)
+    if args.side:
+        serve(SIDES[args.side](args))
         return
     result = {"device": peers.device_name(), "jax": jax.__version__, "threads": args.threads}
-    result |= {"rows": args.rows, "seconds": args.seconds}
-    ours = ours_side(args)
-    for name, make in list(SIDES.items())[1:]:
-        for kind in ("eager", "compiled"):
-            key = f"{name}, {kind}"
-            try:
-                theirs = make(args, compiled=kind == "compiled")
-                times = peers.alternate(theirs, ours, args.repeats)
-            except Exception as error:  # torch.compile raises errors of many types
-                result[key] = f"does not run: {str(error).splitlines()[0][:120]}"
-            else:
-                result[key] = peers.compare(times, args.seconds * args.rows)
-            print(f"{key}: {result[key]}", flush=True)
-    result["peak_mib"] = {name: round(_peak(name, args)) for name in SIDES}
+    result |= {"rows": args.rows, "seconds": args.seconds, "repeats": args.repeats}
+    with contextlib.ExitStack() as stack:
+        sides: dict[str, subprocess.Popen[str]] = {}
+        for name in SIDES:
+            words = [sys.executable, __file__, *sys.argv[1:], "--side", name]
+            pipe, errors = subprocess.PIPE, stack.enter_context(tempfile.TemporaryFile("w+"))
+            side = subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=errors, text=True)
+            stack.callback(side.kill)
+            sides[name] = side
+            if not ask(side, name):  # until it has coded once
+                errors.seek(0)
+                result[name] = f"does not run: {errors.read().splitlines()[-1][:120]}"
+                del sides[name]
+        times = {name: [] for name in sides}
+        for _ in range(args.repeats):
+            for name, side in sides.items():
+                times[name].append(float(ask(side, name)))
+        for name in list(sides)[1:]:
+            result[name] = peers.compare((times[name], times["ours"]), args.seconds * args.rows)
+            print(f"{name}: {result[name]}")
+        result["peak_mib"] = {name: round(float(ask(sides[name], "peak"))) for name in sides}
     print(f"peak memory in MiB: {result['peak_mib']}")
     if args.out:
         pathlib.Path(args.out).write_text(json.dumps(result, indent=2) + "\n")
+
+
+def serve(code: Side) -> None:
+    """Answer each line that is read: "peak" with MiB of memory, others with a run's seconds.
+
+    The first answer comes after two runs that compile and load what is needed.
+    """
+    code()
+    code()
+    for line in sys.stdin:
+        if line == "peak\n":  # the kernel's ru_maxrss also counts the process that starts this one
+            status = pathlib.Path("/proc/self/status").read_text()
+            print(int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024, flush=True)
+            continue
+        began = time.perf_counter()
+        code()
+        print(time.perf_counter() - began, flush=True)
+
+
+def ask(side: "subprocess.Popen[str]", line: str) -> str:
+    """The answer of a side to a line; "" if the process has ended."""
+    with contextlib.suppress(BrokenPipeError):
+        print(line, file=side.stdin, flush=True)
+    return side.stdout.readline()
 
 
 def ours_side(args: argparse.Namespace) -> Side:
@@ -107,21 +141,19 @@ def mimi(args: argparse.Namespace, *, compiled: bool = False) -> Side:
     return _without_gradient(lambda: model.encode(audio).audio_codes)
 
 
-def speechtokenizer(args: argparse.Namespace, *, compiled: bool = False) -> Side:
+def speechtokenizer(args: argparse.Namespace) -> Side:
     """SpeechTokenizer.encode."""
     import torch
 
     torch.set_num_threads(args.threads)
     # Packages that only its training and its reading of files need.
     absent = ("torchaudio", "accelerate", "lion_pytorch", "speechtokenizer.trainer")
-    stubs = {name: mock.MagicMock() for name in absent}
-    with mock.patch.dict(sys.modules, stubs):
-        from speechtokenizer.model import SpeechTokenizer
+    sys.modules.update({name: mock.MagicMock() for name in absent})
+    from speechtokenizer.model import SpeechTokenizer
 
     model = SpeechTokenizer(SPEECHTOKENIZER).eval()
     audio = torch.from_numpy(_audio(args, 16000))[:, None]
-    encode = torch.compile(model.encode) if compiled else model.encode
-    return _without_gradient(lambda: encode(audio))
+    return _without_gradient(lambda: model.encode(audio))
 
 
 def _without_gradient(run: Side) -> Side:
@@ -139,14 +171,12 @@ def _audio(args: argparse.Namespace, rate: int) -> np.ndarray:
     return 0.1 * np.random.default_rng(0).standard_normal((args.rows, samples)).astype(np.float32)
 
 
-def _peak(name: str, args: argparse.Namespace) -> float:
-    words = [sys.executable, __file__, "--memory", name, "--threads", str(args.threads)]
-    words += ["--seconds", str(args.seconds), "--rows", str(args.rows)]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    return float(done.stdout.splitlines()[-1])
-
-
-SIDES = {"ours": ours_side, "mimi": mimi, "speechtokenizer": speechtokenizer}
+SIDES = {
+    "ours": ours_side,
+    "mimi, eager": mimi,
+    "mimi, compiled": functools.partial(mimi, compiled=True),
+    "speechtokenizer, eager": speechtokenizer,
+}
 
 if __name__ == "__main__":
     main()
