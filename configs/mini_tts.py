@@ -19,5 +19,5 @@ def get_config():
     config.flow.guidance = 1.5
     config.flow.temperature = 0.7
     config.flow.solver, config.flow.sample_steps, config.flow.sway = "euler", 16, -1.0
-    config.train.steps = 1500
+    config.train.steps = 2600
     return config
