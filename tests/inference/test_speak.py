@@ -72,6 +72,17 @@ def test_a_line_alone_is_the_same_as_in_a_batch(speaker, voice):
     assert np.abs(other.wave - together[0].wave).max() > 1e-3
 
 
+@pytest.mark.parametrize(("level", "factor"), [(0.2, 0.3), (0.03, 2.0), (0.001, 4.0), (0.0, 1.0)])
+def test_generated_speech_is_as_loud_as_the_prompt(speaker, voice, monkeypatch, level, factor):
+    noise = level * np.random.default_rng(0).standard_normal(40 * HOP).astype(np.float32)
+    monkeypatch.setattr(speaker.waveforms, "audio", lambda x_TxC: noise[: len(x_TxC) * HOP])
+    quiet = dataclasses.replace(voice, x_TxC=voice.x_TxC[:0], gain=2.0)
+    latents = np.zeros((26, voice.x_TxC.shape[1]))
+    got = speaker._speech(line(quiet, [5, 7, 11, 3]), np.array([5, 7, 11, 3]), latents)
+    wanted = np.clip(factor * noise[: 26 * HOP] / 2.0, -1, 1)
+    np.testing.assert_allclose(got.wave, wanted, rtol=0.05, atol=1e-6)
+
+
 def test_durations_follow_speed_and_seconds(speaker, voice):
     plain = speaker.durations(speak.Line(SYMBOLS, voice))
     assert plain.shape == (4,) and plain.min() >= 1

@@ -27,6 +27,7 @@ from uniwav_jax.text.textgrid import SILENCE
 from uniwav_jax.types import PyTree
 
 LEVEL = 0.06  # root mean square to which prompts are scaled; about that of LibriSpeech
+MOST_CHANGE = 4.0  # largest factor by which generated speech is scaled to that level, or divided
 LONGEST = 10.0  # seconds of a prompt, without long silence at its ends
 PHONE_STEP = 32  # lengths are padded to multiples, so that few programs compile
 BATCH_FRAMES = 4000  # frames that are generated at once, padding included
@@ -296,11 +297,21 @@ class Speaker:
         before = line.prompt.x_TxC[-round(self.features.frame_rate) :]
         whole = np.concatenate([before, x_TxC])
         hop, rate = self.features.hop, self.features.frame_rate
-        wave = self.waveforms.audio(whole)[len(before) * hop :] / line.prompt.gain
+        wave = self._levelled(self.waveforms.audio(whole)[len(before) * hop :]) / line.prompt.gain
         ends = np.cumsum(frames) / rate
         starts = np.concatenate([[0.0], ends[:-1]])
         timed = list(zip(starts.tolist(), ends.tolist(), line.symbols))
         return Speech(np.clip(wave, -1.0, 1.0), timed)
+
+    def _levelled(self, wave: np.ndarray) -> np.ndarray:
+        """Generated speech at the level of prompts; guidance changes it by some decibels."""
+        try:
+            first, last = self.waveforms.sounding(wave)
+        except UserError:  # a line of silence
+            return wave
+        level = float(np.sqrt(np.mean(np.square(wave[first:last]))))
+        change = min(LEVEL / level, MOST_CHANGE, 0.99 / float(np.abs(wave).max()))
+        return max(change, 1.0 / MOST_CHANGE) * wave
 
 
 def shared_out(weights: np.ndarray, total: int) -> np.ndarray:
