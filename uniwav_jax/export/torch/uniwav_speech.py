@@ -18,6 +18,7 @@ from .uniwav_features import Float32
 from .uniwav_layers import Encoder
 from .uniwav_text import PLACES, SILENCE, STRESSES
 
+LEVEL, MOST_CHANGE, QUIET = 0.06, 4.0, 0.03  # of the waveform, as in uniwav_jax/inference
 FRAME_STEP = 100  # the codec decodes multiples of it, as in uniwav_jax/inference/waveforms.py
 PAUSES, LEAST, MOST = 0.5, 0.25, 4.0  # of the speed, as in uniwav_jax/inference/speak.py
 # A list or a tensor of one row or of several; -1 after the end of a row is left out.
@@ -157,6 +158,8 @@ class Speaking:
     ) -> torch.Tensor:
         """Speech, float32 [B, S] in [-1, 1] at `features.sample_rate`; silence after a row's end.
 
+        Its root mean square is about 0.06; divide it by the factor that scaled the prompt.
+
         A row is what is spoken at once: a sentence, at most about 12 s.
 
         Args:
@@ -239,7 +242,19 @@ class Speaking:
         """The waveform [S] of features without their first `before` frames."""
         hop, total = self.features.hop, x_1xTxC.shape[1]
         wave = self.features.decode(F.pad(x_1xTxC, (0, 0, 0, -total % FRAME_STEP)))
-        return wave[0, before * hop : total * hop]
+        return _levelled(wave[0, before * hop : total * hop], self.features.sample_rate // 10)
+
+
+def _levelled(wave_S: torch.Tensor, step: int) -> torch.Tensor:
+    """The waveform with a root mean square of `LEVEL` in its speech, found in blocks of `step`."""
+    blocks = wave_S[: len(wave_S) // step * step].reshape(-1, step).square().mean(1).sqrt()
+    if not len(blocks) or blocks.max() < 1e-4:
+        return wave_S
+    loud = torch.nonzero(blocks > QUIET * blocks.max())
+    speech = wave_S[int(loud[0]) * step : (int(loud[-1]) + 1) * step]
+    peak = float(wave_S.abs().max())
+    change = min(LEVEL / float(speech.square().mean().sqrt()), MOST_CHANGE, 0.99 / peak)
+    return max(change, 1.0 / MOST_CHANGE) * wave_S
 
 
 def _rows(values: Rows) -> list[list[str | int]]:
