@@ -109,6 +109,8 @@ def test_differences_from_a_base(run, folder, tmp_path):
         step = stored.get(f"{name}/step", np.zeros(1, np.float32))
         bound = 0.5 * step + 1e-3 * np.abs(flat[name])  # the other is rounded to float16
         assert (np.abs(value - flat[name]) <= bound).all(), name
+        if value.ndim > 1 and f"{name}/step" in stored:
+            assert step.size == value.size // max(value.shape[:-1]), name
     with pytest.raises(UserError, match="must lie in the same folder"):
         weights.save(run, str(tmp_path / "sub" / "tuned"), base=str(base))
     safetensors.numpy.save_file(tensors, base / weights.WEIGHTS)

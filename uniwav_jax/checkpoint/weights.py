@@ -10,7 +10,7 @@ A model that was tuned from another one may name that one's folder, beside its o
 an array NAME of the base it stores nothing if the array is the same, and otherwise the difference:
 
     NAME/difference   int8
-    NAME/step         float32, of a matrix one for each column, of a vector one
+    NAME/step         float32, of a vector one, otherwise one along the longest axis but the last
 
 The array is base + step * difference, which is off by half a step at most.
 """
@@ -249,7 +249,8 @@ def _minus(
             found[name] = tensor
         elif not np.array_equal(tensor.astype(np.float32), base[name]):
             difference = exact[name] - base[name]
-            axis = difference.ndim - min(difference.ndim, 2)
+            # The longest axis but the last (the columns) of a matrix; the only axis of a vector.
+            axis = int(np.argmax(difference.shape[:-1])) if difference.ndim > 1 else 0
             step = np.abs(difference).max(axis=axis, keepdims=True) / 127
             found[f"{name}/step"] = np.maximum(step, np.finfo(np.float32).tiny)
             steps = np.round(difference / found[f"{name}/step"])
