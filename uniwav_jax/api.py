@@ -354,7 +354,7 @@ def load(path: str | os.PathLike[str]) -> Model:
     folder = pathlib.Path(SHIPPED.get(path, path))
     if (folder / uniwav_files.SUMS).is_file():
         return _of_export(str(folder))
-    if (folder / weights.DESCRIPTION).is_file():
+    if weights.is_folder(str(folder)):
         return _of_weights(path, str(folder))
     if (folder / files.DESCRIPTION).is_file():
         structure, params = files.load(str(folder))

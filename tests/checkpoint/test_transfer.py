@@ -16,7 +16,7 @@ from tests.codec.random_codec import random_codec
 from tests.train.small import ASR, CODEC, MEANINGS, configuration
 from uniwav_jax import features as features_lib
 from uniwav_jax import tasks
-from uniwav_jax.checkpoint import compatibility, reader, store, transfer
+from uniwav_jax.checkpoint import compatibility, reader, store, transfer, weights
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import SEANetConfig
 from uniwav_jax.errors import UserError
@@ -78,6 +78,21 @@ def pretrained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def recogniser(tmp_path_factory):
     return save(tmp_path_factory.mktemp("recogniser"), configuration(ASR))
+
+
+def test_weights_are_a_start_too(pretrained, tmp_path, monkeypatch):
+    """A folder of weights, or the name of one that ships, in float16; what it lacks starts anew."""
+    path, theirs = pretrained
+    weights.save(path, str(tmp_path / "little"), without=["decoder"])
+    monkeypatch.setattr(weights, "INSTALLED", tmp_path)
+    for name in (str(tmp_path / "little"), "little"):
+        fresh, state, report, _ = take(name, configuration(ASR))
+        assert f"init_from {name} (step 7)" in report
+        assert "new:  params/ctc/kernel" in report and "decoder" not in report
+        assert_same(state.frozen["features"]["mean"], theirs.frozen["features"]["mean"])
+        assert_same(state.params["ctc"], fresh.params["ctc"])
+        near = functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6)
+        jax.tree.map(near, state.params["encoder"], theirs.params["encoder"])
 
 
 @pytest.mark.parametrize("changes", [{}, ASR, CODEC], ids=["pretrain", "asr", "codec"])

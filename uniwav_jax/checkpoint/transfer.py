@@ -1,4 +1,4 @@
-"""Starts a run from the parameters of another run, which `config.init_from` names.
+"""Starts a run from the parameters of another run or of weights, which `config.init_from` names.
 
 Parameters must have the same meaning in both runs (checkpoint/compatibility.py). The columns of a
 recognition head are taken symbol by symbol.
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from uniwav_jax import tasks
-from uniwav_jax.checkpoint import compatibility, reader
+from uniwav_jax.checkpoint import compatibility, reader, weights
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
 from uniwav_jax.parallel.mesh import path_string
@@ -50,8 +50,7 @@ def init_from(
             have a part or some of its arrays, or its surface features differ.
     """
     path, task = config.init_from, tasks.get(config.task)
-    other = reader.open(path)
-    source, meta = other.arrays(*FIELDS), other.meta
+    source, meta = _read(path)
     target = {field: getattr(state, field) for field in FIELDS}
     places = {field: getattr(shardings, field) for field in FIELDS}
     there, here, where = _named(source), _named(target), _named(places)
@@ -107,6 +106,15 @@ def init_from(
     ]
     kept = [name for name in state.state if not _inside(f"state/{name}", new)]
     return state.replace(**result), report, frozenset(kept)
+
+
+def _read(path: str) -> tuple[PyTree, dict[str, Any]]:
+    """The arrays of a run by field of `TrainState`, and its metadata."""
+    folder = weights.shipped().get(path, path)
+    if weights.is_folder(folder):
+        return weights.as_checkpoint(folder)
+    checkpoint = reader.open(path)
+    return checkpoint.arrays(*FIELDS), checkpoint.meta
 
 
 def _named(tree: PyTree) -> Arrays:

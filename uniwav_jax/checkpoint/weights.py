@@ -30,7 +30,7 @@ from flax import traverse_util
 from uniwav_jax import config as config_lib
 from uniwav_jax import features as features_lib
 from uniwav_jax import tasks
-from uniwav_jax.checkpoint import reader
+from uniwav_jax.checkpoint import compatibility, reader
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import Structure
 from uniwav_jax.config import Config
@@ -42,6 +42,7 @@ SCHEMA = 1
 INSTALLED = pathlib.Path(__file__).parents[1] / "installed"  # folders of the package's own weights
 EXACT = ("features", "counts")  # the first or last word of names of arrays that stay in float32
 DROPPED = ("mfcc_head", "tokens_ctc")  # parts of the parameters that only training reads
+STATE = ("books",)  # parts that a training keeps in `TrainState.state`
 
 
 class Weights(NamedTuple):
@@ -157,6 +158,25 @@ def load(folder: str) -> Weights:
     return Weights(config, params, features, step, structure)
 
 
+def is_folder(path: str) -> bool:
+    """Whether a path is a folder of weights."""
+    return (pathlib.Path(path) / DESCRIPTION).is_file()
+
+
+def as_checkpoint(folder: str) -> tuple[PyTree, dict[str, Any]]:
+    """Weights as `reader.Checkpoint.arrays` and `meta` give a checkpoint; errors as in `load`.
+
+    Returns:
+        {"params", "state", "frozen"}, float32, without averages, and {"schema", "step", "config"}.
+    """
+    w = load(folder)
+    params = {name: value for name, value in w.params.items() if name not in STATE}
+    state = {name: value for name, value in w.params.items() if name in STATE}
+    config = json.loads(w.config.to_json())
+    meta = {"schema": compatibility.SCHEMA, "step": w.step, "config": config}
+    return {"params": params, "state": state, "frozen": {"features": w.features}}, meta
+
+
 def _without_paths(config: Config) -> Config:
     """The configuration without names of files of the machine that trained it."""
     data = dataclasses.replace(config.data, manifest="", eval_manifest="")
@@ -186,7 +206,7 @@ def _shapes(config: Config) -> dict[str, jax.ShapeDtypeStruct]:
     channels = features_lib.build(config.features).channels
     init = tasks.get(config.task).init
     fresh, state = jax.eval_shape(lambda: init(jax.random.key(0), config, channels))
-    kept = {name: value for name, value in state.items() if name == "books"}
+    kept = {name: value for name, value in state.items() if name in STATE}
     return traverse_util.flatten_dict({**fresh, **kept}, sep=".")
 
 

@@ -264,7 +264,9 @@ class Config:
     # Or "asr", "codec", "tokenizer", "tts"; "module:VALUE" for a task outside the package.
     task: str = "pretrain"
     seed: int = 0
-    init_from: str = ""  # workdir or checkpoint folder of a run whose parameters are the start
+    # Whose parameters are the start: workdir or checkpoint folder of a run, a folder of
+    # 'uniwav export --weights', or the name of a model that ships, such as mini.
+    init_from: str = ""
     # Parts that are taken from that run: encoder, heads, decoder, ctc, tokens, generator,
     # discriminator, separated by commas; empty: all parts that both runs have.
     init_parts: str = ""
