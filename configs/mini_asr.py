@@ -16,5 +16,5 @@ def get_config():
     config.model.encoder.heads, config.model.encoder.ffn = mini.heads, mini.ffn
     config.asr.time_mask = 0.2
     config.optim.lr = 5e-4
-    config.train.steps = 2500
+    config.train.steps = 2000
     return config
