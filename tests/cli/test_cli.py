@@ -42,6 +42,7 @@ def test_each_command_and_option_has_help(name, capsys):
         cli.main([*name.split(), "--help"])
     printed = capsys.readouterr().out
     assert printed.startswith(f"usage: uniwav {name} ")
+    assert not re.search(r"\S {4,}--", printed)  # a continued line of an example was joined
     for action in parser_of(name)._actions:
         text = action.help or ""
         assert text or action.metavar or action.choices, f"{name} {action.dest} has no help"

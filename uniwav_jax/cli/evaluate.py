@@ -166,7 +166,7 @@ def _evaluate_codec(args: argparse.Namespace) -> int:
 
 
 def speech(parser: argparse.ArgumentParser) -> Run:
-    """Word error, similarity and loudness of generated speech, beside the recordings.
+    r"""Word error, similarity and loudness of generated speech, beside the recordings.
 
         uniwav evaluate speech --checkpoint runs/tts --manifest held_out.tsv --seeds 0,1,2 \
             --out results/tts.json --page results/tts.html
