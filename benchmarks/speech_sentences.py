@@ -80,9 +80,8 @@ def heard(
     """Speak a text and count what Whisper hears: `COUNTS`, and its "transcript"."""
     rate = model.speaker.features.sample_rate
     wave = model.speak(text, prompt.clip.audio, rate, seed=seed)
-    said = as_spoken(text)
+    said = spoken.normalise(ENGLISH(text).text)
     transcript = judge.understood(said, wave, sample_rate=rate)["transcript"]
-    transcript = as_spoken(transcript) if transcript else ""
     output = jiwer.process_words([said], [transcript])
     inserted = [
         place
@@ -103,11 +102,6 @@ def heard(
         "misunderstood": output.substitutions,
         "transcript": transcript,
     }
-
-
-def as_spoken(text: str) -> str:
-    """A text as it is spoken, with numbers as words, in lower case and without marks."""
-    return spoken.normalise(ENGLISH(text).text)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,22 @@
 #!/usr/bin/env bash
 # Trains the models that ship with the package, in the order in which each needs the one before.
 #
-#   bash launch/mini.sh TRAIN.tsv EVAL.tsv PHONES.tsv PHONES_EVAL.tsv OUT
+#   bash launch/mini.sh TRAIN.tsv EVAL.tsv TEXTS.tsv PHONES.tsv PHONES_EVAL.tsv OUT
 #
 # TRAIN.tsv, EVAL.tsv            manifests (uniwav data manifest)
+# TEXTS.tsv                      speech with texts, for recognition
 # PHONES.tsv, PHONES_EVAL.tsv    manifests with aligned phones (uniwav data phones)
 # OUT                            folder of the runs, and of the weights in OUT/weights
 #
-# The same command continues: runs from their checkpoints, finished weights stay. About seven hours
+# The same command continues: runs from their checkpoints, finished weights stay. About nine hours
 # of one CPU core in all.
 set -euo pipefail
 
-[ $# = 5 ] || {
+[ $# = 6 ] || {
   sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" >&2
   exit 2
 }
-train="$1" eval="$2" phones="$3" phones_eval="$4" out="$5"
+train="$1" eval="$2" texts="$3" phones="$4" phones_eval="$5" out="$6"
 
 run() { # NAME CONFIG MANIFEST EVAL_MANIFEST SETTINGS...
   uniwav train --config="$2" --workdir="$out/$1" --config.data.manifest="$3" \
@@ -28,9 +29,11 @@ weights() { # NAME OF_RUN OPTIONS...
 
 run mini mini "$train" "$eval"
 run tokens mini_tokenizer "$train" "$eval" --config.init_from="$out/mini" --config.tokenizer.layer=5
+run asr mini_asr "$texts" "$eval" --config.init_from="$out/mini"
 run tts mini_tts "$phones" "$phones_eval" --config.init_from="$out/mini" \
   --config.init_parts=encoder,decoder
 
 weights mini mini --without decoder
+weights mini-asr asr --base "$out/weights/mini"
 weights mini-tokenizer tokens --base "$out/weights/mini"
 weights mini-tts tts --base "$out/weights/mini-tokenizer"

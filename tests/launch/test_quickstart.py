@@ -185,13 +185,15 @@ def test_librispeech_is_verified_and_unpacked(ready, small_corpus):
 def test_commands_of_the_models_that_ship(ready):
     """Each run starts from the one before, and weights from the ones that lie beside them."""
     ready.program("uniwav", f'exec "{ready.venv}/bin/python" -m uniwav_jax.cli "$@"')
-    done = ready.run("mini.sh", "t.tsv", "e.tsv", "p.tsv", "q.tsv", "out")
+    done = ready.run("mini.sh", "t.tsv", "e.tsv", "x.tsv", "p.tsv", "q.tsv", "out")
     assert done.returncode == 0, done.stderr
     calls = [call["argv"][2:] for call in ready.calls()]
-    assert [argv[0] for argv in calls] == ["train"] * 3 + ["export"] * 3
-    for argv, name in zip(calls[:3], ("mini", "mini_tokenizer", "mini_tts"), strict=True):
+    assert [argv[0] for argv in calls] == ["train"] * 4 + ["export"] * 4
+    names = ("mini", "mini_tokenizer", "mini_asr", "mini_tts")
+    for argv, name in zip(calls[:4], names, strict=True):
         assert argv[1] == f"--config={name}"
         assert (REPOSITORY / "configs" / f"{name}.py").exists()
-    assert all("--config.init_from=out/mini" in argv for argv in calls[1:3])
-    assert "out/weights/mini-tokenizer" in calls[5] and "out/weights/mini-tts" in calls[5]
+    assert all("--config.init_from=out/mini" in argv for argv in calls[1:4])
+    assert "out/weights/mini-tokenizer" in calls[7] and "out/weights/mini-tts" in calls[7]
+    assert "out/weights/mini" in calls[5] and "out/weights/mini-asr" in calls[5]
     assert ready.run("mini.sh", "t.tsv").returncode == 2
