@@ -1,11 +1,7 @@
 """Configs are found by name or path, and the rows of recognition are those of their source."""
 
-import json
-import runpy
-
 import pytest
 
-from uniwav_jax.checkpoint import compatibility
 from uniwav_jax.config import from_dict, recipes
 from uniwav_jax.errors import UserError
 
@@ -41,18 +37,6 @@ def test_arguments_of_a_command():
     ]
     assert recipes.with_paths(["x", "--config", "demo"]) == ["x", "--config", demo]
     assert recipes.with_paths(["x", "--config"]) == ["x", "--config"]
-
-
-def test_ablations_change_one_thing_of_their_base():
-    variants = runpy.run_path(recipes.find("ablation"))["VARIANTS"]
-    base = json.loads(from_dict(recipes.load("ablation")).to_json())
-    for name, changes in variants.items():
-        config = from_dict(recipes.load(f"ablation:{name}"))
-        changed = compatibility.flatten(json.loads(config.to_json()))
-        flat = compatibility.flatten(base)
-        assert {key for key in flat if flat[key] != changed[key]} == set(changes), name
-    with pytest.raises(ValueError, match="there is no ablation 'none'; there are joint, "):
-        recipes.load("ablation:none")
 
 
 def test_argument_reaches_get_config():

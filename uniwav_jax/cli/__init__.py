@@ -55,7 +55,6 @@ COMMANDS = {
     "evaluate speech": Command("evaluate", "word error and similarity of generated speech"),
     "evaluate tokens": Command("evaluate", "what is left of speech after its tokens"),
     "report": Command("evaluate", "curves and a summary of runs"),
-    "sweep": Command("sweep", "several configs with several seeds, compared with intervals"),
 }
 Run = Callable[[argparse.Namespace], int]
 

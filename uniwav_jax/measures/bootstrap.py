@@ -93,11 +93,6 @@ def over_seeds(
     )
     half = (high - low) / 2
     if len(runs) > 1:
-        half = math.hypot(half, half_width(values, level=level))
+        student = special.stdtrit(len(runs) - 1, (1 + level) / 2)
+        half = math.hypot(half, student * values.std(ddof=1) / math.sqrt(len(runs)))
     return float(values.mean() - half), float(values.mean() + half)
-
-
-def half_width(values: Sequence[float], *, level: float = 0.95) -> float:
-    """Half the width of Student's t interval of the mean of several runs' values, at least two."""
-    student = special.stdtrit(len(values) - 1, (1 + level) / 2)
-    return float(student * np.std(values, ddof=1) / math.sqrt(len(values)))
