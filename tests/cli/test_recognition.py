@@ -10,7 +10,10 @@ import soundfile
 from tests.export.conftest import make
 from tests.test_api import SMALL
 from uniwav_jax import cli
+from uniwav_jax.checkpoint import weights
+from uniwav_jax.measures import word_error
 
+SPOKEN = "but in less than five minutes the staircase groaned beneath an extraordinary weight"
 TEXTS = ("go do you hear", "what do you mean sir")
 
 
@@ -89,3 +92,12 @@ def test_text_goes_to_the_terminal_without_a_folder(checkpoint, small_corpus, ca
     clip = str(min(small_corpus.glob("*.flac")))
     assert cli.main(["transcribe", clip, "--checkpoint", checkpoint]) == 0
     assert capsys.readouterr().out.startswith(f"{clip}: ")
+
+
+def test_the_model_that_ships_reads_the_recording_that_ships(capsys):
+    """Without --checkpoint; the recording's speaker is in no training speech."""
+    (clip,) = weights.INSTALLED.glob("example/*.flac")
+    assert cli.main(["transcribe", str(clip)]) == 0
+    text = capsys.readouterr().out.removeprefix(f"{clip}: ").strip()
+    errors = word_error.characters([SPOKEN], [text])
+    assert errors.rate < 0.5, text

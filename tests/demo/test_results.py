@@ -25,9 +25,9 @@ def loaded(monkeypatch) -> list[str]:
     return found
 
 
-def test_models_that_ship_serve_what_no_given_one_does(loaded, tmp_path, recogniser):
+def test_models_that_ship_serve_what_no_given_one_does(loaded, tmp_path, recogniser, monkeypatch):
     shipped = results.Models()
-    expected = {"transcribe": "", "speak": "mini-tts", "tokenize": "mini-tokenizer"}
+    expected = {"transcribe": "mini-asr", "speak": "mini-tts", "tokenize": "mini-tokenizer"}
     assert shipped.paths == {**expected, "encode": "mini"}
     assert shipped.sampling() == {"guidance": 1.5, "temperature": 0.7}
     pretrained = make(tmp_path, **SMALL)
@@ -36,8 +36,9 @@ def test_models_that_ship_serve_what_no_given_one_does(loaded, tmp_path, recogni
     assert results.Models(given).paths == expected
     assert results.Models([recogniser]).paths["encode"] == recogniser
     assert not loaded
+    monkeypatch.delitem(api.SHIPPED, "mini-asr")
     with pytest.raises(UserError, match=r"no model here has transcribe; fine-tune one .*asr_demo"):
-        results.transcribe(shipped, results.EXAMPLE)
+        results.transcribe(results.Models(), results.EXAMPLE)
 
 
 def test_given_models_that_are_none(tmp_path):

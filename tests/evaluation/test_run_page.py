@@ -17,7 +17,7 @@ from uniwav_jax.errors import UserError
 from uniwav_jax.evaluation import run_page
 
 EVIL = "</b><script>document.title = 'evil'</script>"
-MODELS = ("mini", "mini-tokenizer", "mini-tts")
+MODELS = ("mini", "mini-asr", "mini-tokenizer", "mini-tts")
 
 
 def report(*arguments):
@@ -201,7 +201,10 @@ def test_mistakes_are_named(tmp_path):
     for arguments, message in (
         ([tmp_path / "none"], "metrics.jsonl does not exist"),
         ([run, "--reference", tmp_path / "other"], r"has no metric of .*run; it has accuracy"),
-        ([run, "--reference", "nano"], "nano does not exist.*: mini, mini-tokenizer, mini-tts"),
+        (
+            [run, "--reference", "nano"],
+            "nano does not exist.*: mini, mini-asr, mini-tokenizer, mini-tts",
+        ),
         ([tmp_path / "list"], "config.json is no JSON object"),
         ([], "give the workdir"),
         ([run, run], "one run"),
