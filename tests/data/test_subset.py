@@ -32,6 +32,10 @@ def test_rows_with_text_up_to_some_minutes(tmp_path):
 def test_what_is_wrong_is_named(tmp_path):
     with pytest.raises(UserError, match=r"none\.tsv: No such file"):
         subset.write(tmp_path / "none.tsv", tmp_path / "x.tsv", 1.0)
+    other = tmp_path / "list.tsv"
+    other.write_text("path\tseconds\ttext\na.flac\t1.0\tgo\n")
+    with pytest.raises(UserError, match="has no column samples; make it with 'uniwav data mani"):
+        subset.write(other, tmp_path / "x.tsv", 1.0)
     silent = manifest(tmp_path, [("a.flac", 16000, 16000, "a", "")])
     with pytest.raises(UserError, match="has no rows with text"):
         subset.write(silent, tmp_path / "x.tsv", 1.0)

@@ -103,7 +103,7 @@ def test_a_failed_run_is_named_and_the_others_are_done(plan, called, capsys):
     assert failed == {"run": f"{ALONE}, seed 0", "stage": "train", "status": 2, "log": log}
     printed = capsys.readouterr().out
     assert f"ended with status 2; see {log}  error: no luck" in printed
-    assert f"{FROZEN}, seed 0: train: left out, because {ALONE}, seed 0 failed" in printed
+    assert f"{FROZEN}, seed 0: train: left out without train of {ALONE}, seed 0\n" in printed
     assert len(called) == 5 and f"--config.init_from={plan.out / ALONE}/seed_1" in called[-1]
     text = (plan.out / "table.md").read_text()
     assert f"Failed: {ALONE}, seed 0, train; see {log}" in text
@@ -145,6 +145,7 @@ def test_judges_start_from_the_run_and_have_its_structure(plan, called, tmp_path
     assert {f"--config.init_from={folder}", f"--workdir={folder}.asr"} < set(asr)
     assert f"--config.data.manifest={plan.out / 'asr_10min.tsv'}" in asr
     assert {"--config.model.encoder.width=160", "--config.features.codec=codec"} < set(asr)
+    assert "--config.distillation.top_layers=3" in asr  # it must fit the encoder's depth
     assert not any("decoder" in word or "dropout" in word for word in asr)
     same = {"--config.model.decoder.layers=2", "--config.flow.context=False"}
     assert same < set(tts) and same < set(alone)
@@ -157,11 +158,13 @@ def test_judges_start_from_the_run_and_have_its_structure(plan, called, tmp_path
     assert sweep.run(plan) == [] and len(called) == 10
 
 
-def test_a_failed_judge_leaves_out_only_what_needs_it(plan, called, tmp_path):
+def test_a_failed_judge_leaves_out_only_what_needs_it(plan, called, tmp_path, capsys):
     plan = dataclasses.replace(judged(plan, tmp_path), configs=(JOINT,))
-    called.fails = ("seed_0.tts",)
-    (failed,) = sweep.run(plan)
-    assert failed["stage"] == "tts" and failed["log"].endswith("seed_0.tts.log")
+    called.fails = ("seed_0.tts", "seed_0.units")
+    units, tts = sweep.run(plan)
+    assert (units["stage"], tts["stage"]) == ("units", "tts")
+    assert tts["log"] == str(plan.out / JOINT / "seed_0.tts.log")
+    assert "seed 0: speech: left out without tts of" in capsys.readouterr().out
     table = json.loads((plan.out / "table.json").read_text())
     assert list(table["measures"]["speech_word_error"][JOINT]["seeds"]) == ["1"]
     assert list(table["measures"]["cer"][JOINT]["seeds"]) == ["0", "1"]

@@ -127,7 +127,7 @@ def test_the_table_in_files(tmp_path):
     failed = {"stage": "train", "status": 2, "log": "the.log"}
     broken = Run(tmp_path, "d", 0)
     broken.file().mkdir(parents=True)
-    broken.file(".json").write_text(json.dumps({"failed": failed}))
+    broken.file(".json").write_text(json.dumps({"failed": [failed]}))
     document = sweep_table.write(tmp_path, ["a", "b", "c", "d"], [0, 1, 2])
     assert json.loads((tmp_path / "table.json").read_text())["configs"] == ["a", "b", "c", "d"]
     assert document["failed"] == [{"run": "d, seed 0", **failed}]

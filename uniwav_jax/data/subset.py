@@ -7,6 +7,8 @@ import numpy as np
 
 from uniwav_jax.errors import UserError
 
+NEEDED = ("path", "samples", "sample_rate", "text")
+
 
 def write(manifest: pathlib.Path, target: pathlib.Path, minutes: float) -> float:
     """Write random rows of a manifest, the same in each call; returns their length in minutes.
@@ -17,8 +19,8 @@ def write(manifest: pathlib.Path, target: pathlib.Path, minutes: float) -> float
         minutes: largest total length.
 
     Raises:
-        UserError: the manifest cannot be read, no row has a text, or all clips are longer than
-            `minutes`.
+        UserError: the manifest cannot be read or lacks a column, no row has a text, or all clips
+            are longer than `minutes`.
     """
     try:
         with manifest.open(encoding="utf-8") as file:
@@ -27,6 +29,10 @@ def write(manifest: pathlib.Path, target: pathlib.Path, minutes: float) -> float
             names = reader.fieldnames
     except OSError as error:
         raise UserError(f"{manifest}: {error.strerror}") from error
+    if absent := [name for name in NEEDED if name not in (names or ())]:
+        raise UserError(
+            f"{manifest} has no column {absent[0]}; make it with 'uniwav data manifest'"
+        )
     if not rows:
         raise UserError(f"{manifest} has no rows with text")
     total, kept = 0.0, []

@@ -36,13 +36,15 @@ class Stage(NamedTuple):
     Attributes:
         name: name in the run's record and in progress lines.
         result: file without which the stage counts as not finished.
-        words: function that returns the arguments of `uniwav`; it may read what stages before it
-            wrote.
+        words: function that returns the arguments of `uniwav`; it may read what the stage that
+            it needs wrote.
+        needs: name of that stage.
     """
 
     name: str
     result: pathlib.Path
     words: Callable[[], list[str]]
+    needs: str = "train"
 
 
 def run(plan: Plan) -> list[dict[str, Any]]:
@@ -66,21 +68,23 @@ def run(plan: Plan) -> list[dict[str, Any]]:
     (plan.out / "sweep.json").write_text(json.dumps(asked, indent=1) + "\n", encoding="utf-8")
     if plan.asr:
         subset.write(pathlib.Path(plan.asr), plan.labelled, plan.asr_minutes)
-    total, number, broken = sum(map(len, stages.values())), 0, set()
+    total, number = sum(map(len, stages.values())), 0
+    lost: set[tuple[Run, str]] = set()  # stages that failed, and what needs them
     for each in runs:
-        needs = plan.starts.get(each.config)
-        lost = Run(plan.out, needs, each.seed) if needs else None
         _save(each, {name: done for name, done in each.record().items() if name != "failed"})
         for stage in stages[each]:
             number += 1
             here = f"[{number}/{total}] {each}: {stage.name}"
+            needed = (each, stage.needs)
+            if stage.name == "train" and each.config in plan.starts:
+                needed = (Run(plan.out, plan.starts[each.config], each.seed), "train")
             if finished(each, stage):
                 print(f"{here}: finished before", flush=True)
-            elif lost in broken or each in broken:
-                print(f"{here}: left out, because {each if each in broken else lost} failed")
-                broken.add(each)
+            elif needed in lost:
+                lost.add((each, stage.name))
+                print(f"{here}: left out without {needed[1]} of {needed[0]}", flush=True)
             elif not _do(plan, each, stage, here):
-                broken.add(each)
+                lost.add((each, stage.name))
         sweep_table.write(plan.out, plan.configs, plan.seeds)
     return sweep_table.write(plan.out, plan.configs, plan.seeds)["failed"]
 
@@ -100,12 +104,13 @@ def _do(plan: Plan, each: Run, stage: Stage, here: str) -> bool:
         record[stage.name] = {"command": words, "seconds": seconds}
         print(f"{here}: finished in {seconds:g} s", flush=True)
     else:
-        record["failed"] = {"stage": stage.name, "status": status, "log": str(log)}
+        fault = {"stage": stage.name, "status": status, "log": str(log)}
+        record["failed"] = [*record.get("failed", ()), fault]
         lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
         reason = next((line for line in reversed(lines) if "error" in line.lower()), "")
         print(f"{here}: ended with status {status}; see {log}  {reason}".rstrip(), flush=True)
     _save(each, record)
-    return "failed" not in record
+    return stage.name in record
 
 
 def _save(each: Run, record: dict[str, Any]) -> None:
@@ -164,7 +169,8 @@ def stages_of(plan: Plan, each: Run, config: Config) -> list[Stage]:
     if plan.speech:
         path = each.file(".tts") / "metrics.jsonl"
         found.append(Stage("tts", path, lambda: tts_words(plan, each)))
-        found.append(Stage("speech", each.file(".speech.json"), lambda: speech_words(plan, each)))
+        path = each.file(".speech.json")
+        found.append(Stage("speech", path, lambda: speech_words(plan, each), needs="tts"))
     return found
 
 
@@ -226,7 +232,10 @@ def _start(each: Run, config: str, parts: Sequence[str]) -> list[str]:
         raise UserError(f"{path} cannot be read: {error}") from error
     known = tasks.get(recipes.load(config).task).parts
     fields = {"features", *(field for part in parts for field in known[part].fields)}
-    same = [n for n in values if compatibility.matters(n, fields) or n == "features.codec"]
+    # Fields that do not change what the weights mean: where the codec is, and a number that must
+    # fit the encoder's depth in every configuration.
+    more = ("features.codec", "distillation.top_layers")
+    same = [name for name in values if compatibility.matters(name, fields) or name in more]
     taken = [part for part in parts if part != "decoder" or values["flow.weight"] > 0]
     words = [f"--config.init_from={each.file()}", f"--config.init_parts={','.join(taken)}"]
     return words + [f"--config.{name}={values[name]}" for name in same]

@@ -52,7 +52,7 @@ class Run(NamedTuple):
         return self.out / folder_of(self.config) / f"seed_{self.seed}{ending}"
 
     def record(self) -> dict[str, Any]:
-        """{stage: {"command", "seconds"}} of finished stages, and perhaps "failed"."""
+        """{stage: {"command", "seconds"}} of finished stages, and "failed": [...] if some did."""
         path = self.file(".json")
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
@@ -174,9 +174,9 @@ def make(out: pathlib.Path, configs: Sequence[str], seeds: Sequence[int]) -> dic
         for seed in seeds:
             run = Run(out, config, seed)
             record = run.record()
-            if fault := record.get("failed"):
-                failed.append({"run": str(run), **fault})
-            elif "train" not in record:
+            faults = record.get("failed", ())
+            failed += [{"run": str(run), **fault} for fault in faults]
+            if "train" not in record and not faults:
                 unfinished.append(str(run))
             for name, value in measured(run).items():
                 measures.setdefault(name, {}).setdefault(config, {})[seed] = value
