@@ -51,7 +51,10 @@ setup(
     license="Apache-2.0",
     classifiers=[f"Programming Language :: Python :: {version}" for version in PYTHONS],
     # The configs of the repository are installed inside the package: --config=demo finds them.
-    packages=[*find_packages(include=["uniwav_jax", "uniwav_jax.*"]), "uniwav_jax.configs"],
+    packages=[
+        *find_packages(include=["uniwav_jax", "uniwav_jax.*"]),
+        *("uniwav_jax.configs", "uniwav_jax.configs.ablations"),
+    ],
     package_dir={"uniwav_jax.configs": "configs"},
     package_data={
         "uniwav_jax": [

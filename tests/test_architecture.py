@@ -152,7 +152,7 @@ def python_files(folder: str) -> list[pathlib.Path]:
     return sorted((REPOSITORY / folder).rglob("*.py"))
 
 
-RECIPES = sorted((REPOSITORY / "configs").glob("*.py"))
+RECIPES = sorted((REPOSITORY / "configs").rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda p: p.name)

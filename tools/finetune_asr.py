@@ -24,6 +24,7 @@ import sys
 
 import numpy as np
 
+from uniwav_jax.data import subset
 from uniwav_jax.errors import UserError, run_tool
 from uniwav_jax.measures import bootstrap, word_error
 
@@ -54,7 +55,7 @@ def main(argv: list[str]) -> int:
     for minutes in map(float, args.minutes.split(",")):
         name = f"{minutes:g}min"
         labelled = args.out / f"{name}.tsv"
-        used = subset(pathlib.Path(args.manifest), labelled, minutes)
+        used = subset.write(pathlib.Path(args.manifest), labelled, minutes)
         counts: dict[str, list[dict[str, word_error.Errors]]] = {start: [] for start in STARTS}
         for seed in map(int, args.seeds.split(",")):
             for start in STARTS:
@@ -67,38 +68,6 @@ def main(argv: list[str]) -> int:
     (args.out / "results.json").write_text(json.dumps(document, indent=1) + "\n")
     curves(args.out, args.out / "curves.png")
     return 0
-
-
-def subset(manifest: pathlib.Path, target: pathlib.Path, minutes: float) -> float:
-    """Write random rows of a manifest, the same in each call; returns their length in minutes.
-
-    Args:
-        manifest: manifest with a column "text".
-        target: path of the new manifest.
-        minutes: largest total length.
-
-    Raises:
-        UserError: no row has a text, or all clips are longer than `minutes`.
-    """
-    with manifest.open(encoding="utf-8") as file:
-        reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-        rows = [row for row in reader if row.get("text")]
-        names = reader.fieldnames
-    if not rows:
-        raise UserError(f"{manifest} has no rows with text")
-    total, kept = 0.0, []
-    for index in np.random.default_rng(0).permutation(len(rows)):
-        seconds = int(rows[index]["samples"]) / int(rows[index]["sample_rate"])
-        if total + seconds <= 60 * minutes:
-            total += seconds
-            path = (manifest.parent / rows[index]["path"]).absolute()
-            kept.append({**rows[index], "path": str(path)})
-    if not kept:
-        raise UserError(f"{manifest}: no clip is as short as --minutes={minutes:g}")
-    with target.open("w", encoding="utf-8") as file:
-        file.write("\t".join(names) + "\n")
-        file.writelines("\t".join(row[name] or "" for name in names) + "\n" for row in kept)
-    return total / 60
 
 
 def train(

@@ -14,15 +14,48 @@ def test_a_name_is_an_installed_config():
     assert "ten minutes" in recipes.summary("demo")
 
 
-def test_a_path_stays_as_it_is(tmp_path):
-    (tmp_path / "mine.py").write_text("def get_config(x='1'):\n    return x\n")
-    for given in (f"{tmp_path}/mine.py", f"{tmp_path}/mine.py:x"):
-        assert recipes.find(given) == given
-    assert recipes.load(f"{tmp_path}/mine.py") == "1"
-    assert recipes.load(f"{tmp_path}/mine.py:2") == "2"
+def test_a_name_may_have_a_folder():
+    path = recipes.folder() / "ablations" / "joint.py"
+    assert recipes.find("ablations/joint") == str(path)
+    assert recipes.find("ablations/depth:4x2") == f"{path.with_name('depth.py')}:4x2"
+    assert "ablations/joint" in recipes.names() and "joint" not in recipes.names()
+    assert recipes.names()[-1].startswith("ablations/") and recipes.summary("ablations/joint")
 
 
-@pytest.mark.parametrize("given", ["dmeo", "/none.py", "configs/none.py", "", "demo.py:x"])
+ABLATIONS = {
+    "joint": (4, 2, 1.0, "masked", "codec"),
+    "no_decoder": (4, 2, 0.0, "masked", "codec"),
+    "frozen": (4, 2, 1.0, "masked", "codec"),
+    "weight:0.25": (4, 2, 0.25, "masked", "codec"),
+    "all_frames": (4, 2, 1.0, "all", "codec"),
+    "depth:2x4": (2, 4, 1.0, "masked", "codec"),
+    "depth:8x0": (8, 2, 0.0, "masked", "codec"),
+    "features:log_mel": (4, 2, 1.0, "masked", "log_mel"),
+    "features:codecs/lyra": (4, 2, 1.0, "masked", "codec"),
+    "tokenizer:3": (4, 2, 1.0, "masked", "codec"),
+}
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_ablations_change_one_thing_each(name):
+    values = recipes.load(f"ablations/{name}")
+    values.init_from = "a pretrained run"
+    config, joint = from_dict(values), from_dict(recipes.load("ablations/joint"))
+    model, flow = config.model, config.flow
+    found = (model.encoder.layers, model.decoder.layers, flow.weight, flow.frames)
+    assert (*found, config.features.kind) == ABLATIONS[name]
+    assert flow.encoder_frozen == (name == "frozen")
+    assert config.features.codec == ("codecs/lyra" if "lyra" in name else "codec")
+    assert (config.task, config.tokenizer.layer) == (
+        ("tokenizer", 3) if "tokenizer" in name else ("pretrain", -1)
+    )
+    same = ("data", "optim", "train", "masking", "evaluate", "checkpoint")
+    assert all(getattr(config, group) == getattr(joint, group) for group in same)
+
+
+@pytest.mark.parametrize(
+    "given", ["dmeo", "/none.py", "configs/none.py", "", "demo.py:x", "ablations/none"]
+)
 def test_an_unknown_one_lists_the_others(given):
     with pytest.raises(UserError, match=r"no such file.*asr_demo, .*demo"):
         recipes.find(given)

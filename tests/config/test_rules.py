@@ -59,6 +59,8 @@ CASES = [
     ("model.decoder.width", 12 * 63, "model.decoder.width"),  # heads of odd width
     ("flow.weight", -1.0, "flow.weight"),
     ("flow.weight", float("nan"), "flow.weight"),
+    ("flow.frames", "visible", "flow.frames"),
+    ("flow.encoder_frozen", True, "flow.encoder_frozen"),
     ("distillation.mfcc_weight", -1.0, "distillation.mfcc_weight"),
     ("distillation.mfcc_visible", -1.0, "distillation.mfcc_visible"),
     ("init_parts", "encoder", "init_parts"),

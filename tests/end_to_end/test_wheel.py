@@ -100,12 +100,13 @@ def test_the_wheel_has_code_configs_and_requirements(wheel, monkeypatch):
         names = set(archive.namelist())
         metadata = archive.read(next(n for n in names if n.endswith("METADATA"))).decode()
     sources = {str(p.relative_to(REPOSITORY)) for p in REPOSITORY.glob("uniwav_jax/**/*.py")}
-    sources |= {f"uniwav_jax/{p.relative_to(REPOSITORY)}" for p in REPOSITORY.glob("configs/*.py")}
+    configs = REPOSITORY.glob("configs/**/*.py")
+    sources |= {f"uniwav_jax/{p.relative_to(REPOSITORY)}" for p in configs}
     for files in ("installed/*/*", "codec/installed/*/*", "text/installed/*", "evaluation/page.*s"):
         sources |= {str(p.relative_to(REPOSITORY)) for p in REPOSITORY.glob(f"uniwav_jax/{files}")}
     assert {name for name in names if ".dist-info/" not in name} == sources
     assert "uniwav_jax/codec/installed/codec/model.safetensors" in names
-    assert "uniwav_jax/configs/demo.py" in names
+    assert {"uniwav_jax/configs/demo.py", "uniwav_jax/configs/ablations/joint.py"} <= names
     assert "uniwav_jax/export/torch/modeling_uniwav.py" in names
     stated = {_requirement(line) for line in re.findall(r"^Requires-Dist: (.*)", metadata, re.M)}
     needed = {_requirement(line) for line in given["install_requires"]}

@@ -83,3 +83,12 @@ def test_one_seed_has_the_interval_over_the_clips():
     low, high = bootstrap.over_seeds([counts], rate)
     alone = bootstrap.interval(counts, rate)
     assert high - low == pytest.approx(alone[1] - alone[0])
+
+
+def test_students_interval_by_hand():
+    """Of 1, 2 and 3: the mean 2, the deviation 1, and the quantile 4.30265 of two degrees."""
+    assert bootstrap.student([1.0, 2.0, 3.0]) == pytest.approx(4.30265 / np.sqrt(3), rel=1e-5)
+    assert bootstrap.student([1.0, 2.0], level=0.9) == pytest.approx(6.31375 / 2, rel=1e-5)
+    assert bootstrap.student([0.5, 0.5, 0.5]) == 0.0
+    with pytest.raises(ValueError, match="1 values have no interval"):
+        bootstrap.student([1.0])

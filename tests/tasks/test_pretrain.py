@@ -141,6 +141,34 @@ def test_every_parameter_is_trained_and_the_decoder_trains_the_encoder():
     np.testing.assert_array_equal(encoder["decoder"]["out"]["kernel"], 0)
 
 
+def test_a_frozen_encoder_leaves_only_the_decoder_to_train():
+    """Its dropout is off, and neither it, its heads, the teacher nor the codebooks move."""
+    changes = {"flow.encoder_frozen": True, "init_from": "run", "model.encoder.dropout": 0.5}
+    config = make_config({**changes, "distillation.mfcc_until": 1.0})
+    assert set(pretrain.freezes(config)) == {"encoder", "heads", "mfcc_head"}
+    config = make_config(changes)
+    assert set(pretrain.TASK.freezes(config)) == {"encoder", "heads"}
+    assert pretrain.TASK.freezes(make_config()) == {}
+    params, state, example, draws = problem(config)
+    params, weight = noisy(params), pretrain.weight(example, draws)
+
+    def loss(params, key):
+        variables = Variables(params, {}, state, {})
+        return pretrain.loss(variables, example, draws, weight, key, config)
+
+    (total, sums), found = jax.jit(jax.value_and_grad(loss, has_aux=True))(params, None)
+    for part, gradient in found.items():
+        trained = part in ("condition", "decoder")
+        for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+            assert (np.abs(leaf).max() > 0) == trained, (part, jax.tree_util.keystr(path))
+    again, _ = jax.jit(loss)(params, jax.random.key(0))
+    assert float(again) == pytest.approx(float(total), rel=1e-6)
+    after = pretrain.update(Variables(params, {}, state, {}), sums, jnp.int32(5), config)
+    jax.tree.map(np.testing.assert_array_equal, after, state)
+    per_second = (uniwav.train_flops_per_second(c, CHANNELS, 50.0) for c in (config, make_config()))
+    assert next(per_second) < 0.8 * next(per_second)
+
+
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_targets_count_only_on_hidden_frames(part, monkeypatch):
     """Targets of the encoder and of the decoder are changed on visible frames only."""
@@ -178,19 +206,6 @@ def test_padding_does_not_change_the_loss():
     dirty = example.replace(x_BxTxC=jnp.where(real, example.x_BxTxC, 7.0))
     dirty, _ = loss(params, state, dirty, draws)
     np.testing.assert_allclose(dirty, before, rtol=1e-5)
-
-
-def test_draws():
-    config = make_config({"flow.condition_drop": 0.25})
-    example = Example(jnp.zeros((4000, FRAMES, 2)), jnp.full(4000, FRAMES))
-    draws = pretrain.draw(jax.random.key(0), example, config)
-    assert abs(draws.drop_B.mean() - 0.25) < 0.03
-    assert abs(draws.t_B.mean() - 0.5) < 0.02
-    assert draws.t_B.min() >= 0
-    assert draws.t_B.max() < 1
-    assert abs(draws.x0_BxTxC.mean()) < 0.01
-    assert abs(draws.x0_BxTxC.std() - 1) < 0.01
-    assert pretrain.weight(example, draws) == draws.span_mask_BxT.sum()
 
 
 # ---- whole steps -------------------------------------------------------------------------------

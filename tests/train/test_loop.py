@@ -39,11 +39,11 @@ def three_updates(small_corpus, tmp_path_factory):
         return call
 
     def traced(function, name):
-        def call(*args):
+        def call(*args, **options):
             files = [pathlib.Path(frame.filename) for frame in traceback.extract_stack()[:-1]]
             ours = [str(f.relative_to(PACKAGE)) for f in files if f.is_relative_to(PACKAGE)]
             ways[name] = [file for file, _ in itertools.groupby(ours)]
-            return function(*args)
+            return function(*args, **options)
 
         return call
 

@@ -54,6 +54,7 @@ COMMANDS = {
     "evaluate codec": Command("evaluate", "reconstruction, generation, representation of codecs"),
     "evaluate speech": Command("evaluate", "word error and similarity of generated speech"),
     "evaluate tokens": Command("evaluate", "what is left of speech after its tokens"),
+    "sweep": Command("sweep", "configs x seeds, judged: a table with intervals"),
     "report": Command("evaluate", "curves and a summary of runs"),
 }
 Run = Callable[[argparse.Namespace], int]

@@ -154,6 +154,9 @@ class FlowConfig:
     weight: float = 1.0
     sigma: float = 1e-5  # s in x_t = (1 - (1-s)t) x0 + t x1
     start: float = 0.0  # share of the updates after which the decoder is trained
+    frames: str = "masked"  # frames that count in pretraining's L_dec: "masked" ones or "all"
+    # True trains only the decoder in pretraining, on the encoder of `init_from`.
+    encoder_frozen: bool = False
     stratified: bool = False  # True spreads the flow times of a batch evenly over [0, 1]
     condition_drop: float = 0.1  # share of the rows whose z is replaced by the null vector
     context: bool = False  # True also gives the decoder the visible frames as input

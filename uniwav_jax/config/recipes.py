@@ -23,8 +23,9 @@ def folder() -> pathlib.Path:
 
 
 def names() -> list[str]:
-    """Names of the installed configs."""
-    return sorted(path.stem for path in folder().glob("*.py"))
+    """Names of the installed configs; those in a folder of their own have its name before a "/"."""
+    paths = (path.relative_to(folder()).with_suffix("") for path in folder().rglob("*.py"))
+    return sorted((path.as_posix() for path in paths), key=lambda name: (name.count("/"), name))
 
 
 def summary(name: str) -> str:
@@ -37,7 +38,8 @@ def find(config: str) -> str:
     """Replace the name of a config by its path; an argument after it is kept.
 
     Args:
-        config: PATH or NAME; it may be followed by :ARGUMENT, which is passed to get_config().
+        config: PATH or NAME, such as demo or ablations/joint; it may be followed by :ARGUMENT,
+            which is passed to get_config().
 
     Raises:
         UserError: there is neither such a file nor an installed config of that name.
@@ -45,7 +47,7 @@ def find(config: str) -> str:
     name, colon, argument = config.partition(":")
     if pathlib.Path(name).is_file():
         return config
-    if re.fullmatch(r"[\w-]+", name) and name in names():
+    if re.fullmatch(r"[\w-]+(/[\w-]+)*", name) and name in names():
         return f"{folder() / name}.py{colon}{argument}"
     raise UserError(
         f"--config={name}: there is no such file, and no installed config of that name; there are:"

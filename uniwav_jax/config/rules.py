@@ -70,6 +70,7 @@ def validate(config: Config) -> None:
     one_of("distillation.codebook_init", config.distillation.codebook_init, ("noise", "frames"))
     one_of("distillation.teacher_input", config.distillation.teacher_input, ("shared", "averaged"))
     one_of("flow.solver", config.flow.solver, ("midpoint", "euler"))
+    one_of("flow.frames", config.flow.frames, ("masked", "all"))
     for path in POSITIVE:
         value = operator.attrgetter(path)(config)
         require(value > 0, f"{path} must be positive; got {value}")  # false for NaN too
@@ -104,6 +105,10 @@ def validate(config: Config) -> None:
         value = getattr(config.distillation, name)
         require(value >= 0, f"distillation.{name} must not be negative; got {value}")
     require(config.flow.weight >= 0, f"flow.weight must not be negative; got {config.flow.weight}")
+    require(
+        bool(config.init_from) or not config.flow.encoder_frozen,
+        "flow.encoder_frozen keeps the encoder of another run: name the run in init_from",
+    )
     require(config.optim.clip >= 0, f"optim.clip must be positive or 0; got {config.optim.clip}")
     require(
         bool(config.init_from) or not config.init_parts,

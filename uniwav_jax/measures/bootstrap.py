@@ -93,6 +93,22 @@ def over_seeds(
     )
     half = (high - low) / 2
     if len(runs) > 1:
-        student = special.stdtrit(len(runs) - 1, (1 + level) / 2)
-        half = math.hypot(half, student * values.std(ddof=1) / math.sqrt(len(runs)))
+        half = math.hypot(half, student(values, level=level))
     return float(values.mean() - half), float(values.mean() + half)
+
+
+def student(values: Sequence[float], *, level: float = 0.95) -> float:
+    """Half the width of Student's t interval of the mean of independent values.
+
+    Args:
+        values: at least two, such as a measure of runs with several seeds.
+        level: share of such intervals that contain the true mean, if the values are normal.
+
+    Raises:
+        ValueError: there are fewer than two values.
+    """
+    count = len(values)
+    if count < 2:
+        raise ValueError(f"{count} values have no interval; there must be two")
+    deviation = float(np.std(values, ddof=1))
+    return float(special.stdtrit(count - 1, (1 + level) / 2)) * deviation / math.sqrt(count)

@@ -52,7 +52,7 @@ def squared_error_sum(v_BxTxC: jax.Array, u_BxTxC: jax.Array, mask_BxT: jax.Arra
     Args:
         v_BxTxC: predicted velocity, any float dtype.
         u_BxTxC: target velocity, float32.
-        mask_BxT: bool, True on frames that count.
+        mask_BxT: bool, True on frames that count; or float32, how often each frame counts.
     """
     error = jnp.square(v_BxTxC.astype(jnp.float32) - u_BxTxC).mean(-1)
     return (error * mask_BxT).sum()
@@ -106,13 +106,17 @@ def velocity_error(
     weight: jax.Array,
     key: jax.Array | None,
     config: Config,
+    *,
+    counted_BxT: jax.Array | None = None,
 ) -> jax.Array:
     """L_dec, squared error of the velocity on hidden frames divided by `weight`; float32 [].
 
-    Args as in `velocities`; `weight` is the number of hidden frames in the global batch, [].
+    Args as in `velocities`; `weight` is the number of hidden frames in the global batch, []. With
+    `counted_BxT`, float32, each frame counts so often instead.
     """
     v, u = velocities(decoder, x1_BxTxC, x0_BxTxC, t_B, z_BxTxD, masks, key, config)
-    return squared_error_sum(v, u, masks[1]) / weight
+    counted_BxT = masks[1] if counted_BxT is None else counted_BxT
+    return squared_error_sum(v, u, counted_BxT) / weight
 
 
 def grid(steps: int, sway: float) -> np.ndarray:

@@ -216,9 +216,9 @@ def train_flops_per_second(config: Config, channels: int, frame_rate: float) -> 
     """Model FLOPs of one training step per second of audio; a multiply-add is two operations.
 
     They count matmuls and attention (in rows of the longest bucket) of student, teacher and
-    decoder, forward and backward. The teacher only runs forward, and the decoder does not run if
-    flow.weight is 0. Recomputation is not counted, so this is the numerator of model FLOPs
-    utilisation.
+    decoder, forward and backward. The teacher and a frozen encoder only run forward, and the
+    decoder does not run if flow.weight is 0. Recomputation is not counted, so this is the numerator
+    of model FLOPs utilisation.
 
     Args:
         config: the configuration.
@@ -237,4 +237,5 @@ def train_flops_per_second(config: Config, channels: int, frame_rate: float) -> 
     decoder *= config.flow.weight > 0
     books = config.distillation.top_layers * config.distillation.codewords * enc.width
     teacher = encoder + 2 * books  # distances and sums of the clustering
-    return 2 * frame_rate * (3 * (encoder + decoder + books) + teacher)
+    passes = 1 if config.flow.encoder_frozen else 3
+    return 2 * frame_rate * (3 * decoder + passes * (encoder + books) + teacher)

@@ -78,7 +78,7 @@ def loss(
         example: this microbatch's rows, with the label "mfcc".
         frame_mask_BxT: bool, True on real frames.
         span_mask_BxT: bool, True on masked frames.
-        candidates_BxT: see `pretrain.Draws`.
+        candidates_BxT: see `pretrain_draws.Draws`.
         weight: number of masked frames in the whole global batch, [].
         config: the configuration.
 

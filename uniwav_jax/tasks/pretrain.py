@@ -4,7 +4,6 @@ import math
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from uniwav_jax.config import Config
 from uniwav_jax.losses import self_distillation
@@ -12,31 +11,9 @@ from uniwav_jax.models import flow, masking, quantizer, teacher, uniwav
 from uniwav_jax.tasks import mfcc_targets
 from uniwav_jax.tasks.parts import ENCODER
 from uniwav_jax.tasks.pretrain_alarms import ALARMS
-from uniwav_jax.tasks.task import Part, Task
+from uniwav_jax.tasks.pretrain_draws import Draws, draw
+from uniwav_jax.tasks.task import FOREVER, Part, Task
 from uniwav_jax.types import AddUp, Example, Metrics, PyTree, Variables
-
-
-@struct.dataclass
-class Draws:
-    """All random choices of a step except dropout, drawn for the whole global batch.
-
-    They therefore do not depend on the division into microbatches, and the number of masked frames
-    is known before the first microbatch.
-
-    Attributes:
-        span_mask_BxT: bool, True on frames that are hidden from the student.
-        t_B: float32, flow time in [0, 1).
-        x0_BxTxC: float32, unit Gaussian noise at which the flow starts.
-        drop_B: bool, True for rows whose conditioning z is replaced by the null vector.
-        candidates_BxT: int32, the codeword that may move to this frame if it is rarely used; V or
-            more for none. None if codewords do not move.
-    """
-
-    span_mask_BxT: jax.Array
-    t_B: jax.Array
-    x0_BxTxC: jax.Array
-    drop_B: jax.Array
-    candidates_BxT: jax.Array | None = None
 
 
 def init(key: jax.Array, config: Config, channels: int) -> tuple[PyTree, PyTree]:
@@ -98,32 +75,6 @@ def warm_start(
     return {**state, "codebooks": quantizer.update(state["codebooks"], at_frames, 0.0)}
 
 
-def draw(key: jax.Array, example: Example, config: Config) -> Draws:
-    """Random choices of an update, each field of `Draws` with the rows of `example`."""
-    x_BxTxC, frames_B = example.x_BxTxC, example.frames_B
-    span_key, t_key, noise_key, drop_key = jax.random.split(key, 4)
-    rows, total, _ = x_BxTxC.shape
-    span_mask_BxT = masking.sample_spans(
-        span_key,
-        frames_B,
-        length=config.masking.length,
-        total=total,
-        probability=config.masking.probability,
-    )
-    candidates_BxT = None
-    if config.distillation.codebook_dead:
-        candidates_BxT = quantizer.choose_frames(
-            jax.random.fold_in(span_key, 1), span_mask_BxT, config.distillation.codewords
-        )
-    return Draws(
-        span_mask_BxT=span_mask_BxT,
-        t_B=flow.times(t_key, rows, stratified=config.flow.stratified),
-        x0_BxTxC=jax.random.normal(noise_key, x_BxTxC.shape),
-        drop_B=jax.random.bernoulli(drop_key, config.flow.condition_drop, (rows,)),
-        candidates_BxT=candidates_BxT,
-    )
-
-
 def weight(example: Example, draws: Draws) -> jax.Array:
     """Number of masked frames in the global batch, float32 [], at least 1."""
     del example
@@ -163,6 +114,9 @@ def loss(
     frame_mask = masking.frame_mask(frames_B, x_BxTxC.shape[1])
     span_mask = draws.span_mask_BxT
     keys = [None] * 2 if key is None else list(jax.random.split(key))
+    if frozen := freezes(config):
+        keys[0] = None  # no dropout
+        params = {n: jax.lax.stop_gradient(p) if n in frozen else p for n, p in params.items()}
 
     # The loss uses only the indices of the teacher's codewords, so no gradient reaches the teacher.
     target, variance_KxB = uniwav.targets(state["teacher"], x_BxTxC, frame_mask, config)
@@ -203,7 +157,16 @@ def loss(
             z = uniwav.condition(params["condition"], student, draws.drop_B)
             path = (x_BxTxC, draws.x0_BxTxC, draws.t_B)
             masks = (frame_mask, span_mask, draws.drop_B)
-            return flow.velocity_error(params["decoder"], *path, z, masks, weight, keys[1], config)
+            return flow.velocity_error(
+                params["decoder"],
+                *path,
+                z,
+                masks,
+                weight,
+                keys[1],
+                config,
+                counted_BxT=draws.counted_BxT,
+            )
 
         if config.flow.start:
             begun = state["updates"] >= config.flow.start * config.train.steps
@@ -242,12 +205,12 @@ def update(variables: Variables, sums: PyTree, step: jax.Array, config: Config) 
             d.codebook_dead * sums["targets"]["counts"][0].sum() / d.codewords,
         )
 
-    new = {
-        "teacher": teacher.update(state["teacher"], variables.params["encoder"], decay, d),
-        "codebooks": moved(state["codebooks"], sums),
-    }
-    if d.mfcc:
-        new["mfcc"] = moved(state["mfcc"], sums["mfcc"])
+    new = dict(state)
+    if not config.flow.encoder_frozen:
+        new["teacher"] = teacher.update(state["teacher"], variables.params["encoder"], decay, d)
+        new["codebooks"] = moved(state["codebooks"], sums)
+        if d.mfcc:
+            new["mfcc"] = moved(state["mfcc"], sums["mfcc"])
     if has_phases(config):
         new["updates"] = state["updates"] + 1
     return new
@@ -315,6 +278,14 @@ def samples(
     }
 
 
+def freezes(config: Config) -> dict[str, float]:
+    """Nothing, or with `flow.encoder_frozen` all that the decoder reads or that has targets."""
+    if not config.flow.encoder_frozen:
+        return {}
+    heads = ["heads", *(["mfcc_head"] if config.distillation.mfcc else [])]
+    return dict.fromkeys(("encoder", *heads), FOREVER)
+
+
 def averages(config: Config) -> dict[str, float]:
     """The parts whose averaged weights generate samples, and the decay of the average."""
     return dict.fromkeys(("condition", "decoder"), config.flow.ema_decay)
@@ -364,6 +335,7 @@ TASK = Task(
     reads_mfcc=lambda config: config.distillation.mfcc,
     mean=mean,
     metrics=metrics,
+    freezes=freezes,
     averages=averages,
     copies={"state/teacher": "params/encoder"},
     parts={
