@@ -6,7 +6,6 @@ import pytest
 import soundfile
 
 from uniwav_jax import api, cli
-from uniwav_jax.checkpoint import weights
 from uniwav_jax.errors import UserError
 from uniwav_jax.tokens import files
 
@@ -14,7 +13,6 @@ from uniwav_jax.tokens import files
 def test_tour_of_the_recording_that_ships(tmp_path, capsys):
     assert cli.main(["tour", "--text", "Yes.", "--out", str(tmp_path)]) == 0
     names = {path.name for path in tmp_path.iterdir()}
-    heard = api.load("mini-asr").transcribe(next(weights.INSTALLED.glob("example/*.flac")))
     model = api.load("mini-tokenizer")
     (uwt,) = tmp_path.glob("*.uwt")
     tokens = files.read(uwt)
@@ -23,14 +21,12 @@ def test_tour_of_the_recording_that_ships(tmp_path, capsys):
     printed = capsys.readouterr()
     for name in names:
         assert name in printed.out, name
-    assert heard.text and heard.text in printed.out
-    assert heard.text in (tmp_path / "page.html").read_text()
     for rate in (500, 1000):
         wave, hertz = soundfile.read(tmp_path / f"tokens_at_{rate}_bit_per_s.wav")
         assert hertz == 16000 and len(wave) == tokens.samples and wave.std() > 0.01
     sounds = len(names) - 1  # the recording's tokens have no sound, the recording has no file
     assert len(re.findall("<audio", (tmp_path / "page.html").read_text())) == sounds
-    assert "spoken_text.wav" in names, printed.err
+    assert ("spoken_text.wav" in names) == ("mini-tts" in api.SHIPPED), printed.err
 
 
 def test_a_file_that_is_not_there(tmp_path):

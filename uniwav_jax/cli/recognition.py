@@ -8,7 +8,7 @@ from uniwav_jax.cli import Run, files
 from uniwav_jax.errors import UserError
 from uniwav_jax.inference.words import LM_WEIGHT, WORD_SCORE
 
-CHECKPOINT = "recogniser: workdir of a run with task asr, or its export; default: mini-asr"
+CHECKPOINT = "recogniser: workdir of a run with task asr, or its export"
 LM = "n-gram model of words, ARPA or kenlm's binary, see uniwav data lm"
 LM_WEIGHT_HELP = (
     "of the n-gram's natural log-probabilities, beside the network's: fairseq's and flashlight's"
@@ -25,7 +25,7 @@ def transcribe(parser: argparse.ArgumentParser) -> Run:
     from uniwav_jax.inference import transcripts
 
     parser.add_argument("sources", nargs="+", metavar="FILE|FOLDER")
-    parser.add_argument("--checkpoint", default="mini-asr", help=CHECKPOINT)
+    parser.add_argument("--checkpoint", required=True, help=CHECKPOINT)
     parser.add_argument("--out", help="folder for NAME.FORMAT; default: print the text")
     parser.add_argument("--format", default="txt", choices=sorted(transcripts.FORMATS))
     parser.add_argument("--lm", help=f"{LM}: beam search")
@@ -72,7 +72,7 @@ def align(parser: argparse.ArgumentParser) -> Run:
     boundaries with other TextGrids. Needs pip install "uniwav_jax[align]".
     """
     parser.add_argument("source", metavar="MANIFEST|FOLDER")
-    parser.add_argument("--checkpoint", default="mini-asr", help=CHECKPOINT)
+    parser.add_argument("--checkpoint", default="mini-asr", help=f"{CHECKPOINT}; default: mini-asr")
     parser.add_argument("--out", required=True, help="folder for NAME.TextGrid and NAME.tsv")
     parser.add_argument("--reference", help="folder of NAME.TextGrid to compare with")
     return _align

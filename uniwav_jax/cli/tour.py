@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from uniwav_jax.cli import Run, files
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from uniwav_jax.api import Model
     from uniwav_jax.evaluation.page import Sound
     from uniwav_jax.tokens.value import Tokens
@@ -22,9 +24,8 @@ def tour(parser: argparse.ArgumentParser) -> Run:
         uniwav tour --out tour
         uniwav tour my_voice.wav --text "Read this in my voice." --out tour
 
-    Prints what the recogniser understands of the recording, and writes its tokens (.uwt), the
-    speech that is made from them, the text spoken in the recording's voice (this needs pip install
-    "uniwav_jax[speak]"), and page.html with all of it.
+    Writes the recording's tokens (.uwt), the speech that is made from them, the text spoken in the
+    recording's voice (this needs pip install "uniwav_jax[speak]"), and page.html with all of it.
     Without AUDIO it takes a recording from LibriSpeech that ships with the package (CC BY 4.0).
     """
     from uniwav_jax.checkpoint import weights
@@ -45,12 +46,13 @@ def _tour(args: argparse.Namespace) -> int:
     out, name = pathlib.Path(args.out), pathlib.Path(args.audio).stem
     model = api.load("mini-tokenizer")
     tokens = model.tokenize(args.audio, voice=True)
-    sounds = [_recording(args.audio, model.sample_rate)]
+    sounds = [page.Sound("recording", _samples(model, args.audio), model.sample_rate)]
     sounds += _through_tokens(model, tokens)
-    if absent := [package for package in PACKAGES if not importlib.util.find_spec(package)]:
-        files.report(f"{', '.join(absent)} missing: no text is spoken; see the help of speak")
-    else:
-        sounds.append(_spoken(args.text, args.audio))
+    if "mini-tts" in api.SHIPPED:
+        if absent := [package for package in PACKAGES if not importlib.util.find_spec(package)]:
+            files.report(f"{', '.join(absent)} missing: no text is spoken; see the help of speak")
+        else:
+            sounds.append(_spoken(args.text, args.audio))
     out.mkdir(parents=True, exist_ok=True)
     token_files.write(out / f"{name}.uwt", tokens)
     print(f"{out / name}.uwt: {tokens.duration:.2f} s, {tokens.books} books of codes")
@@ -58,7 +60,7 @@ def _tour(args: argparse.Namespace) -> int:
         target = out / f"{sound.title.replace(' ', '_').replace('/', '_per_')}.wav"
         write_audio(target, [sound.wave], sample_rate=sound.rate)
         print(f"{target}: {sound.seconds:.2f} s")
-    words = "What mini-asr, mini-tokenizer and mini-tts, of one encoder, make of a recording."
+    words = "What mini-tokenizer and mini-tts (ten million parameters) make of a recording."
     page.write(
         out / "page.html", title="uniwav_jax", introduction=words, clips=[(name, "", sounds)]
     )
@@ -66,19 +68,12 @@ def _tour(args: argparse.Namespace) -> int:
     return 0
 
 
-def _recording(audio: str, rate: int) -> "Sound":
-    """The recording at `rate`, with what the recogniser understands."""
+def _samples(model: "Model", audio: str) -> "np.ndarray":
     import numpy as np
 
-    from uniwav_jax import api
-    from uniwav_jax.evaluation.page import Sound
     from uniwav_jax.inference import waves
 
-    samples = np.concatenate(list(waves.blocks(audio, None, sample_rate=rate)))
-    heard = api.load("mini-asr").transcribe(audio)
-    print(f"{audio}: {heard.text}")
-    spans = [(word.start, word.end, word.text) for word in heard.words]
-    return Sound("recording", samples, rate, {"transcript": heard.text}, spans=spans)
+    return np.concatenate(list(waves.blocks(audio, None, sample_rate=model.sample_rate)))
 
 
 def _through_tokens(model: "Model", tokens: "Tokens") -> list["Sound"]:

@@ -20,7 +20,7 @@ from uniwav_jax.tokens.value import Tokens
 
 # The method of `api.Model` behind each section, and the model that ships for it.
 SECTIONS = {
-    "transcribe": "mini-asr",
+    "transcribe": "",
     "speak": "mini-tts",
     "tokenize": "mini-tokenizer",
     "encode": "mini",
