@@ -208,7 +208,7 @@ def get_config():
 """
 
 
-def test_two_configs_with_two_seeds(small_corpus, tmp_path, monkeypatch):
+def test_two_configs(small_corpus, tmp_path, monkeypatch):
     """Real trainings, the second config on the encoder of the first."""
     values = {k: v for k, v in SMALL.items() if k != "data.buckets"}
     values |= {"data.buckets": (2.0,), "train.steps": 2, "distillation.codewords": 8}
@@ -227,7 +227,7 @@ def test_two_configs_with_two_seeds(small_corpus, tmp_path, monkeypatch):
 
     monkeypatch.setattr(sweep, "call", instead)
     speech = (str(small_corpus / "manifest.tsv"),) * 2
-    plan = Plan(tmp_path / "out", (alone, frozen), (0, 1), *speech, starts={frozen: alone})
+    plan = Plan(tmp_path / "out", (alone, frozen), (1,), *speech, starts={frozen: alone})
     assert sweep.run(plan) == []
     Run(plan.out, alone, 1).file(".json").unlink()  # as if the sweep was stopped at the run's end
     assert sweep.run(plan) == []
@@ -237,7 +237,7 @@ def test_two_configs_with_two_seeds(small_corpus, tmp_path, monkeypatch):
     assert f"init_from {plan.out / 'no_decoder' / 'seed_1'} (step 2)" in log
     table = json.loads((plan.out / "table.json").read_text())
     losses = table["measures"]["eval_loss_mfcc"]
-    assert len(losses[alone]["seeds"]) == 2 and table["failed"] == table["unfinished"] == []
+    assert losses[alone]["seeds"].keys() == {"1"} and table["failed"] == table["unfinished"] == []
     decoder = table["measures"]["eval_loss_decoder"]
-    assert decoder[alone]["seeds"] == {} and len(decoder[frozen]["seeds"]) == 2
-    assert losses[frozen]["told_apart"] is False  # the encoder is the same
+    assert decoder[alone]["seeds"] == {} and decoder[frozen]["seeds"].keys() == {"1"}
+    assert losses[frozen]["seeds"] == losses[alone]["seeds"]  # the encoder is the same
