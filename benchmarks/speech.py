@@ -1,6 +1,6 @@
 """Compares text to speech with F5-TTS: speed, time to the first audio, and peak memory.
 
-    python benchmarks/speech.py --out benchmarks/results/speech_speed.json
+    python benchmarks/speech.py --out benchmarks/results/speech/speed.json
 
 Ours is a model of `--config`; theirs are the DiT of F5-TTS and the U-Net transformer of E2-TTS,
 both of the package `f5-tts`, with our decoder's layers, width and heads, as many parameters in the
