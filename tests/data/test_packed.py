@@ -88,3 +88,21 @@ def test_latents_with_nan_are_a_bad_clip(tmp_path):
     assert reader.read_latents(0, start=3, frames=4).tolist() == [[1, 1]] * 4
     with pytest.raises(BadAudioError, match="NaN"):
         reader.read_latents(1, start=3, frames=4)
+
+
+def test_packed_speech_at_another_speed_equals_that_of_files(whole, small_corpus, tmp_path):
+    sources = f"{small_corpus / 'manifest.tsv'},{whole}"
+    corpora = manifest.load_all(sources, cache=str(tmp_path), speeds=(1.0, 1.1))
+    assert [corpus.speed for corpus in corpora] == [1.0, 1.1, 1.0, 1.1]
+    names = [corpora[3].name(row) for row in range(len(corpora[3]))]  # packing changes the order
+    row = [corpora[1].name(row) for row in range(len(corpora[1]))].index(names[2])
+    of_file = ClipReader(corpora[1], sample_rate=16000).read(row, start=300, samples=5000)
+    packed_part = ClipReader(corpora[3], sample_rate=16000).read(2, start=300, samples=5000)
+    np.testing.assert_array_equal(packed_part, of_file)
+
+
+def test_speed_of_latents_cannot_change(whole, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "latents")
+    (folder / "latents.json").write_text('{"hop": 320, "channels": 2}')
+    with pytest.raises(UserError, match=r"has latents, whose speed .*config\.data\.speeds=\(1\.0,\)"):
+        manifest.load_all(str(folder), cache=str(tmp_path), speeds=(0.9, 1.0))

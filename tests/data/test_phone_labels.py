@@ -97,3 +97,9 @@ def test_targets_are_phones_where_there_are_any(corpus, tmp_path):
     alone = dataclasses.replace(Config(), data=dataclasses.replace(data, manifest=str(plain)))
     with pytest.raises(UserError, match=r"no clip has phones; add them with .uniwav data phones"):
         targets.prepare(alone, str(tmp_path))
+
+
+def test_ends_move_with_the_speed(corpus):
+    fast = dataclasses.replace(corpus(), speed=1.25)
+    found = phone_labels.encode(fast, 0, config_of(fast), (0, 12800))
+    assert found["ends"].tolist() == [4, 6, 6, 20, 40]  # 0.08, 0.12, 0.124, 0.4 and 0.8 s

@@ -302,3 +302,24 @@ def test_damaged_copies_in_the_cache_are_named(tmp_path, name):
     assert str(file) in str(error.value)
     file.unlink()
     make(tmp_path, path)
+
+
+def test_each_clip_is_used_once_at_each_speed(tmp_path):
+    lengths = np.random.default_rng(5).integers(2 * RATE, 7 * RATE, 60)
+    source = write_manifest(tmp_path / "m.tsv", lengths)
+    plan = make(tmp_path, source, speeds=(0.9, 1.0, 1.1), buckets=(8.0,), batch_seconds=160.0)
+    assert [corpus.speed for corpus in plan.corpora] == [0.9, 1.0, 1.1]
+    rows = [row for g in range(9) for row in zip(plan[g].corpus, plan[g].clip, plan[g].samples)]
+    assert {(c, clip) for c, clip, _ in rows} == set(itertools.product(range(3), range(60)))
+    for corpus, clip, samples in rows:
+        assert abs(samples - lengths[clip] / plan.corpora[corpus].speed) <= 1
+    assert plan.fingerprint()["speeds"] == [0.9, 1.0, 1.1]
+    assert "speeds" not in make(tmp_path, source).fingerprint()  # as in older checkpoints
+    assert f"{source} at speed 0.9" in plan.summary() and source in plan.summary()
+
+
+def test_speeds_share_the_weight_of_their_source(tmp_path):
+    few, many = (write_manifest(tmp_path / f"{n}.tsv", [4 * RATE] * n) for n in (30, 300))
+    plan = make(tmp_path, f"{few},{many}", weights="0.5,0.5", speeds=(1.0, 1.1))
+    drawn = np.concatenate([plan[g].corpus for g in range(100)])
+    np.testing.assert_allclose(np.bincount(drawn) / len(drawn), 0.25, atol=0.03)

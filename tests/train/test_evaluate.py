@@ -44,6 +44,7 @@ def measure(held_out, batches, tmp_path):
     values.data.update(manifest=str(held_out), batch_seconds=32.0)
     values.data.update(eval_manifest=str(held_out), buckets=(4.0,))
     values.data.min_seconds, values.evaluate.batches = 0.1, batches
+    values.data.speeds = [0.9, 1.1]  # of training only
     config = from_dict(values)
     features = features_lib.build(config.features)
     mesh = make_mesh(config.mesh)

@@ -28,18 +28,20 @@ def read_audio(
     start: int = 0,
     samples: int | None = None,
     expected_rate: int | None = None,
+    speed: float = 1.0,
 ) -> np.ndarray:
     """Read a file or a part of it.
 
-    Files at another rate, and kinds in which no decoder can seek to the exact sample, are decoded
-    from their start, so that a crop equals the same part of the whole file to the last bit.
+    Files at another rate or speed, and kinds in which no decoder can seek to the exact sample, are
+    decoded from their start, so that a crop equals the same part of the whole file to the last bit.
 
     Args:
         path: file of any kind (audio/decode.py), local or gs://.
         sample_rate: rate of the result in Hz.
-        start: first sample, at `sample_rate`.
+        start: first sample of the result.
         samples: largest number of samples; None: all to the end.
         expected_rate: the file's own rate according to the manifest; None: any.
+        speed: factor of tempo and pitch, by which the result is shorter.
 
     Returns:
         int16 [n], n <= `samples`.
@@ -50,12 +52,12 @@ def read_audio(
     """
     end = None if samples is None else start + samples
     audio = None
-    if path.endswith(".flac") and expected_rate in (None, sample_rate):
+    if path.endswith(".flac") and expected_rate in (None, sample_rate) and speed == 1:
         audio = _decode_flac(path, sample_rate, samples)
     if audio is not None:
         audio = audio[start:end]
     else:
-        blocks = list(_blocks(path, sample_rate, start, end, expected_rate))
+        blocks = list(_blocks(path, sample_rate, start, end, expected_rate, speed))
         audio = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     if not len(audio):
         raise BadAudioError("has no audio" if start == 0 else f"ends before sample {start}")
@@ -82,6 +84,22 @@ def read_blocks(path: str, *, sample_rate: int) -> Iterator[np.ndarray]:
         raise UserError(f"{path} {error}") from error
     if not samples:
         raise UserError(f"{path} has no audio")
+
+
+def at_speed(audio: np.ndarray, sample_rate: int, speed: float) -> np.ndarray:
+    """Samples at another speed, as `read_audio` reads them from a file.
+
+    Args:
+        audio: int16 [n].
+        sample_rate: its rate in Hz, and that of the result.
+        speed: as for `read_audio`.
+
+    Returns:
+        int16 [n / speed, rounded].
+    """
+    as_if = round(sample_rate * speed)
+    resampler = soxr.ResampleStream(as_if, sample_rate, 1, dtype="float32")
+    return to_int16(resampler.resample_chunk(audio.astype(np.float32) / 32768, True))
 
 
 def measure(path: str) -> tuple[int, int]:
@@ -134,6 +152,7 @@ def _blocks(
     start: int = 0,
     end: int | None = None,
     expected_rate: int | None = None,
+    speed: float = 1.0,
 ) -> Iterator[np.ndarray]:
     """Samples `start` to before `end` of a file, int16 [n >= 0] in turn; at least one block."""
     with decode.opened(path) as file:
@@ -142,9 +161,10 @@ def _blocks(
             raise BadAudioError(
                 f"sample rate {rate}, the manifest says {expected_rate}; build it again"
             )
-        own = rate == sample_rate
+        as_if = round(rate * speed)  # speech at another speed is as if the file had another rate
+        own = as_if == sample_rate
         exact = own and file.stored and file.channels == 1
-        resampler = None if own else soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
+        resampler = None if own else soxr.ResampleStream(as_if, sample_rate, 1, dtype="float32")
         place = file.seek(start) if own else 0
         last = False
         while not last:

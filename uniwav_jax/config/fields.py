@@ -29,6 +29,9 @@ class DataConfig:
     eval_manifest: str = ""  # held-out speech, given like `manifest`; empty: no evaluation
     batch_seconds: float = 3800.0  # seconds per global batch: 60.8M samples at 16 kHz (DinoSR)
     buckets: tuple[float, ...] = (4.0, 8.0, 12.0, 16.0, 20.0)  # seconds; DinoSR crops to 2-20 s
+    # A pass over the training data uses each clip once at each of these speeds, which change the
+    # pitch too (speed perturbation; Ko et al. 2015 have 0.9, 1.0 and 1.1).
+    speeds: tuple[float, ...] = (1.0,)
     min_seconds: float = 2.0  # shorter clips are left out and counted (DinoSR)
     row_multiple: int = 8  # rows of every batch are a multiple of this; the mesh must divide it
     workers: int = 0  # reader processes per host; 0: threads only

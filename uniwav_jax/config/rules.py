@@ -123,6 +123,11 @@ def validate(config: Config) -> None:
         0 <= config.data.min_seconds <= buckets[-1],
         f"data.min_seconds must lie between 0 and the longest bucket ({buckets[-1]} s)",
     )
+    speeds = config.data.speeds
+    require(
+        bool(speeds) and all(0.5 <= s <= 2 for s in speeds) and len(set(speeds)) == len(speeds),
+        f"data.speeds must be different factors between 0.5 and 2; got {speeds}",
+    )
     require(
         config.data.batch_seconds >= buckets[-1] * config.data.row_multiple,
         f"data.batch_seconds ({config.data.batch_seconds:g}) must have room for data.row_multiple"

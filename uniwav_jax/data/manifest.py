@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,8 @@ class Manifest:
         digest: hash of the manifest's content.
         cache: path of the memory-mapped Arrow file.
         latents: content of latents.json if the records are latents, otherwise empty.
-        samples: int64 [N], samples of each clip at its own rate.
+        speed: factor of tempo and pitch with which the clips are read.
+        samples: int64 [N], samples of each clip at its own rate and speed 1.
         sample_rate: int32 [N], Hz.
     """
 
@@ -52,6 +54,7 @@ class Manifest:
     digest: str
     cache: str
     latents: dict[str, Any] = dataclasses.field(default_factory=dict)
+    speed: float = 1.0
 
     def __post_init__(self) -> None:
         try:
@@ -71,6 +74,11 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self.samples)
+
+    @property
+    def title(self) -> str:
+        """The source, and the speed unless it is 1."""
+        return self.source + (f" at speed {self.speed:g}" if self.speed != 1 else "")
 
     @property
     def more(self) -> tuple[str, ...]:
@@ -98,8 +106,8 @@ class Manifest:
         return self._table.column(column)[row].as_py() or ""
 
     def lengths(self, sample_rate: int, rows: Any = slice(None)) -> np.ndarray:
-        """Samples of each clip (or of `rows`) after resampling to `sample_rate`, int64."""
-        rate = self.sample_rate[rows].astype(np.int64)
+        """Samples of each clip (or of `rows`) at `sample_rate` and the corpus' speed, int64."""
+        rate = np.round(self.sample_rate[rows] * self.speed).astype(np.int64)
         return resampled_length(self.samples[rows], rate, sample_rate)
 
 
@@ -142,6 +150,29 @@ def load(path: str, *, cache: str) -> Manifest:
     latents = file.parent / "latents.json"
     described = json.loads(latents.read_text()) if packed and latents.exists() else {}
     return Manifest(path, str(file.parent), packed, digest, str(target), described)
+
+
+def load_all(sources: str, *, cache: str, speeds: Sequence[float] = (1.0,)) -> list[Manifest]:
+    """The corpora of a run, each at each of the speeds; those of one source follow one another.
+
+    Args:
+        sources: paths as for `load`, separated by commas.
+        cache: as for `load`.
+        speeds: factors of tempo and pitch.
+
+    Raises:
+        UserError: as for `load`, or the speed of latents would have to change.
+    """
+    found = []
+    for source in sources.split(","):
+        corpus = load(source.strip(), cache=cache)
+        if corpus.latents and tuple(speeds) != (1.0,):
+            raise UserError(
+                f"{corpus.source} has latents, whose speed cannot be changed: set"
+                " config.data.speeds=(1.0,), or name the speech that they were made from"
+            )
+        found += [dataclasses.replace(corpus, speed=float(speed)) for speed in speeds]
+    return found
 
 
 def _packed_folder(folder: epath.Path) -> epath.Path:

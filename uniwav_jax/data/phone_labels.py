@@ -100,7 +100,7 @@ def encode(
     """
     symbols, ends = _symbols(corpus, clip), corpus.label(clip, COLUMNS[1]).split()
     try:
-        seconds = np.array([float(end) for end in ends])
+        seconds = np.array([float(end) for end in ends]) / corpus.speed
     except ValueError as error:
         raise UserError(f"{corpus.source}: {corpus.name(clip)}: phone_ends: {error}") from error
     if len(symbols) != len(seconds):

@@ -86,15 +86,14 @@ class BatchPlan:
     def __init__(self, config: Config, cache: str, labels: Labels = NONE) -> None:
         self._config, self.labels, data = config, labels, config.data
         rate = config.features.sample_rate
-        sources = [source.strip() for source in data.manifest.split(",")]
         self._cache = local(cache)
-        self.corpora = [manifest_lib.load(source, cache=self._cache) for source in sources]
+        self.corpora = manifest_lib.load_all(data.manifest, cache=self._cache, speeds=data.speeds)
         buckets = np.round(np.asarray(data.buckets) * rate).astype(np.int64)
         lengths = [manifest.lengths(rate) for manifest in self.corpora]
         shortest = max(round(data.min_seconds * rate), 1)
         per_corpus = [buckets_lib.segments(length, buckets, shortest) for length in lengths]
         sizes = [labels.sizes(corpus, config) for corpus in self.corpora]
-        self._left_out: list[str] = [""] * len(sources)
+        self._left_out: list[str] = [""] * len(self.corpora)
         for number, per_clip in enumerate(sizes):
             per_corpus[number], self._left_out[number] = self._usable(
                 per_corpus[number], lengths[number], per_clip, int(buckets[-1])
@@ -108,9 +107,9 @@ class BatchPlan:
         usable = np.array(
             [np.minimum(n, buckets[-1])[s[:, 0]].sum() for n, s in zip(lengths, per_corpus)]
         )
-        repeats = _repeats(data.weights, usable, sources)
+        repeats = shuffle.repeats(data, usable)
         # `table` has all segments with a positive share: clip, part, number of parts, corpus.
-        corpus_N = np.repeat(np.arange(len(sources)), [len(s) for s in per_corpus])
+        corpus_N = np.repeat(np.arange(len(self.corpora)), [len(s) for s in per_corpus])
         table, drawn = np.concatenate(per_corpus), repeats[corpus_N] > 0
         table, corpus_N = table[drawn], corpus_N[drawn]
 
@@ -299,8 +298,7 @@ class BatchPlan:
         data = self._config.data
         names = {field.rsplit(".", 1)[-1]: field for field in self.labels.fields}
         of_labels = {k: operator.attrgetter(v)(self._config) for k, v in names.items()}
-        values = {
-            **of_labels,
+        values = of_labels | {
             "order_of_batches": VERSION,
             "manifests": [manifest.digest for manifest in self.corpora],
             "weights": data.weights,
@@ -311,6 +309,8 @@ class BatchPlan:
             "sample_rate": self._config.features.sample_rate,
             "seed": self._config.seed,
         }
+        if data.speeds != (1.0,):
+            values["speeds"] = data.speeds
         return json.loads(json.dumps(values))  # tuples become lists, as in a checkpoint
 
     def summary(self) -> dict[str, str]:
@@ -322,7 +322,7 @@ class BatchPlan:
             line = f"{clips} clips, {seconds / 3600:.2f} h"
             if unused:
                 line += f", {unused} shorter than {self._config.data.min_seconds:g} s left out"
-            lines[manifest.source] = line + (f"; {left_out}" if left_out else "")
+            lines[manifest.title] = line + (f"; {left_out}" if left_out else "")
         lines["batches"] = "; ".join(f"{rows} x {b / rate:g} s" for b, rows in self.rows.items())
         if self._merged:
             lines["padding"] = "; ".join(self._merged)
@@ -370,25 +370,6 @@ class OncePlan:
         rows = self.rows[bucket]
         places = self._plan._whole(bucket)[number * rows : (number + 1) * rows]
         return self._plan._planned(int(g), bucket, places)
-
-
-def _repeats(weights: str, seconds: np.ndarray, sources: list[str]) -> np.ndarray:
-    """How often a pass uses each corpus so that its audio has the wanted share, float64 [corpora].
-
-    `seconds` is the usable audio of each corpus in any unit, [corpora].
-    """
-    if not weights:
-        return np.ones(len(sources))
-    try:
-        wanted = np.array([float(weight) for weight in weights.split(",")])
-    except ValueError:
-        wanted = np.array([])
-    if len(wanted) != len(sources) or (wanted < 0).any() or not wanted.sum() > 0:
-        raise UserError(
-            f"config.data.weights must be {len(sources)} numbers, one for each of"
-            f" {', '.join(sources)}; got '{weights}'"
-        )
-    return wanted / wanted.sum() * seconds.sum() / np.maximum(seconds, 1)
 
 
 def local(cache: str) -> str:

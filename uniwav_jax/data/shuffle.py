@@ -11,6 +11,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from uniwav_jax.config import DataConfig
+from uniwav_jax.errors import UserError
+
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
@@ -102,3 +105,34 @@ def streams(first: int, stream_N: np.ndarray, repeats: np.ndarray, rows: int) ->
         found.append(Stream(first, first + count, drawn, most))
         first += count
     return found
+
+
+def repeats(data: DataConfig, seconds: np.ndarray) -> np.ndarray:
+    """How often a pass uses each corpus so that its audio has the share in `data.weights`.
+
+    The speeds of a source divide its share equally.
+
+    Args:
+        data: the settings.
+        seconds: float [corpora], usable audio of each corpus at each speed, in any unit.
+
+    Returns:
+        float64 [corpora].
+
+    Raises:
+        UserError: `data.weights` are not one number for each source.
+    """
+    if not data.weights:
+        return np.ones(len(seconds))
+    sources = data.manifest.split(",")
+    try:
+        wanted = np.array([float(weight) for weight in data.weights.split(",")])
+    except ValueError:
+        wanted = np.array([])
+    if len(wanted) != len(sources) or (wanted < 0).any() or not wanted.sum() > 0:
+        raise UserError(
+            f"config.data.weights must be {len(sources)} numbers, one for each of"
+            f" {data.manifest}; got '{data.weights}'"
+        )
+    wanted = np.repeat(wanted, len(data.speeds))
+    return wanted / wanted.sum() * seconds.sum() / np.maximum(seconds, 1)

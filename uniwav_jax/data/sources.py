@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from uniwav_jax.audio.reader import BadAudioError, read_audio
+from uniwav_jax.audio.reader import BadAudioError, at_speed, read_audio
 from uniwav_jax.data.manifest import Manifest
 from uniwav_jax.errors import UserError
 
 
 class ClipReader:
-    """Reads clips of a `Manifest` from files or from packed records.
+    """Reads clips of a `Manifest` from files or from packed records, at the manifest's speed.
 
     It can be pickled; a copy opens the records again.
 
@@ -44,8 +44,12 @@ class ClipReader:
                 start=start,
                 samples=samples,
                 expected_rate=int(self._manifest.sample_rate[row]),
+                speed=self._manifest.speed,
             )
-        audio = self._record(row, "speech")[start : start + samples]
+        audio = self._record(row, "speech")
+        if self._manifest.speed != 1:
+            audio = at_speed(audio, self._rate, self._manifest.speed)
+        audio = audio[start : start + samples]
         if not len(audio):
             raise BadAudioError(f"record {row} ends before sample {start}")
         return audio

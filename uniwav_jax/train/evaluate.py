@@ -42,7 +42,8 @@ class Evaluator:
         self.samples = task.samples is not None
         self._workdir, self._writer = workdir, writer
         held_out = config.data.eval_manifest
-        data = dataclasses.replace(config.data, manifest=held_out or config.data.manifest)
+        manifest = held_out or config.data.manifest
+        data = dataclasses.replace(config.data, manifest=manifest, speeds=(1.0,))
         if held_out:
             data = dataclasses.replace(data, weights="")
         self._config = dataclasses.replace(config, data=data, seed=0)
