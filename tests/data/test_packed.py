@@ -104,5 +104,5 @@ def test_packed_speech_at_another_speed_equals_that_of_files(whole, small_corpus
 def test_speed_of_latents_cannot_change(whole, tmp_path):
     folder = shutil.copytree(whole, tmp_path / "latents")
     (folder / "latents.json").write_text('{"hop": 320, "channels": 2}')
-    with pytest.raises(UserError, match=r"has latents, whose speed .*config\.data\.speeds=\(1\.0,\)"):
+    with pytest.raises(UserError, match=r"latents, whose speed .*config\.data\.speeds=\(1\.0,\)"):
         manifest.load_all(str(folder), cache=str(tmp_path), speeds=(0.9, 1.0))
