@@ -23,6 +23,7 @@ from tests import commands
 from tests.codec.random_codec import random_codec
 from tests.conftest import FAST_COMPILE, REPOSITORY
 from tests.end_to_end.conftest import SMALL
+from tests.forked import Forked
 from uniwav_jax import cli
 from uniwav_jax.codec import files
 from uniwav_jax.codec.config import SEANetConfig
@@ -33,6 +34,7 @@ KINDS = {
     "file": "Python that later blocks use: saved under the name that follows",
     "again": "runs the same program on the same kind of data as another, executed block",
     "elsewhere": "executed by tests/end_to_end/test_codec_features.py",
+    "tour": "executed by tests/cli/test_tour.py",
     "torch": "executed by tests/export/torch, where this package is not installed",
     "slow": "the quickstart, executed below on a folder of recordings; it downloads packages",
     "network": "installs from the package registry, as tests/run.sh does",
@@ -133,7 +135,7 @@ def execute(block: Block, folder: pathlib.Path) -> None:
 
 
 def run_command(variables: dict[str, str], words: list[str], folder: pathlib.Path) -> None:
-    """Run training in a new process, because its flags are global, and other commands here."""
+    """Run training in a forked process, because its flags are global, and other commands here."""
     assert words[0] == "uniwav", f"only commands of uniwav are executed, not {words}"
     if words[1] != "train" and not variables:
         with contextlib.chdir(folder):
@@ -147,14 +149,19 @@ def run_command(variables: dict[str, str], words: list[str], folder: pathlib.Pat
         words = words + [f"{k}={v}" for k, v in settings.items() if k not in given]
     if "PYTHONPATH" in variables:
         variables = {"PYTHONPATH": f"{folder}:{os.environ.get('PYTHONPATH', '')}"}
-    done = subprocess.run(
-        [sys.executable, "-m", "uniwav_jax.cli", *words[1:]],
-        cwd=folder,
-        env=ONE_DEVICE | variables,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, f"{words}\n{done.stdout}{done.stderr}"
+    variables = {**variables, "XLA_FLAGS": FAST_COMPILE}
+    process = Forked(uniwav, words[1:], str(folder), variables=variables)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, f"{words}\n{output}"
+
+
+def uniwav(words: list[str], folder: str) -> None:
+    """What `uniwav` does with these words in that folder; it runs in a forked process."""
+    os.chdir(folder)
+    # Python reads this variable when it starts, which is before the fork.
+    sys.path[:0] = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    sys.argv[1:] = words
+    cli.script()
 
 
 def test_readme_is_short_and_its_commands_work(place):
