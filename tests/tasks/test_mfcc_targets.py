@@ -20,7 +20,7 @@ def with_mfcc(changes):
     params, state, example, _ = problem(config, rows=ROWS)
     mfcc = 5.0 + 3.0 * jax.random.normal(jax.random.key(3), (ROWS, FRAMES, mfcc_targets.MFCCS))
     example = example.replace(labels={"mfcc": mfcc})
-    draws = pretrain.draw(jax.random.key(2), example, config)
+    draws = jax.jit(lambda key: pretrain.draw(key, example, config))(jax.random.key(2))
     return config, Variables(params, {}, state, {}), example, draws
 
 
@@ -31,8 +31,16 @@ def add_up(function, rows):
 
 
 def start(config, variables, example):
-    state = pretrain.warm_start(jax.random.key(4), variables, example, config, add_up)
+    key = jax.random.key(4)
+    warm_start = jax.jit(lambda *given: pretrain.warm_start(key, *given, config, add_up))
+    state = warm_start(variables, example)
     return variables.replace(state=state)
+
+
+def sums_of(config, variables, example, draws):
+    """What the loss adds up over the frames."""
+    loss = jax.jit(lambda *given: pretrain.loss(*given, 1.0, None, config)[1])
+    return loss(variables, example, draws)
 
 
 def frames_of(example, row):
@@ -95,14 +103,8 @@ def test_phases_decide_which_losses_are_trained(changes, updates, weights):
 def test_the_loss_is_the_cross_entropy_of_the_nearest_cluster():
     config, variables, example, draws = with_mfcc({"distillation.mfcc_weight": 1.0})
     books = start(config, variables, example).state["mfcc"]
-    _, sums = pretrain.loss(
-        variables.replace(state={**variables.state, "mfcc": books}),
-        example,
-        draws,
-        1.0,
-        None,
-        config,
-    )
+    variables = variables.replace(state={**variables.state, "mfcc": books})
+    sums = sums_of(config, variables, example, draws)
     hidden = np.asarray(draws.span_mask_BxT)
     # The untrained head's logits are small, so that the loss is near ln V on every frame.
     assert float(sums["mfcc"]["loss"]) / hidden.sum() == pytest.approx(np.log(WORDS), abs=0.2)
@@ -124,7 +126,7 @@ def test_rarely_used_codewords_move_to_masked_frames():
     counts = variables.state["mfcc"]["counts"].at[0, 3].set(0.1)
     books = {**variables.state["mfcc"], "sums": far, "counts": counts}
     variables = variables.replace(state={**variables.state, "mfcc": books})
-    _, sums = pretrain.loss(variables, example, draws, 1.0, None, config)
+    sums = sums_of(config, variables, example, draws)
     after = pretrain.update(variables, sums, jnp.int32(1), config)["mfcc"]
     word = np.asarray(after["sums"][0, 3] / after["counts"][0, 3])
     frames = np.concatenate([frames_of(example, row) for row in range(ROWS)])
@@ -139,7 +141,7 @@ def test_visible_frames_count_on_request():
             {"distillation.mfcc_weight": 1.0, "distillation.mfcc_visible": weight}
         )
         variables = start(config, variables, example)
-        _, sums = pretrain.loss(variables, example, draws, 1.0, None, config)
+        sums = sums_of(config, variables, example, draws)
         losses.append(float(sums["mfcc"]["loss"]))
     assert losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-4)
     visible = int(example.frames_B.sum() - draws.span_mask_BxT.sum())

@@ -2,15 +2,13 @@
 
 import jax.numpy as jnp
 
-from tests.tasks.test_pretrain import make_config, problem
+from tests.tasks.test_pretrain import loss_of, make_config, problem
 from uniwav_jax.tasks import pretrain
 from uniwav_jax.tasks.pretrain_alarms import ALARMS
-from uniwav_jax.types import Variables
 
 
 def test_every_alarm_reads_a_metric_of_pretraining():
     config = make_config()
-    params, state, example, draws = problem(config)
-    _, sums = pretrain.loss(Variables(params, {}, state, {}), example, draws, 1.0, None, config)
+    _, sums = loss_of(config)(*problem(config))
     metrics = pretrain.metrics(sums, jnp.int32(0), config)
     assert {alarm.metric for alarm in ALARMS} <= metrics.keys()
