@@ -8,7 +8,7 @@
 # PHONES.tsv, PHONES_EVAL.tsv    manifests with aligned phones (uniwav data phones)
 # OUT                            folder of the runs, and of the weights in OUT/weights
 #
-# The same command continues: runs from their checkpoints, finished weights stay. About nine hours
+# The same command continues: runs from their checkpoints, finished weights stay. About eleven hours
 # of one CPU core in all.
 set -euo pipefail
 
@@ -32,8 +32,10 @@ run tokens mini_tokenizer "$train" "$eval" --config.init_from="$out/mini" --conf
 run asr mini_asr "$texts" "$eval" --config.init_from="$out/mini"
 run tts mini_tts "$phones" "$phones_eval" --config.init_from="$out/mini" \
   --config.init_parts=encoder,decoder
+run tts-more mini_tts "$phones" "$phones_eval" --config.init_from="$out/tts" \
+  --config.init_parts=encoder,decoder --config.train.steps=2500
 
 weights mini mini --without decoder
 weights mini-asr asr --base "$out/weights/mini"
 weights mini-tokenizer tokens --base "$out/weights/mini"
-weights mini-tts tts --base "$out/weights/mini-tokenizer"
+weights mini-tts tts-more --base "$out/weights/mini-tokenizer"
