@@ -23,6 +23,6 @@ fi
 ruff check .
 ruff format --check .
 for script in launch/*.sh launch/*.sbatch tests/run.sh; do bash -n "$script"; done
-# Three workers keep two cores busy, because many tests wait for a process. All tests of a file run in
-# one worker, because they share fixtures. The order of files is set in tests/conftest.py.
-exec python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder "$@"
+# There is a worker for each of two cores. All tests of a file run in one worker, because they share
+# fixtures. The order of files is set in tests/conftest.py.
+exec python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder "$@"
