@@ -11,6 +11,6 @@ from uniwav_jax.config import recipes
 
 def get_config():
     config = recipes.load("asr_demo")
-    config.train.steps = 800
-    config.evaluate.every = 800
+    config.train.steps = 400
+    config.evaluate.every = 400
     return config

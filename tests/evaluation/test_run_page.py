@@ -14,7 +14,7 @@ from tests.evaluation.browser import browser
 from tests.evaluation.test_page import Parsed
 from uniwav_jax import cli
 from uniwav_jax.errors import UserError
-from uniwav_jax.evaluation import run_page
+from uniwav_jax.evaluation import curves
 
 EVIL = "</b><script>document.title = 'evil'</script>"
 MODELS = ("mini", "mini-asr", "mini-tokenizer", "mini-tts")
@@ -177,9 +177,9 @@ def test_metrics_that_are_never_finite_are_named(tmp_path):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_models_that_ship_are_references_of_their_config(tmp_path, name):
-    shipped = run_page.INSTALLED / name / "metrics.jsonl"
+    shipped = curves.INSTALLED / name / "metrics.jsonl"
     (tmp_path / "metrics.jsonl").write_bytes(shipped.read_bytes())
-    described = json.loads((run_page.INSTALLED / name / "model.json").read_text())["config"]
+    described = json.loads((curves.INSTALLED / name / "model.json").read_text())["config"]
     described["data"]["manifest"] = "mine.tsv"
     (tmp_path / "config.json").write_text(json.dumps(described))
     report(tmp_path, "--out", tmp_path / "page.html")

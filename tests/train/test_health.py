@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from uniwav_jax.config import (
     default_config,
     from_dict,
 )
+from uniwav_jax.errors import UserError
 from uniwav_jax.tasks import TASKS
 from uniwav_jax.train.health import ALARMS, Health, UnhealthyRunError
 from uniwav_jax.train.loop import Meter
@@ -111,6 +113,33 @@ def test_alarms_warn_then_stop_with_advice(config, unhealthy, word):
 def test_healthy_lines_of_all_tasks_pass(config, line):
     health = Health(config)
     assert all(health.check(step, HEALTHY | line) == [] for step in range(100, 200, 10))
+
+
+def test_a_loss_above_that_of_the_reference_warns_once(tmp_path):
+    lines = [{"step": step, "loss": 3.0 + 1 / step, "lr": 1e-3} for step in range(10, 1010, 10)]
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def health(reference):
+        config = dataclasses.replace(CONFIG.health, reference=str(reference))
+        return Health(dataclasses.replace(CONFIG, health=config))
+
+    watched, found = health(metrics), []
+    for line in lines:
+        # 5 % above it throughout, as a run of another seed; 20 % above from update 500 to 700.
+        loss = line["loss"] * (1.2 if 500 <= line["step"] < 700 else 1.05)
+        found += watched.check(line["step"], HEALTHY | {"loss": loss, "lr": 1.0})
+    assert len(found) == 1 and re.match(
+        r"step 5\d0: loss is 3\.\d+, above that of .* \(3", found[0]
+    )
+
+    for line in lines:  # nor in the first updates
+        assert not watched.check(min(line["step"], 90), HEALTHY | {"loss": 9.0})
+    assert not health("mini").check(1000, HEALTHY | {"loss_mfcc": 5.76})
+    (warning,) = health("mini").check(1000, HEALTHY | {"loss_mfcc": 7.0})
+    assert "loss_mfcc is 7, above that of mini at this update (5.7" in warning
+    with pytest.raises(UserError, match=r"nano does not exist; give a workdir.*mini-tts"):
+        health("nano")
 
 
 def test_every_alarm_has_a_limit_and_a_case():

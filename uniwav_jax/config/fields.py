@@ -241,6 +241,10 @@ class HealthConfig:
     max_skipped_share: float = 0.1
     max_grad_norm: float = 1000.0  # global norm, before clipping
     max_input_wait: float = 0.5  # share of a step spent waiting for data; only a warning
+    # A run with the same configuration, by its workdir, its metrics.jsonl or the name of a model
+    # that ships; "": none. A loss that is above its by more than a share of it gives a warning.
+    reference: str = ""
+    max_above_reference: float = 0.1
     # Pretraining
     min_target_perplexity: float = 10.0  # of 256 codewords; lower if the clusters collapsed
     min_encoder_loss: float = 0.3  # nats; about 0.2 means that the teacher collapsed

@@ -2,6 +2,7 @@
 
 import io
 import json
+import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ from etils import epath
 
 from uniwav_jax.errors import UserError
 
+# Folders of the models that ship with the package; those with metrics.jsonl are named references.
+INSTALLED = pathlib.Path(__file__).parents[1] / "installed"
 SEVERAL = pyarrow.json.ReadOptions(block_size=1 << 22)  # bytes that a thread reads at a time
 
 NULL = b"-1.5e308"  # stands for null while a file is parsed
@@ -69,6 +72,27 @@ def read(path: str) -> Curves:
     for curve in found.values():
         curve.values[curve.values == float(NULL)] = np.nan
     return {name: _sorted(curve) for name, curve in found.items()}
+
+
+def reference(name: str) -> str:
+    """The path of a reference, for `read`; names of models that ship are preferred to folders.
+
+    Args:
+        name: of a model that ships, or a path of `read`.
+
+    Raises:
+        UserError: there is neither.
+    """
+    installed = INSTALLED / name / "metrics.jsonl"
+    if installed.exists():
+        return str(installed)
+    if not epath.Path(name).exists():
+        known = ", ".join(sorted(path.parent.name for path in INSTALLED.glob("*/metrics.jsonl")))
+        raise UserError(
+            f"the reference {name} does not exist; give a workdir, its metrics.jsonl, or one of the"
+            f" models that ship: {known}"
+        )
+    return name
 
 
 def _parse(text: bytes) -> Curves:

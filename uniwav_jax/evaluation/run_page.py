@@ -10,7 +10,6 @@ import datetime
 import io
 import json
 import math
-import pathlib
 import re
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -25,8 +24,6 @@ from uniwav_jax.errors import UserError
 from uniwav_jax.evaluation import curves, page, plots, report
 from uniwav_jax.evaluation.curves import Curves
 
-# Folders of the models that ship with the package; those with metrics.jsonl are named references.
-INSTALLED = pathlib.Path(__file__).parents[1] / "installed"
 # (heading, pattern of the names of its metrics); a metric belongs to the first that fits.
 GROUPS = (
     ("Speed and data", r"audio_seconds|input_wait|bad_rows|clips"),
@@ -75,7 +72,7 @@ def write(workdir: str, out: str, *, references: Sequence[str] = ()) -> None:
     """
     run = Run(epath.Path(workdir), curves.read(workdir), _json(epath.Path(workdir) / "config.json"))
     names = list(references) or _same_config(run.config)
-    others = {name: curves.read(reference(name)) for name in names}
+    others = {name: curves.read(curves.reference(name)) for name in names}
     for name, other in others.items():
         if not set(other) & set(run.curves):
             raise UserError(
@@ -106,20 +103,6 @@ def _json(path: epath.Path) -> dict[str, Any]:
         raise UserError(f"{path} is no JSON object; it is not a file of a run") from error
 
 
-def reference(name: str) -> str:
-    """The path of a reference; names of models that ship are preferred to folders."""
-    installed = INSTALLED / name / "metrics.jsonl"
-    if installed.exists():
-        return str(installed)
-    if not epath.Path(name).exists():
-        known = ", ".join(sorted(path.parent.name for path in INSTALLED.glob("*/metrics.jsonl")))
-        raise UserError(
-            f"--reference {name} does not exist; give a workdir, its metrics.jsonl, or one of the"
-            f" models that ship: {known}"
-        )
-    return name
-
-
 def _same_config(config: dict[str, Any]) -> list[str]:
     """The name of the model that ships and was trained as this run, in a list; [] if none was."""
 
@@ -127,7 +110,7 @@ def _same_config(config: dict[str, Any]) -> list[str]:
         data = config.get("data", {}).get("batch_seconds")
         return [data, *(config.get(group) for group in ("task", "model", "optim", "features"))]
 
-    for path in sorted(INSTALLED.glob("*/metrics.jsonl")):
+    for path in sorted(curves.INSTALLED.glob("*/metrics.jsonl")):
         description = _json(epath.Path(path.with_name("model.json")))
         if settings(description["config"]) == settings(config):
             return [path.parent.name]

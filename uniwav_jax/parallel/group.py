@@ -85,7 +85,7 @@ def start(seconds: float) -> "Group":
         jax.distributed.initialize(f"localhost:{port}", 1, 0, heartbeat_timeout_seconds=10**7)
         return Group(seconds)
     if os.environ.get("JAX_PLATFORMS") == "cpu":
-        # With jaxlib 0.12.0.1 and several devices per process, matmuls fused by YNN let a device run
+        # Where a process has several devices, jaxlib 0.12.0.1 lets one whose matmuls YNN fuses run
         # ahead of a loop, so that it does its collectives in another order than the others.
         flags = os.environ.get("XLA_FLAGS", "")
         os.environ["XLA_FLAGS"] = f"--xla_cpu_experimental_ynn_fusion_type= {flags}".strip()

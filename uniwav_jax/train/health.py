@@ -7,11 +7,14 @@ reasons.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+
+import numpy as np
 
 from uniwav_jax import tasks
 from uniwav_jax.config import Config
 from uniwav_jax.errors import UserError
+from uniwav_jax.evaluation import curves
 from uniwav_jax.tasks.task import Alarm
 
 
@@ -49,13 +52,21 @@ ALARMS = (
 
 
 class Health:
-    """Checks every line of metrics, returns warnings, and stops a run that stays unhealthy."""
+    """Checks every line of metrics, returns warnings, and stops a run that stays unhealthy.
+
+    Raises:
+        UserError: `health.reference` does not exist or has no metrics.
+    """
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self._alarms = (*ALARMS, *tasks.get(config.task).alarms)
         self._in_a_row = dict.fromkeys(self._alarms, 0)
         self._skipped_shares: list[float] = []
+        name = config.health.reference
+        self._reference = curves.read(curves.reference(name)) if name else {}
+        self._own: dict[str, list[tuple[int, float]]] = {}  # losses of late
+        self._above: set[str] = set()
 
     def check(self, step: int, line: dict[str, float], *, skipped: Sequence[int] = ()) -> list[str]:
         """Return warnings about one line of metrics.
@@ -89,6 +100,7 @@ class Health:
             )
         if not health.enabled:
             return warnings
+        warnings += self._against_reference(step, line)
         line = {**line, "skipped_share": self._skipped_share(line.get("skipped_share"))}
         for alarm in self._alarms:
             value = line.get(alarm.metric)
@@ -109,6 +121,30 @@ class Health:
                     " --config.health.enabled=False lets the run continue"
                 )
         return warnings
+
+    def _against_reference(self, step: int, line: dict[str, float]) -> Iterator[str]:
+        """A warning about each loss that has come to lie too far above that of the reference.
+
+        Both are means over the last tenth of the updates.
+        """
+        health = self._config.health
+        for name in self._reference.keys() & {n for n in line if n.startswith("loss")}:
+            recent = [point for point in self._own.get(name, ()) if point[0] > 0.9 * step]
+            self._own[name] = [*recent, (step, line[name])]
+            own = curves.Curve(*map(np.array, zip(*self._own[name], strict=True)))
+            found = curves.compare(own, [self._reference[name]], step)
+            if found is None or step < health.grace_steps:
+                continue
+            limit = found.high + health.max_above_reference * abs(found.high)
+            if found.value <= limit:
+                self._above.discard(name)
+            elif name not in self._above:
+                self._above.add(name)
+                yield (
+                    f"step {step}: {name} is {found.value:.3g}, above that of {health.reference} at"
+                    f" this update ({found.low:.3g} to {found.high:.3g}); 'uniwav report WORKDIR"
+                    f" --reference {health.reference}' shows all curves beside its"
+                )
 
     def _skipped_share(self, share: float | None) -> float | None:
         """Mean share over enough lines to show the limit: 10 % needs at least ten updates.
