@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from uniwav_jax.errors import UserError
 from uniwav_jax.evaluation import sweep_table
 from uniwav_jax.evaluation.sweep_table import Run
 
+REPOSITORY = pathlib.Path(__file__).parents[2]
 T2 = 4.302653  # the quantile 0.975 of Student's t with two degrees of freedom
 
 
@@ -156,3 +158,14 @@ def test_with_one_seed_nothing_can_be_told(tmp_path):
     text = (tmp_path / "table.md").read_text()
     assert "With fewer than two seeds of both, nothing can be told of a and b." in text
     assert "do not tell" not in text
+
+
+def test_the_published_table_follows_from_its_logs(tmp_path):
+    """benchmarks/results/ablations has the files of each run, from which anybody makes it again."""
+    published = REPOSITORY / "benchmarks" / "results" / "ablations" / "out"
+    shutil.copytree(published, tmp_path / "out")
+    asked = json.loads((published / "sweep.json").read_text())
+    (tmp_path / "out" / "table.md").unlink()
+    document = sweep_table.write(tmp_path / "out", asked["configs"], asked["seeds"])
+    assert not document["failed"] and len(document["measures"]) > 3
+    assert (tmp_path / "out" / "table.md").read_text() == (published / "table.md").read_text()
