@@ -30,12 +30,14 @@ weights() { # NAME OF_RUN OPTIONS...
 run mini mini "$train" "$eval"
 run tokens mini_tokenizer "$train" "$eval" --config.init_from="$out/mini" --config.tokenizer.layer=5
 run asr mini_asr "$texts" "$eval" --config.init_from="$out/mini"
+run asr-more mini_asr "$texts" "$eval" --config.init_from="$out/asr" \
+  --config.train.steps=1000 "--config.data.speeds=(0.9,1.0,1.1)"
 run tts mini_tts "$phones" "$phones_eval" --config.init_from="$out/mini" \
   --config.init_parts=encoder,decoder
 run tts-more mini_tts "$phones" "$phones_eval" --config.init_from="$out/tts" \
   --config.init_parts=encoder,decoder --config.train.steps=2500
 
 weights mini mini --without decoder
-weights mini-asr asr --base "$out/weights/mini"
+weights mini-asr asr-more --base "$out/weights/mini"
 weights mini-tokenizer tokens --base "$out/weights/mini"
 weights mini-tts tts-more --base "$out/weights/mini-tokenizer"

@@ -188,13 +188,14 @@ def test_commands_of_the_models_that_ship(ready):
     done = ready.run("mini.sh", "t.tsv", "e.tsv", "x.tsv", "p.tsv", "q.tsv", "out")
     assert done.returncode == 0, done.stderr
     calls = [call["argv"][2:] for call in ready.calls()]
-    assert [argv[0] for argv in calls] == ["train"] * 5 + ["export"] * 4
-    names = ("mini", "mini_tokenizer", "mini_asr", "mini_tts", "mini_tts")
-    for argv, name in zip(calls[:5], names, strict=True):
+    assert [argv[0] for argv in calls] == ["train"] * 6 + ["export"] * 4
+    names = ("mini", "mini_tokenizer", "mini_asr", "mini_asr", "mini_tts", "mini_tts")
+    for argv, name in zip(calls[:6], names, strict=True):
         assert argv[1] == f"--config={name}"
         assert (REPOSITORY / "configs" / f"{name}.py").exists()
-    assert all("--config.init_from=out/mini" in argv for argv in calls[1:4])
-    assert "--config.init_from=out/tts" in calls[4] and "out/tts-more" in calls[8]
-    assert "out/weights/mini-tokenizer" in calls[8] and "out/weights/mini-tts" in calls[8]
-    assert "out/weights/mini" in calls[6] and "out/weights/mini-asr" in calls[6]
+    assert all("--config.init_from=out/mini" in argv for argv in calls[1:5])
+    assert "--config.init_from=out/asr" in calls[3] and "out/asr-more" in calls[7]
+    assert "--config.init_from=out/tts" in calls[5] and "out/tts-more" in calls[9]
+    assert "out/weights/mini-tokenizer" in calls[9] and "out/weights/mini-tts" in calls[9]
+    assert "out/weights/mini" in calls[7] and "out/weights/mini-asr" in calls[7]
     assert ready.run("mini.sh", "t.tsv").returncode == 2
