@@ -42,9 +42,13 @@ def main(argv: list[str]) -> None:
         config = config_lib.from_dict(CONFIG.value)
         # Importing the loop imports JAX, so mistakes in the flags are reported before it.
         from uniwav_jax.parallel.group import together
-        from uniwav_jax.train import loop
+        from uniwav_jax.train import lock, loop
 
-        with together(config.mesh.wait_seconds) as group, disk_errors(WORKDIR.value):
+        with (
+            together(config.mesh.wait_seconds) as group,
+            disk_errors(WORKDIR.value),
+            lock.held(WORKDIR.value) if group.index == 0 else contextlib.nullcontext(),
+        ):
             finished = loop.run(config, WORKDIR.value, group)
     except UserError as error:
         _fail(str(error), error.status)

@@ -11,6 +11,7 @@ import psutil
 
 from tests.conftest import limited_files
 from tests.end_to_end.conftest import STEPS, assert_same, read_metrics, wait_for
+from uniwav_jax.train import lock
 
 
 def error_of(process, *, status):
@@ -78,6 +79,11 @@ def test_run_with_every_kind_of_interruption(program, whole, undisturbed, tmp_pa
     assert time.monotonic() - began < 60
     assert "reader process" in message and "SIGKILL" in message
     saved = check_after_kill(readers)
+
+    # Another training holds the folder.
+    with lock.held(str(tmp_path)):
+        message = error_of(program.fork(plain), status=2)
+    assert f"{tmp_path} is in use by another training (process {os.getpid()} on" in message
 
     # The disk is full, which a limit on file sizes imitates. There are no readers, because the
     # limit would also apply to their shared memory.
