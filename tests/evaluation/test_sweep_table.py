@@ -1,4 +1,4 @@
-"""The table of a sweep: numbers by hand, what is told apart, and which values are read."""
+"""The table of a sweep: numbers by hand, what differs, and which values are read."""
 
 import json
 import pathlib
@@ -139,14 +139,14 @@ def test_the_table_in_files(tmp_path):
         cells[1].strip(): [cell.strip() for cell in cells[2:-1]]
         for cells in (line.split("|") for line in text.splitlines() if line.startswith("| "))
     }
-    assert rows["config"] == ["seed 0", "seed 1", "seed 2", "mean", "less a", "told apart"]
+    assert rows["config"] == ["seed 0", "seed 1", "seed 2", "mean", "less a", "differs"]
     assert rows["a"] == ["1.0000", "2.0000", "3.0000", "2.0000 (-0.4841 to 4.4841)", "", ""]
     half = 0.1 * T2 / np.sqrt(3)
     difference = f"0.5000 ({0.5 - half:.4f} to {0.5 + half:.4f})"
     assert rows["b"][4:] == [difference, "yes, higher"] and rows["c"][-1] == "no"
     assert rows["d"] == ["-", "-", "-", "-", "-", "too few seeds"]
-    assert "These seeds do not tell a apart from c." in text
-    assert "nothing can be told of a and d." in text
+    assert "No significant difference between a and c." in text
+    assert "are needed to compare a and d." in text
     assert "Failed: d, seed 0, train; see the.log" in text
     assert "Not finished: d, seed 1; d, seed 2" in text
 
@@ -156,8 +156,8 @@ def test_with_one_seed_nothing_can_be_told(tmp_path):
         finish(Run(tmp_path, config, 7), loss=1.0)
     sweep_table.write(tmp_path, ["a", "b"], [7])
     text = (tmp_path / "table.md").read_text()
-    assert "With fewer than two seeds of both, nothing can be told of a and b." in text
-    assert "do not tell" not in text
+    assert "At least two seeds with this measure are needed to compare a and b." in text
+    assert "No significant" not in text
 
 
 def test_the_published_table_follows_from_its_logs(tmp_path):

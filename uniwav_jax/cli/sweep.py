@@ -10,7 +10,7 @@ from uniwav_jax.errors import UserError
 
 
 def sweep(parser: argparse.ArgumentParser) -> Run:
-    r"""Train several configs with several seeds, judge them, and say what can be told apart.
+    r"""Train several configs with several seeds, judge them, and say which differ.
 
         uniwav sweep ablations/joint ablations/no_decoder ablations/frozen --seeds 0,1,2 \
             --init_from ablations/frozen=ablations/no_decoder --out runs/sweep \
@@ -31,7 +31,7 @@ def sweep(parser: argparse.ArgumentParser) -> Run:
     and always by its last losses on the evaluation speech. OUT/table.md and OUT/table.json have
     each measure for each config and seed, means and differences to the first config with 95 %
     intervals over the seeds (Student's t; differences are between runs of one seed), and say what
-    these seeds cannot tell apart. --table_only writes them from the files of the runs.
+    does not differ significantly. --table_only writes them from the files of the runs.
 
     A run that fails is named with its log, the others are done, and the status is 1. Settings of
     the trainings of all configs follow after --.

@@ -24,7 +24,7 @@ TITLES = {
 ROW = "oracle"  # of `uniwav evaluate speech`: with the durations of the recordings
 NOTE = (
     "Means are over the seeds, with Student's 95 % intervals. Differences are between runs of the"
-    " same seed, and two configs can be told apart where the interval of the difference does not"
+    " same seed, and two configs differ significantly where the interval of the difference does not"
     " contain 0. One of twenty such intervals misses the truth, so that some of many comparisons"
     " are wrong. Losses can be compared only between configs with the same features, targets and"
     " counted frames."
@@ -213,7 +213,7 @@ def render(document: dict[str, Any]) -> str:
             ]
             for config, row in rows.items()
         ]
-        parts += [f"## {TITLES.get(name, name)}", codec_table.table([*head, "told apart"], lines)]
+        parts += [f"## {TITLES.get(name, name)}", codec_table.table([*head, "differs"], lines)]
         parts += _sentences(rows, first)
     parts.append(NOTE)
     for fault in document["failed"]:
@@ -224,16 +224,16 @@ def render(document: dict[str, Any]) -> str:
 
 
 def _sentences(rows: dict[str, dict[str, Any]], first: str) -> list[str]:
-    """What cannot be told apart from the first config, in words."""
+    """What does not differ significantly from the first config, in words."""
     others = {config: row for config, row in rows.items() if config != first}
     alike = [config for config, row in others.items() if row["told_apart"] is False]
     few = [config for config, row in others.items() if row["told_apart"] is None]
     found = []
     if alike:
-        found.append(f"These seeds do not tell {first} apart from {', '.join(alike)}.")
+        found.append(f"No significant difference between {first} and {', '.join(alike)}.")
     if few:
         found.append(
-            f"With fewer than two seeds of both, nothing can be told of {first} and"
+            f"At least two seeds with this measure are needed to compare {first} and"
             f" {', '.join(few)}."
         )
     return found
